@@ -1,0 +1,273 @@
+"""What the CLI and the agent agree on: the one module that both import (standard library only).
+
+Functions deployed last year run last year's agent, so every document carries `schema`, and the golden documents in
+`tests/contract/v1/` are read by both sides for ever. Adding an optional field keeps the number; anything else raises it.
+
+Where things live inside a function's image (an uploader can name none of these):
+
+    /opt/scar/             the agent layer: interpreter, libraries, certificates, agent
+    /opt/scar/function/    the function layer: `spec.json` and, if there is one, `script`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+SCHEMA: Final = 1
+
+AGENT_ROOT: Final = "/opt/scar"
+FUNCTION_ROOT: Final = f"{AGENT_ROOT}/function"
+SPEC_PATH: Final = f"{FUNCTION_ROOT}/spec.json"
+SCRIPT_PATH: Final = f"{FUNCTION_ROOT}/script"
+
+Mode = Literal["lambda", "lambda-batch", "batch"]
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+
+
+class ContractError(ValueError):
+    """A document of the contract is malformed or newer than this reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """One place that files come from or go to.
+
+    `provider` is `TYPE` or `TYPE.ID` (`s3`, `minio.lab`); `folder` has no slash at either end and is '' for the bucket's root.
+    A file matches when its name starts with one of `prefix` and ends with one of `suffix`; an empty tuple matches every file.
+    """
+
+    provider: str
+    bucket: str
+    folder: str = ""
+    prefix: tuple[str, ...] = ()
+    suffix: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProcess:
+    """What the user's image itself says about its process, remembered because the agent took its place as ENTRYPOINT."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One function, as the agent sees it: `spec.json` in the function layer.
+
+    `has_script` tells whether `script` lies beside the spec; without it the image's own command runs.
+    `environment` is for the user's process only. `timeout_threshold_s` is kept back before the deadline for uploads and the reply.
+    """
+
+    name: str
+    mode: Mode = "lambda"
+    has_script: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[Storage, ...] = ()
+    outputs: tuple[Storage, ...] = ()
+    timeout_threshold_s: int = 10
+    log_level: str = "INFO"
+    image: ImageProcess = ImageProcess()
+    schema: int = SCHEMA
+
+    def to_json(self) -> bytes:
+        """The document as bytes: sorted keys, so that equal specs give equal layers."""
+        return _encode(self)
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Spec:
+        """Read a document of this or an older schema; raises ContractError."""
+        raw = _decode(text, "function spec")
+        mode = _string(raw, "mode", "lambda")
+        if mode not in MODES:
+            raise ContractError(f"function spec: mode {mode!r} is not one of {', '.join(MODES)}")
+        image = _mapping(raw, "image")
+        return cls(
+            name=_string(raw, "name"),
+            mode=mode,
+            has_script=bool(raw.get("has_script", False)),
+            environment=_environment(raw, "environment"),
+            inputs=tuple(_storage(item) for item in raw.get("inputs", ())),
+            outputs=tuple(_storage(item) for item in raw.get("outputs", ())),
+            timeout_threshold_s=int(raw.get("timeout_threshold_s", 10)),
+            log_level=_string(raw, "log_level", "INFO"),
+            image=ImageProcess(
+                entrypoint=_strings(image, "entrypoint"),
+                command=_strings(image, "command"),
+                environment=_environment(image, "environment"),
+                working_directory=_string(image, "working_directory", ""),
+                user=_string(image, "user", ""),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of one record of an event.
+
+    `key` is the object's key, None when no object was involved. `outputs` are `s3://bucket/key` URIs that were published.
+    `exit_code` follows the shell: 128 + n for signal n; 124 for a run that was stopped at its deadline.
+    `output` is what the process wrote (standard output and error, in order), shortened to its last part when it was long.
+    """
+
+    key: str | None
+    exit_code: int
+    outputs: tuple[str, ...] = ()
+    output: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a successful invocation answers. `skipped` says why a record started nothing (a test event, a deletion)."""
+
+    request_id: str
+    runs: tuple[Run, ...] = ()
+    skipped: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+    def to_json(self) -> bytes:
+        return _encode(self)
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Reply:
+        raw = _decode(text, "reply")
+        return cls(
+            request_id=_string(raw, "request_id"),
+            runs=tuple(_run(item) for item in raw.get("runs", ())),
+            skipped=_strings(raw, "skipped"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a failed invocation answers, in the shape of Lambda's error document.
+
+    Lambda passes `errorType`, `errorMessage` and `stackTrace` on to the caller; the rest rides along and is optional for a reader.
+    `kind` is `ScriptFailed`, `ScriptTimedOut`, `StageInFailed`, `StageOutFailed`, `BadEvent` or `AgentFailed`.
+    """
+
+    kind: str
+    message: str
+    exit_code: int = 1
+    last_lines: tuple[str, ...] = ()
+    runs: tuple[Run, ...] = ()
+    request_id: str = ""
+    schema: int = SCHEMA
+
+    def to_json(self) -> bytes:
+        document = {
+            "errorType": self.kind,
+            "errorMessage": self.message,
+            "stackTrace": list(self.last_lines),
+            "exit_code": self.exit_code,
+            "request_id": self.request_id,
+            "runs": [dataclasses.asdict(run) for run in self.runs],
+            "schema": self.schema,
+        }
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Failure:
+        """Read any Lambda error document: fields that only this agent writes may be absent."""
+        raw = _decode(text, "error document", versioned=False)
+        return cls(
+            kind=_string(raw, "errorType", "Unknown"),
+            message=_string(raw, "errorMessage", ""),
+            exit_code=int(raw.get("exit_code", 1)),
+            last_lines=_strings(raw, "stackTrace"),
+            runs=tuple(_run(item) for item in raw.get("runs", ())),
+            request_id=_string(raw, "request_id", ""),
+        )
+
+
+# What the user's process finds in its environment. The first block is the predecessor's and stays for ever.
+INPUT_FILE_PATH: Final = "INPUT_FILE_PATH"  # the staged input file; absent when the event names no object
+TMP_INPUT_DIR: Final = "TMP_INPUT_DIR"  # private directory of this record, holds the input file
+TMP_OUTPUT_DIR: Final = "TMP_OUTPUT_DIR"  # what is written here is published when the exit code is 0
+STORAGE_OBJECT_KEY: Final = "STORAGE_OBJECT_KEY"  # decoded key of the object
+EVENT_TIME: Final = "EVENT_TIME"  # as the producer wrote it
+EVENT: Final = "EVENT"  # this record's event as JSON; absent when too long for one environment string
+REQUEST_ID: Final = "REQUEST_ID"
+AWS_LAMBDA_REQUEST_ID: Final = "AWS_LAMBDA_REQUEST_ID"
+INSTANCE_IP: Final = "INSTANCE_IP"
+EVENT_FILE: Final = "SCAR_EVENT_FILE"  # file that always holds the event as JSON
+SCAR_FUNCTION: Final = "SCAR_FUNCTION"
+SCAR_BUCKET: Final = "SCAR_BUCKET"
+SCAR_SEQUENCER: Final = "SCAR_SEQUENCER"
+
+
+def _encode(document: Spec | Reply) -> bytes:
+    return json.dumps(dataclasses.asdict(document), sort_keys=True, separators=(",", ":")).encode()
+
+
+def _decode(text: bytes | str, what: str, *, versioned: bool = True) -> Mapping[str, Any]:
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise ContractError(f"{what}: not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise ContractError(f"{what}: a JSON object was expected, got {type(raw).__name__}")
+    if versioned:
+        schema = raw.get("schema")
+        if not isinstance(schema, int) or schema < 1:
+            raise ContractError(f"{what}: no schema number")
+        if schema > SCHEMA:
+            raise ContractError(f"{what}: schema {schema} is newer than this reader's {SCHEMA}; update this side")
+    return raw
+
+
+def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = raw.get(key) or {}
+    if not isinstance(value, dict):
+        raise ContractError(f"{key}: a JSON object was expected")
+    return value
+
+
+def _string(raw: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    value = raw.get(key, default)
+    if not isinstance(value, str):
+        raise ContractError(f"{key}: a string was expected")
+    return value
+
+
+def _strings(raw: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = raw.get(key) or ()
+    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        raise ContractError(f"{key}: a list of strings was expected")
+    return tuple(value)
+
+
+def _environment(raw: Mapping[str, Any], key: str) -> Mapping[str, str]:
+    value = _mapping(raw, key)
+    if not all(isinstance(item, str) for item in value.values()):
+        raise ContractError(f"{key}: every value must be a string")
+    return dict(value)
+
+
+def _storage(raw: Mapping[str, Any]) -> Storage:
+    return Storage(
+        provider=_string(raw, "provider"),
+        bucket=_string(raw, "bucket"),
+        folder=_string(raw, "folder", ""),
+        prefix=_strings(raw, "prefix"),
+        suffix=_strings(raw, "suffix"),
+    )
+
+
+def _run(raw: Mapping[str, Any]) -> Run:
+    key = raw.get("key")
+    return Run(
+        key=key if isinstance(key, str) else None,
+        exit_code=int(raw.get("exit_code", 1)),
+        outputs=_strings(raw, "outputs"),
+        output=_string(raw, "output", ""),
+        seconds=float(raw.get("seconds", 0.0)),
+    )

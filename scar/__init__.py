@@ -1,0 +1,1 @@
+"""SCAR: run any container image on every file that lands in a bucket."""

@@ -1,0 +1,111 @@
+"""The one place of `scar` that creates AWS clients.
+
+botocore is used without boto3's resource layer: the same clients, a fifth less start-up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr.client import ECRClient
+    from mypy_boto3_iam.client import IAMClient
+    from mypy_boto3_lambda.client import LambdaClient
+    from mypy_boto3_logs.client import CloudWatchLogsClient
+    from mypy_boto3_resourcegroupstaggingapi.client import ResourceGroupsTaggingAPIClient
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_sts.client import STSClient
+
+# A synchronous Lambda run may take 900 s; botocore's 60 s read timeout would make it retry, that is: run twice.
+_LAMBDA = Config(read_timeout=920, retries={"mode": "standard", "max_attempts": 1}, tcp_keepalive=True)
+_STANDARD = Config(retries={"mode": "standard"}, max_pool_connections=32)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach AWS: where, and as whom. Keys are None for boto's own credential chain."""
+
+    region: str
+    profile: str | None = None
+    endpoint_url: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+
+
+class Aws:
+    """Clients of one account and region, each made when first used."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._session = botocore.session.Session(profile=access.profile)
+
+    @property
+    def region(self) -> str:
+        return self.access.region
+
+    @cached_property
+    def account(self) -> str:
+        """The caller's account id (12 digits), asked once: sts:GetCallerIdentity."""
+        return self.sts.get_caller_identity()["Account"]
+
+    @property
+    def partition(self) -> str:
+        return self._session.get_partition_for_region(self.region)
+
+    @cached_property
+    def s3(self) -> S3Client:
+        client: S3Client = self._client("s3")
+        return client
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        """Control plane: quick calls, retried."""
+        client: LambdaClient = self._client("lambda")
+        return client
+
+    @cached_property
+    def invoker(self) -> LambdaClient:
+        """Data plane: waits as long as a function may run and never repeats a run by itself."""
+        client: LambdaClient = self._client("lambda", _LAMBDA)
+        return client
+
+    @cached_property
+    def iam(self) -> IAMClient:
+        client: IAMClient = self._client("iam")
+        return client
+
+    @cached_property
+    def logs(self) -> CloudWatchLogsClient:
+        client: CloudWatchLogsClient = self._client("logs")
+        return client
+
+    @cached_property
+    def ecr(self) -> ECRClient:
+        client: ECRClient = self._client("ecr")
+        return client
+
+    @cached_property
+    def sts(self) -> STSClient:
+        client: STSClient = self._client("sts")
+        return client
+
+    @cached_property
+    def tagging(self) -> ResourceGroupsTaggingAPIClient:
+        client: ResourceGroupsTaggingAPIClient = self._client("resourcegroupstaggingapi")
+        return client
+
+    def _client(self, service: str, config: Config = _STANDARD) -> Any:
+        access = self.access
+        return self._session.create_client(
+            service,
+            region_name=access.region,
+            endpoint_url=access.endpoint_url,
+            aws_access_key_id=access.access_key,
+            aws_secret_access_key=access.secret_key,
+            config=config,
+        )

@@ -1,0 +1,54 @@
+"""AWS's limits as data with provenance. Checked 2026-11; sources are pages of docs.aws.amazon.com or botocore's service models.
+
+botocore itself checks neither maxima nor patterns, and moto accepts almost anything, so the FDL and the local AWS both read these.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# lambda/latest/dg/gettingstarted-limits
+LAMBDA_MEMORY_MIB: Final = (128, 10_240)
+LAMBDA_TIMEOUT_S: Final = (1, 900)  # botocore's 5400 is for Managed Instances only
+LAMBDA_TMP_MIB: Final = (512, 10_240)
+LAMBDA_ENVIRONMENT_BYTES: Final = 4 * KIB  # names and values together
+LAMBDA_SYNC_PAYLOAD_BYTES: Final = 6 * MIB  # request, and reply
+LAMBDA_ASYNC_PAYLOAD_BYTES: Final = 1 * MIB  # botocore: Invoke; 256 KiB in older documents
+LAMBDA_IMAGE_BYTES: Final = 10 * GIB  # uncompressed
+LAMBDA_LAYERS: Final = 5
+LAMBDA_ASYNC_RETRIES: Final = 2  # one and two minutes after a function error
+LAMBDA_ASYNC_RETRY_DELAYS_S: Final = (60.0, 120.0)
+LAMBDA_TAIL_LOG_BYTES: Final = 4 * KIB
+LAMBDA_CONCURRENCY: Final = 1000
+LAMBDA_PROCESSES: Final = 1024
+LAMBDA_FILE_DESCRIPTORS: Final = 1024
+FUNCTION_NAME_PATTERN: Final = r"[a-zA-Z0-9_-]{1,64}"  # botocore lambda:FunctionName
+FUNCTION_DESCRIPTION_CHARS: Final = 256
+ENVIRONMENT_NAME_PATTERN: Final = r"[a-zA-Z][a-zA-Z0-9_]+"  # botocore lambda:EnvironmentVariableName
+# lambda/latest/dg/configuration-envvars: names that Lambda keeps for itself
+RESERVED_ENVIRONMENT: Final = frozenset(
+    {
+        "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
+    }
+)  # fmt: skip
+
+# AmazonS3/latest/userguide/bucketnamingrules, object-keys
+BUCKET_NAME_PATTERN: Final = r"(?!xn--|sthree-|amzn-s3-demo-)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?!.*\.\.)[a-z0-9.-]{1,61}[a-z0-9](?<!-s3alias)(?<!--ol-s3)"
+OBJECT_KEY_BYTES: Final = 1024
+
+# botocore logs:Days
+LOG_RETENTION_DAYS: Final = (
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+)  # fmt: skip
+
+# batch/latest/userguide/service_limits
+BATCH_JOB_DEFINITION_BYTES: Final = 24 * KIB
+BATCH_SUBMIT_JOB_BYTES: Final = 30 * KIB
+ECS_OVERRIDES_CHARS: Final = 8192

@@ -1,0 +1,98 @@
+"""What a container is asked to be, whatever engine makes it: the records between the Lambda engine and the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A file or directory of this machine made visible inside."""
+
+    source: Path
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """One process tree to run in an unpacked image.
+
+    `rootfs` is shared and never written: with `read_only` (Lambda's view) only `/tmp` can be written, a private one of
+    `tmp_mib`; without it writes go to a private layer that is thrown away (Batch's view). `uid` is what the process sees itself as.
+    `environment` is complete: nothing of the caller's own leaks in. `memory_mib` bounds the whole tree (None: unbounded).
+    """
+
+    rootfs: Path
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    working_directory: str = "/"
+    read_only: bool = True
+    uid: int = 993
+    gid: int = 990
+    binds: tuple[Bind, ...] = ()
+    memory_mib: int | None = None
+    tmp_mib: int = 512
+    max_processes: int = 1024
+    max_open_files: int = 1024
+    hostname: str = "scar"
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """The honest word on what an engine keeps apart, one short phrase each ('shared with this machine' where it does not)."""
+
+    files: str
+    processes: str
+    network: str
+    memory: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a tree ended: exit code as the shell tells it (128 + signal); `out_of_memory` when the bound killed it."""
+
+    exit_code: int
+    out_of_memory: bool = False
+
+
+class Sandbox(Protocol):
+    """A running tree.
+
+    1. `output` is a binary pipe: standard output and error in the order written, ended when the tree is gone.
+    2. `wait` answers None while it runs after `timeout_s` seconds.
+    3. `kill` returns when no process of the tree is left, whatever they ignored, forked or detached; calling it twice is fine.
+    4. When the process that started the sandbox dies, even by SIGKILL, the tree dies too (engines that cannot say so in Isolation.note).
+    5. After `kill` or the end, nothing of it is left on disk.
+    """
+
+    output: IO[bytes]
+
+    def wait(self, timeout_s: float | None = None) -> Ended | None: ...
+
+    def kill(self) -> None: ...
+
+    def peak_memory_mib(self) -> int: ...
+
+
+class Engine(Protocol):
+    """One rung of the ladder. `probe` really runs something in a rootfs and says what is wrong, or None when it works."""
+
+    name: str
+    isolation: Isolation
+
+    def probe(self) -> str | None: ...
+
+    def start(self, spec: SandboxSpec) -> Sandbox: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the ladder chose, and why each rung before it was passed over (engine name → reason)."""
+
+    engine: Engine
+    passed_over: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,65 @@
+"""Container images as values: descriptors, blobs that can be opened, and whole single-platform images (OCI image-spec 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER_GZIP: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
+DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER_GZIP: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """Names content: `digest` is `sha256:<64 hex>` of exactly `size` bytes."""
+
+    media_type: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Content that can be read any number of times.
+
+    `open` answers chunks of at most CHUNK bytes and raises at the end when they did not hash to the digest.
+    `repository` is where it already lies in the registry `host`, so that a push to the same host can mount it.
+    """
+
+    descriptor: Descriptor
+    open: Callable[[], Iterator[bytes]] = field(compare=False)
+    host: str | None = None
+    repository: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A gzip-compressed tar and the digest of what it unpacks to (`diff_id`)."""
+
+    blob: Blob
+    diff_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A single-platform image: `digest` is that of `manifest`, whose bytes are kept as they were or will be sent."""
+
+    manifest: bytes
+    media_type: str
+    digest: str
+    config: Blob
+    layers: tuple[Layer, ...]
+
+    @property
+    def size(self) -> int:
+        """Compressed bytes of all layers."""
+        return sum(layer.blob.descriptor.size for layer in self.layers)
