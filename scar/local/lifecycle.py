@@ -1,0 +1,222 @@
+"""How does a command come by a running local AWS? Start it once, find it again, stop it, throw it away.
+
+The daemon is another process (`scar.local.daemon`); nothing here imports moto or botocore, so `scar --local` starts as fast as `scar`.
+Whether a daemon lives is asked of the kernel (flock), never concluded from a pid or a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scar.errors import ConflictError, ScarError, TimedOutError
+from scar.local.state import Lock, State, is_locked, read_json
+
+__all__ = ["Endpoint", "State", "Status", "down", "ensure_up", "log_lines", "reset", "status"]
+
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the local AWS listens."""
+
+    url: str
+    port: int
+    pid: int
+    version: str
+    started: float  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a running daemon says of itself. `functions` is the Lambda engine's own report."""
+
+    endpoint: Endpoint
+    uptime_s: float
+    resident_mib: int
+    state_bytes: int
+    buckets: int
+    objects: int
+    functions: Mapping[str, Any]
+
+
+def ensure_up(
+    folder: Path,
+    *,
+    port: int = 0,
+    engine: str = "auto",
+    wait_s: float = 20.0,
+    tell: Callable[[str], None] = lambda _: None,
+    environ: Mapping[str, str] | None = None,
+) -> Endpoint:
+    """Answer the running daemon of `folder`, starting it when there is none. Any number of callers at once get the same one.
+
+    `port` 0 keeps the port of last time when it is free. Raises ScarError with the daemon's own last lines when it does not come up.
+    """
+    state = State(folder)
+    state.prepare()
+    deadline = time.monotonic() + wait_s
+    child: subprocess.Popen[bytes] | None = None
+    while True:
+        if (found := _alive(state)) is not None:
+            return found
+        if child is None and not is_locked(state):
+            tell(f"starting the local AWS ({folder})")
+            child = _spawn(state, port, engine, environ)
+        if child is not None and child.poll() is not None:
+            if is_locked(state):  # another caller's daemon won the lock between our look and our start
+                child = None
+                continue
+            raise _start_failure(state, f"The local AWS stopped with exit code {child.returncode} while starting.")
+        if time.monotonic() > deadline:
+            if child is not None:
+                child.terminate()
+            raise TimedOutError(
+                f"The local AWS did not answer within {wait_s:g} s.", where=str(state.log_file), fix=_tail(state)
+            )
+        time.sleep(_POLL_S)
+
+
+def _alive(state: State) -> Endpoint | None:
+    if not is_locked(state):
+        return None
+    found = _address(state)
+    if found is None or _ask(found, "/_scar/ping", timeout_s=2.0) is None:
+        return None
+    return found
+
+
+def _address(state: State) -> Endpoint | None:
+    document = read_json(state.address_file)
+    if not isinstance(document, dict):
+        return None
+    try:
+        return Endpoint(
+            url=f"http://127.0.0.1:{int(document['port'])}",
+            port=int(document["port"]),
+            pid=int(document["pid"]),
+            version=str(document["version"]),
+            started=float(document["started"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _spawn(state: State, port: int, engine: str, environ: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", "scar.local.daemon", "--state", str(state.folder), "--port", str(port), "--engine", engine]
+    with state.log_file.open("ab") as log:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env=None if environ is None else dict(environ),
+        )
+
+
+def _start_failure(state: State, what: str) -> ScarError:
+    return ScarError(what, where=str(state.log_file), fix=_tail(state))
+
+
+def _tail(state: State) -> str:
+    return "\n  ".join(log_lines(state.folder, 12)) or "Its log is empty."
+
+
+def _ask(endpoint: Endpoint, path: str, *, timeout_s: float) -> Any:
+    """The daemon's answer as a document, or None when there is none."""
+    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=timeout_s)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read(1 << 20)
+        return json.loads(body) if response.status == http.client.OK else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def status(folder: Path) -> Status | None:
+    """What the daemon of `folder` says of itself; None when none is running."""
+    state = State(folder)
+    if not is_locked(state) or (endpoint := _address(state)) is None:
+        return None
+    document = _ask(endpoint, "/_scar/status", timeout_s=10.0)
+    if document is None:
+        return None
+    return Status(
+        endpoint=endpoint,
+        uptime_s=time.time() - endpoint.started,
+        resident_mib=document["resident_mib"],
+        state_bytes=document["state_bytes"],
+        buckets=document["buckets"],
+        objects=document["objects"],
+        functions=document["functions"],
+    )
+
+
+def down(folder: Path, wait_s: float = 30.0) -> bool:
+    """Ask the daemon to save and end, and wait until it has. Answers False when none was running."""
+    state = State(folder)
+    if not is_locked(state):
+        return False
+    deadline = time.monotonic() + wait_s
+    asked = False
+    while is_locked(state):
+        # A pid is trusted only while the daemon that wrote it holds the lock and answers with it.
+        endpoint = _address(state)
+        if not asked and endpoint is not None and _says_its_pid(endpoint):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(endpoint.pid, signal.SIGTERM)
+            asked = True
+        if time.monotonic() > deadline:
+            raise TimedOutError(f"The local AWS has not ended within {wait_s:g} s.", where=str(state.log_file))
+        time.sleep(_POLL_S)
+    return True
+
+
+def _says_its_pid(endpoint: Endpoint) -> bool:
+    document = _ask(endpoint, "/_scar/ping", timeout_s=2.0)
+    return isinstance(document, dict) and document.get("pid") == endpoint.pid
+
+
+def reset(folder: Path, wait_s: float = 30.0) -> None:
+    """Stop the daemon and remove all it kept. Refuses a folder that no local AWS made."""
+    state = State(folder)
+    if not folder.exists():
+        return
+    if not state.is_ours():
+        raise ConflictError(f"{folder} was not made by the local AWS; it is left alone.")
+    down(folder, wait_s)
+    lock = Lock.take(state)
+    if lock is None:
+        raise ConflictError(f"Another local AWS was started on {folder} meanwhile.", fix="Run the command again.")
+    try:
+        state.remove()
+    finally:
+        lock.release()
+
+
+def log_lines(folder: Path, count: int) -> Sequence[str]:
+    """The last `count` lines of the daemon's own log."""
+    path = State(folder).log_file
+    try:
+        with path.open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - 64 * 1024))
+            return log.read().decode("utf-8", "replace").splitlines()[-count:]
+    except FileNotFoundError:
+        return ()
