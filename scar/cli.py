@@ -1,0 +1,400 @@
+"""argv → a command → an exit code. The only place that turns errors into exit codes.
+
+Only argparse is imported here; a command imports what it needs when it runs, so `scar --help` costs no AWS library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from scar.errors import FdlError, RunFailedError, ScarError, UsageError
+
+if TYPE_CHECKING:
+    from scar.report import Format, Report
+
+VERSION = "5.0.0.dev0"
+
+# What a command answers: 0, or the exit code of the run it watched.
+Command = Callable[["Context", argparse.Namespace], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every command is given besides its own flags: the voice, and how to reach the account."""
+
+    report: Report
+    asked_local: bool | None
+    asked_profile: str | None
+    asked_region: str | None
+    debug: bool = False
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises instead of leaving, so that usage errors look like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, fix=f"See: {self.prog} --help")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line; answers the process's exit code."""
+    as_json = _wants_json(argv)
+    try:
+        args = _build().parse_args(argv)
+        if args.command is None:
+            _build().print_help(sys.stderr)
+            return UsageError.exit_code
+        return _run(args)
+    except ScarError as error:
+        return _complain(error, as_json=as_json, debug="--debug" in argv)
+    except KeyboardInterrupt:
+        _stderr("Interrupted. The same command continues where this one stopped.")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left (`scar ls | head`). Python would complain once more when it flushes at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:  # noqa: BLE001 - the door: nothing may leave without an exit code that says "failed"
+        if "--debug" in argv:
+            traceback.print_exc()
+        mapped = _mapped(error)
+        return _complain(mapped, as_json=as_json, debug=False)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from scar.report import Report, style_of
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    style = style_of(
+        cast("Format", "json" if args.output == "json" else "table"),
+        quiet=args.quiet,
+        out=sys.stdout,
+        err=sys.stderr,
+        environ=os.environ,
+    )
+    context = Context(Report(style), args.local, args.profile, args.region, debug=args.debug)
+    command = cast("Command", args.load())
+    return command(context, args)
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _mapped(error: Exception) -> ScarError:
+    """Errors of libraries, told in our words; an unforeseen one is a defect of ours and says so."""
+    if type(error).__module__.startswith(("botocore", "boto3", "s3transfer", "urllib3")):
+        from scar.aws.errors import scar_error
+
+        return scar_error(error)
+    if isinstance(error, OSError):
+        return ScarError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return ScarError(
+        f"{type(error).__name__}: {error}",
+        fix="This is a defect of SCAR. Run again with --debug and report what it prints.",
+    )
+
+
+def _complain(error: ScarError, *, as_json: bool, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    if as_json:
+        import json
+
+        print_json = json.dumps({"error": _document(error)}, indent=2)
+        sys.stdout.write(print_json + "\n")
+    from scar.report import printable
+
+    lines = [f"  | {line}" for line in error.last_lines] if isinstance(error, RunFailedError) else []
+    _stderr(printable("\n".join([f"scar: {error}" if not isinstance(error, FdlError) else str(error), *lines])))
+    return error.exit_code
+
+
+def _document(error: ScarError) -> dict[str, object]:
+    document: dict[str, object] = {"what": error.what, "exit_code": error.exit_code}
+    document["exit_origin"] = "job" if isinstance(error, RunFailedError) else "tool"
+    if error.where:
+        document["where"] = error.where
+    if error.fix:
+        document["fix"] = error.fix
+    if isinstance(error, FdlError):
+        from dataclasses import asdict
+
+        document["problems"] = [asdict(problem) for problem in error.problems]
+    if isinstance(error, RunFailedError):
+        document["last_lines"] = list(error.last_lines)
+    return document
+
+
+def _stderr(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def _wants_json(argv: Sequence[str]) -> bool:
+    """Whether errors are to be told as JSON too: known before the command line was understood."""
+    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    return any(
+        a in {"-j", "--json", "-ojson", "--output=json"} or (a in {"-o", "--output"} and b == "json") for a, b in pairs
+    )
+
+
+# -- the command line -------------------------------------------------------------------------------------------
+
+
+def _build() -> argparse.ArgumentParser:
+    common = _common()
+    parser = _Parser(
+        prog="scar",
+        parents=[_common(top=True)],
+        description="Run any container image on every file that lands in a bucket.",
+        epilog=(
+            "Start here:\n  scar local demo                     a first look, with no AWS account\n"
+            "  scar --local init -f function.yaml  the same commands, on this machine\n"
+            "  scar init -f function.yaml          ... and on AWS"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"SCAR {VERSION}")
+    verbs = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    def verb(
+        name: str, load: Callable[[], Command], help_: str, example: str, flags: argparse.ArgumentParser = common
+    ) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = verbs.add_parser(
+            name,
+            parents=[flags],
+            help=help_,
+            description=help_[0].upper() + help_[1:] + ".",
+            epilog="Example:\n" + "\n".join(f"  {line}" for line in example.splitlines()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(load=load)
+        return sub
+
+    init = verb(
+        "init", _init, "make the functions of a definition file, or bring them up to date", "scar init -f function.yaml"
+    )
+    _definition(init)
+
+    plan = verb("plan", _plan, "show what init would change, without changing it", "scar plan -f function.yaml")
+    _definition(plan)
+    plan.add_argument("--detailed-exitcode", action="store_true", help="exit with 20 when there is something to change")
+
+    validate = verb("validate", _validate, "check definition files; needs no network", "scar validate -f function.yaml")
+    validate.add_argument("files", nargs="*", type=Path, metavar="FILE", help="definition files")
+    validate.add_argument("-f", "--conf-file", action="append", type=Path, default=[], metavar="FILE")
+
+    schema = verb("schema", _schema, "print the JSON Schema of definition files", "scar schema > scar.schema.json")
+    schema.set_defaults(output="json")
+
+    ls = verb("ls", _ls, "list the functions, or the objects of a bucket", "scar ls\nscar ls -b my-bucket/output")
+    ls.add_argument("-b", "--bucket", metavar="BUCKET[/FOLDER]", help="list objects instead of functions")
+
+    rm = verb(
+        "rm", _rm, "remove functions and all that was made for them; buckets and files stay", "scar rm -f function.yaml"
+    )
+    which = rm.add_mutually_exclusive_group(required=True)
+    which.add_argument("-n", "--name", help="the function's name")
+    which.add_argument("-f", "--conf-file", type=Path, metavar="FILE", help="all functions of this definition file")
+    which.add_argument("-a", "--all", action="store_true", help="every function that SCAR made in the region")
+    rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+    put = verb(
+        "put", _put, "upload a file or a folder; this triggers the functions", "scar put -b my-bucket/input -p a.png"
+    )
+    put.add_argument("-b", "--bucket", required=True, metavar="BUCKET[/FOLDER]")
+    put.add_argument("-p", "--path", required=True, type=Path, help="a file, or a folder whose tree is kept")
+
+    get = verb("get", _get, "download objects", "scar get -b my-bucket/output -p results")
+    get.add_argument("-b", "--bucket", required=True, metavar="BUCKET[/FOLDER|/KEY]")
+    get.add_argument("-p", "--path", type=Path, default=Path(), help="folder to write to (default: here)")
+
+    run = verb(
+        "run",
+        _run_function,
+        "run a function now and wait for it",
+        "scar run -n cow\nscar run -n cow -s script.sh -o output.txt",
+        _common(output_file=True),
+    )
+    _one_function(run)
+    run.add_argument("-s", "--run-script", type=Path, metavar="FILE", help="run this script instead of the function's")
+    run.add_argument("-a", "--asynchronous", action="store_true", help="do not wait; the request id is printed")
+    run.add_argument("-e", "--event", type=Path, metavar="FILE", help="JSON document to send as the event")
+    run.add_argument("c_args", nargs=argparse.REMAINDER, metavar="ARG", help="arguments for the image's own command")
+
+    log = verb("log", _log, "show what a function's runs wrote", "scar log -n cow")
+    _one_function(log)
+    log.add_argument("-ri", "--request-id", metavar="ID", help="one run only")
+    log.add_argument("-ls", "--log-stream-name", metavar="STREAM", help="one log stream only")
+    log.add_argument("--since", metavar="10m|2h|3d|ISO", help="nothing older than this")
+
+    _local_verbs(verbs, common)
+    return parser
+
+
+def _common(*, top: bool = False, output_file: bool = False) -> argparse.ArgumentParser:
+    """Flags that may stand before or after the command: the later one is the one that counts.
+
+    `output_file`: `-o` may also name a file for the run's output, as SCAR's users write it.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    # A default given twice would let the command's parser undo what was said before the command.
+    silent = argparse.SUPPRESS
+    group = parser.add_argument_group("everywhere")
+    group.add_argument(
+        "--local", action="store_true", default=None if top else silent, help="use the local AWS on this machine"
+    )
+    group.add_argument("-pf", "--profile", default=None if top else silent, help="AWS profile")
+    group.add_argument("--region", default=None if top else silent, help="AWS region")
+    if output_file:
+        group.add_argument(
+            "-o",
+            "--output",
+            "--output-file",
+            default=silent,
+            metavar="table|json|FILE",
+            help="how to answer, or where to",
+        )
+    else:
+        group.add_argument(
+            "-o",
+            "--output",
+            default="table" if top else silent,
+            type=_output,
+            metavar="table|json",
+            help="how to answer",
+        )
+    group.add_argument(
+        "-j", "--json", action="store_const", const="json", dest="output", default=silent, help="same as -o json"
+    )
+    group.add_argument("-q", "--quiet", action="store_true", default=False if top else silent, help="no remarks")
+    group.add_argument("--debug", action="store_true", default=False if top else silent, help="show tracebacks")
+    return parser
+
+
+def _output(text: str) -> str:
+    if text not in {"table", "json"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither table nor json")
+    return text
+
+
+def _definition(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--conf-file", type=Path, required=True, metavar="FILE", help="the definition file")
+    parser.add_argument("-n", "--name", help="only this function of the file")
+
+
+def _one_function(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("-n", "--name", help="the function's name")
+    which.add_argument("-f", "--conf-file", type=Path, metavar="FILE", help="the definition file of the function")
+
+
+def _local_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    local = verbs.add_parser(
+        "local",
+        help="the AWS on this machine: up, down, status, reset, logs, demo",
+        description="An AWS on this machine, for trying things out and for tests. Needs no account.",
+        epilog="Example:\n  scar local demo",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    local.set_defaults(load=_local, local_verb=None)
+    doing = local.add_subparsers(dest="local_verb", metavar="VERB", parser_class=_Parser)
+
+    def verb(name: str, help_: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = doing.add_parser(
+            name, parents=[common], help=help_, description=help_[0].upper() + help_[1:] + ".", epilog=f"Example:\n  scar local {name}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        return sub
+
+    up = verb("up", "start the local AWS (every --local command does so by itself)")
+    up.add_argument(
+        "--engine", metavar="NAME", help="how containers are run: auto, namespaces, proot, podman, docker, host"
+    )
+    up.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: the last one, or a free one)")
+    verb("down", "stop the local AWS; what it holds is kept")
+    verb("status", "tell whether it runs, where, and how containers are kept apart")
+    reset = verb("reset", "stop the local AWS and forget everything it holds")
+    reset.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    logs = verb("logs", "show the local AWS's own log")
+    logs.add_argument("-l", "--lines", type=int, default=50, help="how many lines (default: 50)")
+    demo = verb("demo", "a first look: two chained functions turn a photograph into text, in a container")
+    demo.add_argument("-p", "--path", type=Path, default=Path("scar-demo"), help="folder for what comes out")
+
+
+def _init() -> Command:
+    from scar.commands.deploy import init
+
+    return init
+
+
+def _plan() -> Command:
+    from scar.commands.deploy import plan
+
+    return plan
+
+
+def _validate() -> Command:
+    from scar.commands.define import validate
+
+    return validate
+
+
+def _schema() -> Command:
+    from scar.commands.define import schema
+
+    return schema
+
+
+def _ls() -> Command:
+    from scar.commands.ls import ls
+
+    return ls
+
+
+def _rm() -> Command:
+    from scar.commands.deploy import rm
+
+    return rm
+
+
+def _put() -> Command:
+    from scar.commands.transfer import put
+
+    return put
+
+
+def _get() -> Command:
+    from scar.commands.transfer import get
+
+    return get
+
+
+def _run_function() -> Command:
+    from scar.commands.run import run
+
+    return run
+
+
+def _log() -> Command:
+    from scar.commands.log import log
+
+    return log
+
+
+def _local() -> Command:
+    from scar.commands.local import local
+
+    return local

@@ -1,0 +1,50 @@
+"""`scar validate`, `scar schema`: definition files without an account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scar.errors import FdlError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from scar.cli import Context
+
+
+def validate(context: Context, args: Namespace) -> int:
+    """Check every file named; all problems of all files are told at once."""
+    from scar.fdl.load import load
+
+    files = [*args.conf_file, *args.files]
+    if not files:
+        raise UsageError("no definition file was named", fix="For example: scar validate -f function.yaml")
+    problems: list[Problem] = []
+    checked: list[dict[str, object]] = []
+    for path in files:
+        try:
+            definition = load(path)
+        except FdlError as error:
+            problems.extend(error.problems)
+            continue
+        for warning in definition.warnings:
+            context.report.complain(f"warning: {warning}")
+        checked.append({"file": str(path), "functions": [fn.name for fn in definition.functions]})
+    if problems:
+        raise FdlError(problems)
+    if context.report.json:
+        context.report.document({"valid": checked})
+    else:
+        for item in checked:
+            names = item["functions"]
+            assert isinstance(names, list)
+            context.report.line(f"{item['file']}: valid, defines {', '.join(names)}")
+    return 0
+
+
+def schema(context: Context, args: Namespace) -> int:
+    """Print the JSON Schema, for editors."""
+    from scar.fdl.schema import json_schema
+
+    context.report.document(json_schema())
+    return 0

@@ -1,0 +1,109 @@
+"""Which account, region and manner of speaking a command uses, and where each of these came from.
+
+Precedence: flag, `SCAR_*`, the definition file, `AWS_*`, boto's own configuration, default.
+The process environment is read here, handed in as a mapping, and never written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+LOCAL_REGION = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin(Generic[T]):
+    """A value and who said so: `flag --region`, `SCAR_REGION`, `default` …"""
+
+    value: T
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every command needs to know before it speaks to AWS. A region of None leaves the choice to boto's configuration."""
+
+    local: Origin[bool]
+    profile: Origin[str | None]
+    region: Origin[str | None]
+    engine: Origin[str]
+    local_state: Path
+    cache: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The flags that settings listen to, as given; None is 'not given'."""
+
+    local: bool | None = None
+    profile: str | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """What a definition file says about the same things."""
+
+    profile: str | None = None
+    region: str | None = None
+
+
+def settle(asked: Asked, environ: Mapping[str, str], defined: Defined = Defined()) -> Settings:
+    """Decide each setting by precedence. Pure."""
+    local = _first(
+        (asked.local, "flag --local"),
+        (_truth(environ.get("SCAR_LOCAL")), "SCAR_LOCAL"),
+        default=False,
+    )
+    return Settings(
+        local=local,
+        profile=_optional(
+            (asked.profile, "flag --profile"),
+            (environ.get("SCAR_PROFILE"), "SCAR_PROFILE"),
+            (defined.profile, "definition file"),
+        ),
+        region=_optional(
+            (asked.region, "flag --region"),
+            (environ.get("SCAR_REGION"), "SCAR_REGION"),
+            (defined.region, "definition file"),
+            # A real account's region must not decide where the local AWS keeps things: they would seem gone elsewhere.
+            (None if local.value else environ.get("AWS_REGION"), "AWS_REGION"),
+            (None if local.value else environ.get("AWS_DEFAULT_REGION"), "AWS_DEFAULT_REGION"),
+            (LOCAL_REGION if local.value else None, "default of the local AWS"),
+        ),
+        engine=_first((environ.get("SCAR_ENGINE"), "SCAR_ENGINE"), default="auto"),
+        local_state=_folder(environ, "SCAR_LOCAL_STATE", "XDG_STATE_HOME", ".local/state", "scar/local"),
+        cache=_folder(environ, "SCAR_CACHE", "XDG_CACHE_HOME", ".cache", "scar"),
+    )
+
+
+def _first(*choices: tuple[T | None, str], default: T) -> Origin[T]:
+    for value, source in choices:
+        if value is not None:
+            return Origin(value, source)
+    return Origin(default, "default")
+
+
+def _optional(*choices: tuple[str | None, str]) -> Origin[str | None]:
+    for value, source in choices:
+        if value:
+            return Origin(value, source)
+    return Origin(None, "default")
+
+
+def _truth(text: str | None) -> bool | None:
+    return None if text is None else text.lower() in {"1", "true", "yes", "on"}
+
+
+def _folder(environ: Mapping[str, str], own: str, xdg: str, home: str, name: str) -> Path:
+    if own_value := environ.get(own):
+        return Path(own_value).absolute()
+    base = environ.get(xdg)
+    if base and Path(base).is_absolute():  # the XDG specification: a relative path is invalid and ignored
+        return Path(base) / name
+    return Path.home() / home / name
