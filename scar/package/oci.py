@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from scar.errors import ScarError
+
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
@@ -16,6 +18,17 @@ DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 CHUNK: Final = 1 << 20
+
+# Names of an architecture (uname's, Lambda's, a manifest's) → the manifest's.
+_ARCHITECTURES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def architecture(name: str) -> str:
+    """`amd64` or `arm64` for any of their names; raises ScarError for others, which AWS does not run."""
+    try:
+        return _ARCHITECTURES[name.lower()]
+    except KeyError:
+        raise ScarError(f"the architecture {name!r} is not one of {', '.join(_ARCHITECTURES)}") from None
 
 
 @dataclass(frozen=True, slots=True)
