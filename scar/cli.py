@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from scar.errors import FdlError, RunFailedError, ScarError, UsageError
+from scar.errors import FdlError, RunFailedError, ScarError, ServiceError, UsageError
 
 if TYPE_CHECKING:
     from scar.report import Format, Report
@@ -94,9 +94,15 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 def _mapped(error: Exception) -> ScarError:
     """Errors of libraries, told in our words; an unforeseen one is a defect of ours and says so."""
     if type(error).__module__.startswith(("botocore", "boto3", "s3transfer", "urllib3")):
-        from scar.aws.errors import scar_error
+        from botocore.exceptions import BotoCoreError, ClientError
 
-        return scar_error(error)
+        if isinstance(error, ClientError | BotoCoreError):
+            from scar.aws.errors import told
+
+            return told(error, "")
+        return ServiceError(
+            f"{type(error).__name__}: {error}", fix="Check the network, then run the same command again."
+        )
     if isinstance(error, OSError):
         return ScarError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return ScarError(

@@ -1,0 +1,168 @@
+"""The house's rules that a reader would otherwise have to take on trust, held by the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCAR = ROOT / "scar"
+AGENT = ROOT / "faas-supervisor" / "faassupervisor"
+
+# A room and what it may import of `scar`; "" is the package itself. Longest prefix decides.
+LEAVES = {"scar.errors", "scar.limits"}
+# Runs inside the function's image as /opt/scar/app/__main__.py; it lies in scar.package because that builds the layer.
+STARTS_THE_AGENT = {"scar.package.agent_main"}
+MAY_IMPORT = {
+    "scar.errors": set[str](),
+    "scar.limits": set[str](),
+    "scar.settings": set[str](),
+    "scar.report": set[str](),
+    "scar.cli": {"scar.commands", "scar.report", "scar.aws.errors"},
+    "scar.session": {"scar.settings", "scar.aws.clients", "scar.report", "scar.local.lifecycle"},
+    "scar.commands": {
+        "scar.cli", "scar.commands", "scar.settings", "scar.session", "scar.report", "scar.fdl", "scar.design", "scar.plan",
+        "scar.aws", "scar.package", "scar.local.lifecycle",
+    },
+    "scar.fdl": {"scar.fdl"},
+    "scar.design": {"scar.design", "scar.fdl.model", "scar.aws.resources", "scar.aws.names", "scar.aws.tags", "scar.aws.clients", "scar.plan.resource"},
+    "scar.plan": {"scar.plan", "scar.aws"},
+    "scar.aws.resources": {"scar.aws", "scar.plan.resource"},
+    "scar.aws": {"scar.aws"},
+    "scar.package": {"scar.package", "scar.fdl.model", "scar.aws.clients"},
+    "scar.local": {"scar.local"},
+    "scar.local.functions": {"scar.local", "scar.package.oci"},
+}  # fmt: skip
+
+
+def files(*folders: Path) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted(folder.rglob("*.py"))
+
+
+def module(path: Path) -> str:
+    root = ROOT if path.is_relative_to(SCAR) else ROOT / "faas-supervisor"
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, rooms: set[str]) -> bool:
+    return any(name == room or name.startswith(room + ".") for room in rooms)
+
+
+@pytest.mark.parametrize("path", [*files(SCAR)], ids=module)
+def test_a_room_imports_only_what_the_architecture_allows(path: Path) -> None:
+    name = module(path)
+    room = max((room for room in MAY_IMPORT if within(name, {room})), key=len, default=None)
+    if room is None:
+        assert name in {"scar", "scar.__main__"}, f"{name} belongs to no room"
+        return
+    allowed = MAY_IMPORT[room] | LEAVES | {room}
+    ours = {other for other in imports(path) if within(other, {"scar"})}
+    assert {other for other in ours if not within(other, allowed)} == set()
+
+
+@pytest.mark.parametrize("path", [*files(SCAR)], ids=module)
+def test_scar_imports_of_the_agent_only_the_contract(path: Path) -> None:
+    if module(path) in STARTS_THE_AGENT:
+        return
+    agent = {other for other in imports(path) if within(other, {"faassupervisor"})}
+    assert not [other for other in agent if not within(other, {"faassupervisor.contract"})]
+
+
+@pytest.mark.parametrize("path", [*files(AGENT)], ids=module)
+def test_the_agent_never_imports_scar(path: Path) -> None:
+    assert not [other for other in imports(path) if within(other, {"scar"})]
+
+
+def test_the_contract_needs_the_standard_library_only() -> None:
+    assert {name.partition(".")[0] for name in imports(AGENT / "contract.py")} - {"__future__"} <= set(
+        sys.stdlib_module_names
+    )
+
+
+@pytest.mark.parametrize("path", [*files(SCAR, AGENT)], ids=module)
+def test_clients_are_created_at_the_few_agreed_places(path: Path) -> None:
+    makers = {"client", "create_client", "resource", "Session"}
+    agreed = {"scar.aws.clients", "scar.session", "faassupervisor.storage.s3", "faassupervisor.delegate"}
+    calls = [
+        node.func
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in makers
+    ]
+    botoish = [
+        call for call in calls if any(word in ast.unparse(call.value) for word in ("boto", "session", "Session"))
+    ]
+    assert not botoish or module(path) in agreed
+
+
+@pytest.mark.parametrize("path", [*files(SCAR, AGENT)], ids=module)
+def test_only_the_report_prints_and_only_doors_exit(path: Path) -> None:
+    doors = {
+        "scar.__main__",
+        "scar.local.daemon",
+        "scar.local.sandbox.nsinit",
+        "faassupervisor.__main__",
+        *STARTS_THE_AGENT,
+    }
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            call = ast.unparse(node.func)
+            assert call != "print" or module(path) == "scar.report", f"print at line {node.lineno}"
+            assert call != "sys.exit" or module(path) in doors, f"sys.exit at line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", [*files(SCAR, AGENT)], ids=module)
+def test_nobody_writes_to_the_process_environment(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
+            targets = node.targets if not isinstance(node, ast.AugAssign) else [node.target]
+            assert not any(ast.unparse(target).startswith("os.environ") for target in targets)
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in {
+                "os.putenv",
+                "os.unsetenv",
+                "os.environ.update",
+                "os.environ.setdefault",
+                "os.environ.pop",
+            }
+
+
+@pytest.mark.parametrize("path", [*files(SCAR, AGENT)], ids=module)
+def test_no_shell_gets_between_us_and_a_program(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            assert not any(word.arg == "shell" for word in node.keywords)
+            assert ast.unparse(node.func) not in {"os.system", "os.popen"}
+
+
+def test_only_the_session_and_the_flag_know_of_a_local_mode() -> None:
+    knowing = {
+        module(path)
+        for path in files(SCAR)
+        if any(within(name, {"scar.local"}) for name in imports(path)) and not within(module(path), {"scar.local"})
+    }
+    assert knowing <= {"scar.session", "scar.commands.local", "scar.commands.demo"}
+
+
+def test_help_imports_neither_boto_nor_yaml() -> None:
+    code = "import sys; from scar.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    loaded = set(ast.literal_eval(shown.splitlines()[-1]))
+    assert not loaded & {"boto3", "botocore", "yaml", "moto", "requests", "tabulate", "urllib3", "s3transfer"}
