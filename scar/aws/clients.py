@@ -5,12 +5,15 @@ botocore is used without boto3's resource layer: the same clients, a fifth less 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.config import Config
+
+from scar.aws.wait import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.client import ECRClient
@@ -38,10 +41,12 @@ class Access:
 
 
 class Aws:
-    """Clients of one account and region, each made when first used."""
+    """Clients of one account and region, each made when first used. `clock` is what every wait goes by."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, clock: Clock = SYSTEM_CLOCK) -> None:
         self.access = access
+        self.clock = clock
+        self._lock = threading.Lock()  # botocore sessions, unlike clients, are not safe to share between threads
         self._session = botocore.session.Session(profile=access.profile)
 
     @property
@@ -101,11 +106,12 @@ class Aws:
 
     def _client(self, service: str, config: Config = _STANDARD) -> Any:
         access = self.access
-        return self._session.create_client(
-            service,
-            region_name=access.region,
-            endpoint_url=access.endpoint_url,
-            aws_access_key_id=access.access_key,
-            aws_secret_access_key=access.secret_key,
-            config=config,
-        )
+        with self._lock:
+            return self._session.create_client(
+                service,
+                region_name=access.region,
+                endpoint_url=access.endpoint_url,
+                aws_access_key_id=access.access_key,
+                aws_secret_access_key=access.secret_key,
+                config=config,
+            )

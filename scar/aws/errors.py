@@ -1,0 +1,135 @@
+"""botocore's errors as ours: the only place that knows AWS's error codes by meaning.
+
+A resource that expects a code ("absent", "exists already") asks `code_of`; everything else leaves through `told`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from botocore import exceptions as boto
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scar.errors import ConflictError, DeniedError, NotFoundError, ScarError, ServiceError
+
+_DENIED: Final = frozenset(
+    {
+        "AccessDenied", "AccessDeniedException", "AllAccessDisabled", "AuthFailure", "AuthorizationError",
+        "Forbidden", "403", "UnauthorizedOperation", "NotAuthorized", "KMSAccessDeniedException",
+    }
+)  # fmt: skip
+_CREDENTIALS: Final = frozenset(
+    {
+        "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
+        "SignatureDoesNotMatch", "UnrecognizedClientException", "InvalidSignatureException", "MissingAuthenticationToken",
+    }
+)  # fmt: skip
+_CLOCK: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+_ABSENT: Final = frozenset(
+    {
+        "404", "ImageNotFoundException", "NoSuchBucket", "NoSuchEntity", "NoSuchKey", "NotFound", "RepositoryNotFoundException",
+        "ResourceNotFoundException", "LifecyclePolicyNotFoundException", "RepositoryPolicyNotFoundException", "NoSuchUpload",
+    }
+)  # fmt: skip
+_TAKEN: Final = frozenset(
+    {
+        "BucketAlreadyExists", "BucketAlreadyOwnedByYou", "BucketNotEmpty", "CodeStorageExceededException", "DeleteConflict",
+        "EntityAlreadyExists", "LimitExceeded", "LimitExceededException", "OperationAborted", "PreconditionFailed",
+        "RepositoryAlreadyExistsException", "RepositoryNotEmptyException", "ResourceAlreadyExistsException",
+        "ResourceConflictException", "ResourceInUseException", "ServiceQuotaExceededException", "TooManyBuckets",
+        "PolicyLengthExceededException", "ConcurrentModification",
+    }
+)  # fmt: skip
+_BUSY: Final = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "SlowDown",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+    }
+)
+
+
+def code_of(error: ClientError) -> str:
+    """AWS's error code; a HEAD request, which has no body, gives the HTTP status instead (`404`)."""
+    return error.response["Error"].get("Code", "")
+
+
+def is_absent(error: ClientError) -> bool:
+    """Whether AWS said that the thing asked for does not exist."""
+    return code_of(error) in _ABSENT
+
+
+@contextmanager
+def mapped(doing: str) -> Iterator[None]:
+    """Turn what botocore raises inside the block into a ScarError that says what was being done: `create role x`."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise told(error, doing) from error
+
+
+def told(error: ClientError | BotoCoreError, doing: str) -> ScarError:
+    """The error of our tree that says the same; pure."""
+    return _told_client(error, doing) if isinstance(error, ClientError) else _told_local(error, doing)
+
+
+def _told_client(error: ClientError, doing: str) -> ScarError:
+    code, message = code_of(error), error.response["Error"].get("Message", "")
+    operation = error.operation_name
+    if code in _CREDENTIALS:
+        return DeniedError(f"AWS does not accept these credentials ({code}): {message}", where=doing, fix=_SIGN_IN)
+    if code in _CLOCK:
+        return DeniedError(
+            f"AWS refused the request's time stamp ({code}): {message}", where=doing, fix="Set this computer's clock."
+        )
+    if code in _DENIED:
+        return DeniedError(
+            f"not allowed: {operation} ({code}) {message}".rstrip(),
+            where=doing,
+            fix=f"Ask for the permission that {operation} needs, or use another profile.",
+        )
+    if code in _ABSENT:
+        return NotFoundError(f"{operation}: {message or code}", where=doing)
+    if code == "InvalidArgument" and "overlap" in message.lower():
+        return ConflictError(
+            f"another notification of this bucket covers the same objects: {message}",
+            where=doing,
+            fix="S3 sends one event to one place: use another folder, or remove the other notification.",
+        )
+    if code in _TAKEN or "LimitExceeded" in code:
+        return ConflictError(f"{operation}: {code}: {message}", where=doing)
+    if code in _BUSY:
+        return ServiceError(
+            f"AWS is busy: {operation}: {code}: {message}", where=doing, fix="Wait a minute and try again."
+        )
+    return ServiceError(f"{operation}: {code}: {message}", where=doing)
+
+
+_SIGN_IN: Final = "Check the profile or the AWS_* variables, or sign in again (`aws sso login`)."
+
+
+def _told_local(error: BotoCoreError, doing: str) -> ScarError:
+    match error:
+        case (
+            boto.NoCredentialsError()
+            | boto.PartialCredentialsError()
+            | boto.CredentialRetrievalError()
+            | boto.TokenRetrievalError()
+            | boto.SSOError()
+            | boto.ProfileNotFound()
+            | boto.NoAuthTokenError()
+        ):
+            return DeniedError(str(error), where=doing, fix=_SIGN_IN)
+        case boto.NoRegionError():
+            return DeniedError("no AWS region is set", where=doing, fix="Set `region` in the definition or AWS_REGION.")
+        case boto.HTTPClientError() | boto.ConnectionError():
+            return ServiceError(
+                str(error), where=doing, fix="Check the network, the proxy and the endpoint, then try again."
+            )
+        case _:
+            return ServiceError(f"{type(error).__name__}: {error}", where=doing)

@@ -1,0 +1,75 @@
+"""What everything of a function is called. Names are the state: the same function always gets the same ones.
+
+A name that had to be cut or altered ends in a short digest of the original, so that two functions never share one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+ROLE_CHARS: Final = 64  # botocore iam:roleNameType
+STATEMENT_CHARS: Final = 100  # botocore lambda:StatementId
+REPOSITORY_CHARS: Final = 256
+
+# Objects of the state bucket
+MEMBERS_PREFIX: Final = "members/"  # one empty object a function: the bucket goes with the last
+CREATING_PREFIX: Final = "creating/"  # one empty object for a user's bucket that is being made
+LEASES_PREFIX: Final = "leases/"
+
+
+def digest8(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def log_group(function: str) -> str:
+    return f"/aws/lambda/{function}"
+
+
+def role(function: str, region: str) -> str:
+    """IAM's names are global to the account and blind to case, so the region is in it and capitals add a digest."""
+    plain = f"scar-{function}-{region}"
+    if len(plain) <= ROLE_CHARS and plain == plain.lower():
+        return plain
+    mark = digest8(plain)
+    room = ROLE_CHARS - len("scar--") - len(region) - len(mark) - 1
+    return f"scar-{function[:room]}-{region}-{mark}"
+
+
+def repository(function: str) -> str:
+    """ECR takes lower-case letters and digits joined by single separators; anything else adds a digest."""
+    plain = re.sub(r"[^a-z0-9]+", "-", function.lower()).strip("-")
+    if plain == function:
+        return f"scar/{plain}"
+    return f"scar/{plain}-{digest8(function)}" if plain else f"scar/{digest8(function)}"
+
+
+def state_bucket(account: str, region: str) -> str:
+    return f"scar-state-{account}-{region}"
+
+
+def state_prefix(function: str) -> str:
+    """Where a function's own objects live in the state bucket (spilled payloads, the ledger of its runs)."""
+    return f"functions/{function}/"
+
+
+def statement_id(bucket: str) -> str:
+    """Names the statement of a function's policy that lets one bucket invoke it."""
+    return f"scar-{re.sub(r'[^a-zA-Z0-9_-]', '-', bucket)}-{digest8(bucket)}"
+
+
+def notification_id(function: str, prefix: str) -> str:
+    """Names one entry of a bucket's notifications as ours."""
+    return f"scar-{function}-{digest8(prefix)}"
+
+
+def is_notification_of(function: str, entry_id: str) -> bool:
+    """Exact, because one function's name may begin with another's."""
+    return re.fullmatch(rf"scar-{re.escape(function)}-[0-9a-f]{{8}}", entry_id) is not None
+
+
+def notifying_function(entry_id: str) -> str | None:
+    """The function whose entry this is, None for an entry that is not ours."""
+    found = re.fullmatch(r"scar-([a-zA-Z0-9_-]+)-[0-9a-f]{8}", entry_id)
+    return found[1] if found else None

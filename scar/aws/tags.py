@@ -1,0 +1,104 @@
+"""Tags: how an object says that it is ours, which function it belongs to, and what `ls` shows of it without another call.
+
+`scar:version` tells who wrote last. It is written and never compared, so that a newer scar alone changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypedDict
+
+from scar import __version__
+from scar.errors import ConflictError
+
+Pairs = tuple[tuple[str, str], ...]
+
+CREATED_BY: Final = "createdby"
+SCAR: Final = "scar"
+FUNCTION: Final = "scar:function"
+VERSION: Final = "scar:version"
+MODE: Final = "scar:mode"
+IMAGE: Final = "scar:image"
+INPUT: Final = "scar:input"
+OUTPUT: Final = "scar:output"
+KEEP: Final = "scar:keep"  # on a repository: `rm` leaves it
+
+VALUE_CHARS: Final = 256  # the shortest limit of the services we tag
+
+
+class KeyValue(TypedDict):
+    Key: str
+    Value: str
+
+
+def of_function(name: str, user: Mapping[str, str], more: Mapping[str, str] | None = None) -> Pairs:
+    """The tags of one object of a function: the user's, over which ours always win."""
+    return pairs({**user, CREATED_BY: SCAR, FUNCTION: name, **(more or {})})
+
+
+def pairs(tags: Mapping[str, str]) -> Pairs:
+    """As a resource holds them: sorted, without what is not compared."""
+    return tuple(sorted((key, value) for key, value in tags.items() if key != VERSION))
+
+
+def pairs_of(tags: Iterable[Mapping[str, str]]) -> Pairs:
+    return pairs({tag["Key"]: tag["Value"] for tag in tags})
+
+
+def written(tags: Pairs) -> dict[str, str]:
+    """As AWS is told them, in the services that take a mapping."""
+    return {**dict(tags), VERSION: __version__}
+
+
+def key_values(tags: Pairs) -> list[KeyValue]:
+    """As AWS is told them, in the services that take a list."""
+    return [KeyValue(Key=key, Value=value) for key, value in written(tags).items()]
+
+
+def lowercase_key_values(tags: Pairs) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in written(tags).items()]
+
+
+def removed(actual: Pairs, wanted: Pairs) -> list[str]:
+    """Keys to untag. What AWS itself put there (`aws:…`) cannot be removed."""
+    keep = {key for key, _ in wanted}
+    return [key for key, _ in actual if key not in keep and not key.startswith("aws:")]
+
+
+def ours_only(actual: Pairs, what: str, function: str) -> None:
+    """Refuse to touch an object that carries our name without our tag."""
+    owner = dict(actual).get(FUNCTION)
+    if owner == function:
+        return
+    raise ConflictError(
+        f"{what} exists already and was not made by scar for {function}",
+        fix=f"Choose another name for the function, or remove {what} yourself.",
+    )
+
+
+def packed(items: Sequence[str]) -> str:
+    """A list as one tag value. Items are escaped and joined by spaces; those that do not fit are counted: `a b +3`."""
+    words = [_escaped(item) for item in items]
+    for kept in range(len(words), -1, -1):
+        left = len(words) - kept
+        value = " ".join(words[:kept] + ([f"+{left}"] if left else []))
+        if len(value) <= VALUE_CHARS:
+            return value
+    raise AssertionError("a count always fits")
+
+
+def unpacked(value: str) -> tuple[str, ...]:
+    """What `packed` was given; a last item `+3` stands for three that did not fit."""
+    return tuple(_unescaped(word) for word in value.split())
+
+
+def _escaped(text: str) -> str:
+    """Every service takes letters, digits and `_.:/=+-@`; other bytes become `=XX`, and so do `=` and a leading `+`."""
+    safe = re.sub(r"[^A-Za-z0-9_.:/+@-]", lambda found: "".join(f"={byte:02X}" for byte in found[0].encode()), text)
+    return "=2B" + safe[1:] if safe.startswith("+") else safe
+
+
+def _unescaped(word: str) -> str:
+    raw = re.sub(rb"=([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), word.encode())
+    return raw.decode(errors="replace")

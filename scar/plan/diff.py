@@ -1,0 +1,159 @@
+"""What has to be done: desired against actual, as a value that can be read, printed and run.
+
+Nothing here talks to AWS. The order of steps is for the reader; `apply` goes by `needs`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, runtime_checkable
+
+from scar.plan.resource import Id, Resource
+
+Verb = Literal["create", "update", "delete"]
+SIGNS: Final[Mapping[Verb, str]] = {"create": "+", "update": "~", "delete": "-"}
+_LONGEST_VALUE: Final = 64
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A resource that has something to say on its plan line: `made by scar; rm leaves it`."""
+
+    @property
+    def note(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field that differs. `old` and `new` are None where a value is long, structured or secret; `text` always tells."""
+
+    field: str
+    text: str
+    old: str | int | None = None
+    new: str | int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do. `actual` is what AWS has now: always there for an update, never for a create."""
+
+    verb: Verb
+    resource: Resource
+    actual: Resource | None = None
+
+    @property
+    def id(self) -> Id:
+        return self.resource.id
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return _changes(self.actual, self.resource) if self.verb == "update" else ()
+
+    def __str__(self) -> str:
+        """The line the user sees: `~ function grayify  memory_mib: 512 → 1024`."""
+        line = f"{SIGNS[self.verb]} {self.id}"
+        if self.changes:
+            return f"{line}  {', '.join(map(str, self.changes))}"
+        if self.verb == "create" and isinstance(self.resource, Noted) and self.resource.note:
+            return f"{line}  ({self.resource.note})"
+        return line
+
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {"verb": self.verb, "kind": self.id.kind, "name": self.id.name}
+        if self.changes:
+            document["changes"] = [dataclasses.asdict(change) for change in self.changes]
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every step, creations first; empty means that AWS already has what was asked for."""
+
+    steps: tuple[Step, ...] = ()
+    unchanged: tuple[Resource, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def __str__(self) -> str:
+        return "\n".join(str(step) for step in self.steps) or "nothing to do"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "steps": [step.to_json() for step in self.steps],
+            "unchanged": [{"kind": resource.id.kind, "name": resource.id.name} for resource in self.unchanged],
+        }
+
+
+def diff(desired: Iterable[Resource], actual: Mapping[Id, Resource]) -> Plan:
+    """Create what is missing, update what differs, delete what is there and not desired."""
+    wanted = ordered(desired)
+    steps: list[Step] = []
+    unchanged: list[Resource] = []
+    for resource in wanted:
+        now = actual.get(resource.id)
+        if now is None:
+            steps.append(Step("create", resource))
+        elif now != resource:
+            steps.append(Step("update", resource, now))
+        else:
+            unchanged.append(resource)
+    names = {resource.id for resource in wanted}
+    unwanted = ordered(resource for resource in actual.values() if resource.id not in names)
+    steps += [Step("delete", resource, resource) for resource in reversed(unwanted)]
+    return Plan(tuple(steps), tuple(unchanged))
+
+
+def ordered(resources: Iterable[Resource]) -> tuple[Resource, ...]:
+    """The same resources, each after what it needs; a need that is not among them is taken as met."""
+    left = {resource.id: resource for resource in resources}
+    placed: list[Resource] = []
+    while left:
+        ready = [resource for resource in left.values() if not any(need in left for need in resource.needs)]
+        if not ready:
+            raise ValueError(f"resources need each other in a circle: {', '.join(map(str, left))}")
+        placed += [left.pop(resource.id) for resource in ready]
+    return tuple(placed)
+
+
+def _changes(old: Any, new: Any) -> tuple[Change, ...]:
+    pairs = (
+        (item.name, getattr(old, item.name), getattr(new, item.name))
+        for item in dataclasses.fields(new)
+        if item.compare
+    )
+    return tuple(_change(name, was, becomes) for name, was, becomes in pairs if was != becomes)
+
+
+def _change(name: str, old: object, new: object) -> Change:
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        return Change(name, _tuple_change(old, new))
+    if _is_plain(old) and _is_plain(new):
+        return Change(name, f"{_plain(old)} → {_plain(new)}", old=old, new=new)  # type: ignore[arg-type]  # _is_plain saw to it
+    return Change(name, "changed")
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, int) or (isinstance(value, str) and len(value) <= _LONGEST_VALUE)
+
+
+def _plain(value: object) -> str:
+    return "none" if value in (None, "") else str(value)
+
+
+def _tuple_change(old: Sequence[Any], new: Sequence[Any]) -> str:
+    """Names only: the values of an environment may be secrets."""
+    was, becomes = _by_name(old), _by_name(new)
+    signs = [f"-{name}" for name in was if name not in becomes]
+    signs += [f"+{name}" for name in becomes if name not in was]
+    signs += [f"~{name}" for name in becomes if name in was and was[name] != becomes[name]]
+    return " ".join(signs) or "changed"
+
+
+def _by_name(items: Sequence[Any]) -> dict[str, Any]:
+    return {str(item[0]) if isinstance(item, tuple) and len(item) == 2 else str(item): item for item in items}
