@@ -52,3 +52,29 @@ LOG_RETENTION_DAYS: Final = (
 BATCH_JOB_DEFINITION_BYTES: Final = 24 * KIB
 BATCH_SUBMIT_JOB_BYTES: Final = 30 * KIB
 ECS_OVERRIDES_CHARS: Final = 8192
+
+# botocore lambda:Tags, TagKey, TagValue; names that begin with `aws:` are kept by AWS
+TAGS_PER_RESOURCE: Final = 50
+TAG_NAME_PATTERN: Final = r"(?!(?i:aws:))[\w .:/=+@-]{1,128}"
+TAG_VALUE_CHARS: Final = 256
+
+# botocore lambda:RoleArn, iam:roleNameType
+ROLE_ARN_PATTERN: Final = r"arn:aws[a-zA-Z-]*:iam::\d{12}:role/[a-zA-Z0-9+=,.@_/-]{1,512}"
+# general/latest/gr/rande: us-east-1, us-gov-west-1, ap-southeast-5, eusc-de-east-1
+REGION_PATTERN: Final = r"[a-z]{2,5}(-[a-z]{2,12}){1,3}-\d{1,2}"
+
+# distribution/reference (the grammar of image references): name ≤ 255, tag ≤ 128
+IMAGE_NAME_CHARS: Final = 255
+IMAGE_REFERENCE_PATTERN: Final = (
+    r"(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*(?::\d{1,5})?/)?"
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
+# What SCAR itself takes: a script travels in one small layer of the image, a definition file is read whole.
+SCRIPT_BYTES: Final = 16 * MIB
+DEFINITION_BYTES: Final = 1 * MIB
+DEFINITION_NODES: Final = 20_000  # after aliases are expanded
+DEFINITION_DEPTH: Final = 64
+FUNCTIONS_PER_DEFINITION: Final = 200
+STORAGES_PER_FUNCTION: Final = 20
