@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -150,7 +151,7 @@ def _stderr(text: str) -> None:
 
 def _wants_json(argv: Sequence[str]) -> bool:
     """Whether errors are to be told as JSON too: known before the command line was understood."""
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    pairs = pairwise([*argv, ""])
     return any(
         a in {"-j", "--json", "-ojson", "--output=json"} or (a in {"-o", "--output"} and b == "json") for a, b in pairs
     )

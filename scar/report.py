@@ -226,7 +226,8 @@ def _cell(value: object) -> str:
 
 def _widths(cells: Sequence[Sequence[str]], columns: Sequence[str], width: int) -> list[int]:
     """Column widths that fit `width`: the widest column gives way first, down to ten characters."""
-    widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
+    # tabulate pads a heading by two more characters than it needs
+    widths = [max(len(column) + 2, *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
     while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > 10:
         widest = widths.index(max(widths))
         widths[widest] -= 1
