@@ -14,7 +14,7 @@ ScarError                 1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class ScarError(Exception):
@@ -40,17 +40,20 @@ class UsageError(ScarError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One fault of a definition file. `line` and `column` count from 1; `path` is the key path (`functions.aws[0].lambda.memory`)."""
+    """One fault of a definition file. `path` is the key path (`functions.aws[0].lambda.memory`).
+
+    `line` and `column` count from 1; line 0 means that there is no place to show (a value from the command line, a missing file).
+    """
 
     file: str
     line: int
     column: int
     path: str
     what: str
-    fix: str | None = None
+    fix: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}"
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         text = f"{place}: {self.path}: {self.what}" if self.path else f"{place}: {self.what}"
         return f"{text}\n  {self.fix}" if self.fix else text
 

@@ -10,7 +10,6 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -52,7 +51,7 @@ class OneOf:
 class Form:
     """Text that needs more than a pattern; `name` is a key of `forms.FORMS`, `regex` a necessary condition for editors."""
 
-    name: Literal["bucket-path", "image", "folder-name"]
+    name: Literal["bucket-path", "image"]
     regex: str
     _: KW_ONLY
     says: str
@@ -80,8 +79,8 @@ class Refusal:
     """Values that are legal in the language but not done here: those that match `regex`, why, and what to do instead."""
 
     regex: str
-    what: str
-    fix: str | None = None
+    fix: str
+    what: str = LATER
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +139,14 @@ class Field:
         return (self.name, *self.key.aliases)
 
 
-@cache
+_KEYS: Final[dict[type[Any], tuple[Field, ...]]] = {}
+
+
 def keys_of(section: type[Any]) -> tuple[Field, ...]:
     """Every key of a section, in the order the model gives them. Fields without a `Key` are not part of the file."""
-    return tuple(_fields(section))
+    if section not in _KEYS:
+        _KEYS[section] = tuple(_fields(section))
+    return _KEYS[section]
 
 
 def _fields(section: type[Any]) -> list[Field]:

@@ -17,7 +17,7 @@ from scar.errors import FdlError, Problem
 from scar.fdl import document, read, rules
 from scar.fdl.files import Look, look_at
 from scar.fdl.model import Function
-from scar.fdl.places import NOWHERE, Node, Place, Problems, TooManyProblems, Unplaceable, from_plain
+from scar.fdl.places import NOWHERE, Node, Place, Problems, TooManyProblemsError, UnplaceableError, from_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,13 @@ def parse(text: str, file: str, folder: Path, *, look: Look = look_at) -> Defini
     try:
         root = document.compose(text, problems)
         return _definition(root, problems, folder, Path(file), look)
-    except TooManyProblems:
+    except TooManyProblemsError:
         raise FdlError(tuple(problems.errors)) from None
 
 
-def validate(raw: Mapping[str, object], file: str = "command line", *, folder: Path | None = None, look: Look = look_at) -> Definition:
+def validate(
+    raw: Mapping[str, object], file: str = "command line", *, folder: Path | None = None, look: Look = look_at
+) -> Definition:
     """The functions that plain values define, shaped as a file would be: `{"functions": {"aws": [{"lambda": {…}}]}}`.
 
     The same checks as for a file; problems name `file` and the key path. `folder` (by default the current one) is what relative
@@ -59,11 +61,11 @@ def validate(raw: Mapping[str, object], file: str = "command line", *, folder: P
     try:
         try:
             root = from_plain(raw)
-        except Unplaceable as error:
+        except UnplaceableError as error:
             problems.add(NOWHERE, error.path, error.what)
             root = None
         return _definition(root, problems, folder or Path.cwd(), None, look)
-    except TooManyProblems:
+    except TooManyProblemsError:
         raise FdlError(tuple(problems.errors)) from None
 
 
@@ -91,7 +93,11 @@ def _text(path: Path) -> str:
             _refuse(path, "is not a file", "Name a definition file, not a folder or a device.")
         content = stream.read(limits.DEFINITION_BYTES + 1)
     if len(content) > limits.DEFINITION_BYTES:
-        _refuse(path, f"is larger than {limits.DEFINITION_BYTES // limits.MIB} MiB", "A definition names its scripts and images; it does not hold them.")
+        _refuse(
+            path,
+            f"is larger than {limits.DEFINITION_BYTES // limits.MIB} MiB",
+            "A definition names its scripts and images; it does not hold them.",
+        )
     return _decoded(path, content)
 
 
@@ -106,5 +112,5 @@ def _decoded(path: Path, content: bytes) -> str:
         _refuse(path, f"byte 0x{content[error.start]:02x} is not UTF-8", "Save the file as UTF-8.", place)
 
 
-def _refuse(path: Path, what: str, fix: str, place: Place = Place(1, 1)) -> NoReturn:
+def _refuse(path: Path, what: str, fix: str, place: Place = NOWHERE) -> NoReturn:
     raise FdlError((Problem(str(path), place.line, place.column, "", what, fix),))

@@ -67,12 +67,10 @@ ENVIRONMENT_DOC: Final = "Numbers and truth values become the text that was writ
 PROVIDERS: Final = (
     Refusal(
         r"s3\..+",
-        f"S3 with other credentials {LATER}",
         "Use `s3`, and give the function's role access to the bucket.",
     ),
     Refusal(
         r"(minio|onedata|webdav|rucio)(\..+)?",
-        f"this storage provider {LATER}",
         "Use `s3`.",
     ),
 )
@@ -264,7 +262,6 @@ class Lambda:
             refusals=(
                 Refusal(
                     r"python3\.\d+",
-                    f"a zip runtime {LATER}",
                     "Remove `runtime` (or write `image`): the same container and script then run as a container image.",
                 ),
             ),
@@ -313,7 +310,6 @@ class Lambda:
             refusals=(
                 Refusal(
                     "lambda-batch|batch",
-                    LATER,
                     "Write `execution_mode: lambda` and keep a run within 900 s and 10240 MiB.",
                 ),
             ),

@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 from scar import limits
 from scar.errors import Problem
 
-ScalarKind = Literal["text", "whole", "number", "truth", "null"]
+ScalarKind = Literal["text", "whole", "number", "truth", "null", "broken"]  # broken: already complained about
 MOST_PROBLEMS: Final = 100
 
 
@@ -64,7 +64,7 @@ class Table:
 Node: TypeAlias = Scalar | Items | Table
 
 
-class TooManyProblems(Exception):
+class TooManyProblemsError(Exception):
     """There is no use in looking on."""
 
 
@@ -81,11 +81,11 @@ class Problems:
         return cls(file, {}, {})
 
     def add(self, place: Place, path: str, what: str, fix: str | None = None) -> None:
-        """Note an error. Raises TooManyProblems once there are as many as anyone would read."""
+        """Note an error. Raises TooManyProblemsError once there are as many as anyone would read."""
         if len(self.errors) >= MOST_PROBLEMS:
             last = Problem(self.file, place.line, place.column, "", "there are more problems; the rest is not shown")
             self.errors[last] = None
-            raise TooManyProblems
+            raise TooManyProblemsError
         self.errors[Problem(self.file, place.line, place.column, path, what, fix)] = None
 
     def warn(self, place: Place, path: str, what: str, fix: str | None = None) -> None:
@@ -110,7 +110,7 @@ def below(path: str, step: str | int) -> str:
     return f"{path}.{name}" if path else name
 
 
-class Unplaceable(ValueError):
+class UnplaceableError(ValueError):
     """A Python value that no definition could hold. `path` is the key path to it."""
 
     def __init__(self, path: str, what: str) -> None:
@@ -119,18 +119,20 @@ class Unplaceable(ValueError):
 
 
 def from_plain(value: object, path: str = "", depth: int = 0) -> Node:
-    """Python values as nodes without places. Raises Unplaceable for types that a file has no form for, and for endless nesting."""
+    """Python values as nodes without places. Raises UnplaceableError for types that a file has no form for, and for endless nesting."""
     if depth > limits.DEFINITION_DEPTH:
-        raise Unplaceable(path, f"values are nested more than {limits.DEFINITION_DEPTH} deep")
+        raise UnplaceableError(path, f"values are nested more than {limits.DEFINITION_DEPTH} deep")
     if isinstance(value, Mapping):
         entries = {}
         for key, item in value.items():
             if not isinstance(key, str):
-                raise Unplaceable(path, f"a key is a {type(key).__name__}, text was expected")
+                raise UnplaceableError(path, f"a key is a {type(key).__name__}, text was expected")
             entries[key] = Entry(NOWHERE, from_plain(item, below(path, key), depth + 1))
         return Table(entries, NOWHERE)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return Items(tuple(from_plain(item, below(path, index), depth + 1) for index, item in enumerate(value)), NOWHERE)
+        return Items(
+            tuple(from_plain(item, below(path, index), depth + 1) for index, item in enumerate(value)), NOWHERE
+        )
     return Scalar(*_plain_scalar(value, path), NOWHERE)
 
 
@@ -145,4 +147,4 @@ def _plain_scalar(value: object, path: str) -> tuple[str, ScalarKind]:
         return repr(value), "number"
     if isinstance(value, str):
         return value, "text"
-    raise Unplaceable(path, f"{type(value).__name__} is not something that a definition can hold")
+    raise UnplaceableError(path, f"{type(value).__name__} is not something that a definition can hold")

@@ -1,0 +1,71 @@
+"""The forms of text that a pattern alone does not explain: bucket paths and image references."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from scar import limits
+from scar.fdl.places import shown
+
+
+class FormError(ValueError):
+    """The text does not have the form: what is wrong, and what to write."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.what, self.fix = what, fix
+
+
+def bucket_path(text: str) -> str:
+    """`bucket/folder` without the slash at the end. Raises FormError."""
+    if text.startswith("s3://"):
+        raise FormError("a URI stands where a path was expected", f"Write it without `s3://`: `{shown(text[5:])}`.")
+    if text.startswith("/"):
+        raise FormError("the path begins with a slash", f"Begin with the bucket: `{shown(text.strip('/'))}`.")
+    path = text.rstrip("/")
+    bucket, slash, folder = path.partition("/")
+    if not re.fullmatch(limits.BUCKET_NAME_PATTERN, bucket):
+        raise FormError(
+            f"'{shown(bucket)}' cannot be the name of a bucket",
+            "A bucket's name is 3 to 63 lower-case letters, digits, dots or hyphens, begins and ends with a letter or digit, and is no IP address.",
+        )
+    steps = folder.split("/") if slash else []
+    if any(step in {"", ".", ".."} for step in steps):
+        raise FormError(
+            "the folder has an empty step, `.` or `..` in it", "Write the folder out: `bucket/folder/subfolder`."
+        )
+    if re.search(r"[\x00-\x1f\x7f]", folder):
+        raise FormError("the folder holds a control character", "Use letters, digits and marks only.")
+    if len(folder.encode()) >= limits.OBJECT_KEY_BYTES // 2:
+        raise FormError(
+            f"the folder is longer than {limits.OBJECT_KEY_BYTES // 2 - 1} bytes",
+            f"A file's key has room for {limits.OBJECT_KEY_BYTES} bytes, its name included.",
+        )
+    return path
+
+
+def image_reference(text: str) -> str:
+    """A reference as the registries' grammar has it. Raises FormError."""
+    scheme, found, rest = text.partition("://")
+    if found:
+        raise FormError(f"an image reference does not begin with `{shown(scheme)}://`", f"Write `{shown(rest)}`.")
+    name = text.partition("@")[0]
+    if len(text) <= 512 and re.fullmatch(limits.IMAGE_REFERENCE_PATTERN, text):
+        if len(name) > limits.IMAGE_NAME_CHARS:
+            raise FormError("the image's name is too long", f"A name has at most {limits.IMAGE_NAME_CHARS} characters.")
+        return text
+    lower = text.lower()
+    if len(text) <= 512 and lower != text and re.fullmatch(limits.IMAGE_REFERENCE_PATTERN, lower):
+        raise FormError(
+            f"'{shown(text)}' has capital letters in its name",
+            "Image names are in lower case; only a tag may have capitals.",
+        )
+    raise FormError(
+        f"'{shown(text)}' is not an image reference",
+        "Write `[registry/]name[:tag][@sha256:…]`, such as `ubuntu:24.04`.",
+    )
+
+
+FORMS: Final[Mapping[str, Callable[[str], str]]] = {"bucket-path": bucket_path, "image": image_reference}

@@ -1,0 +1,219 @@
+"""What no single key shows: files that must exist, keys that exclude each other, and functions that would start each other for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scar import limits
+from scar.fdl.files import Look
+from scar.fdl.model import Function, Io, Lambda
+from scar.fdl.places import shown
+from scar.fdl.read import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """An item of `input` or `output`, with the function it belongs to and its key path."""
+
+    function: int
+    io: Io
+    path: str
+
+    @property
+    def reach(self) -> str:
+        """What every key below begins with, the bucket included."""
+        return f"{self.io.path}/"
+
+
+def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
+    """Add what is wrong between keys and between functions to the reading's problems."""
+    for index, function in enumerate(functions):
+        path = f"functions.aws[{index}].lambda"
+        if path in reading.places:
+            _container(function.lambda_, f"{path}.container", reading, look)
+            _scripts(function.lambda_, path, reading, look)
+            _times(function.lambda_, path, reading)
+    if not functions and not reading.problems.errors:
+        reading.problems.add(
+            reading.place("functions.aws"),
+            "functions.aws",
+            "there is no function",
+            "Add an item with a `lambda` section.",
+        )
+    _names(functions, reading)
+    inputs = [
+        at for index, function in enumerate(functions) for at in _ios(index, "input", function.lambda_.input, reading)
+    ]
+    outputs = [
+        at for index, function in enumerate(functions) for at in _ios(index, "output", function.lambda_.output, reading)
+    ]
+    _overlapping_inputs(functions, inputs, reading)
+    _loops(functions, inputs, outputs, reading)
+
+
+def _ios(index: int, name: str, items: Sequence[Io], reading: Reading) -> Iterator[_At]:
+    for number, io in enumerate(items):
+        path = f"functions.aws[{index}].lambda.{name}[{number}].path"
+        if reading.sound(path):
+            yield _At(index, io, path)
+
+
+def _container(fn: Lambda, path: str, reading: Reading, look: Look) -> None:
+    image, image_file = f"{path}.image" in reading.places, f"{path}.image_file" in reading.places
+    place = reading.place(path)
+    if image and image_file:
+        reading.problems.add(place, path, "`image` and `image_file` are both given", "Keep one of the two.")
+    elif not image and not image_file and path not in reading.failed:
+        reading.problems.add(
+            place, path, "no image is given", "Add `container: {image: …}`, or `image_file` for an archive on disk."
+        )
+    elif fn.container.image_file is not None:
+        _exists(fn.container.image_file, f"{path}.image_file", reading, look, folder_too=True)
+
+
+def _scripts(fn: Lambda, path: str, reading: Reading, look: Look) -> None:
+    for name, script in (("init_script", fn.init_script), ("run_script", fn.run_script)):
+        if script is not None:
+            _exists(script, f"{path}.{name}", reading, look, most=limits.SCRIPT_BYTES)
+
+
+def _exists(
+    file: Path, path: str, reading: Reading, look: Look, *, folder_too: bool = False, most: int | None = None
+) -> None:
+    found = look(file)
+    name = shown(str(file.relative_to(reading.folder) if file.is_relative_to(reading.folder) else file))
+    what = fix = None
+    match found.kind:
+        case "absent":
+            what, fix = f"there is no file '{name}'", "Paths are resolved against the folder of the definition."
+        case "unreadable":
+            what, fix = f"'{name}' may not be read", "Give yourself permission to read it."
+        case "special":
+            what, fix = f"'{name}' is a device, a pipe or a socket", "Name a regular file."
+        case "folder" if not folder_too:
+            what, fix = f"'{name}' is a folder", "Name a file in it."
+        case "file" if found.size == 0:
+            what, fix = (
+                f"'{name}' is empty",
+                "Write the script, or remove the key." if most else "Write the image again.",
+            )
+        case "file" if most is not None and found.size > most:
+            what = f"'{name}' has {found.size} bytes, SCAR takes {most}"
+            fix = "Put what is large into the image."
+    if what is not None:
+        reading.problems.add(reading.place(path), path, what, fix)
+
+
+def _times(fn: Lambda, path: str, reading: Reading) -> None:
+    threshold = fn.container.timeout_threshold
+    if {f"{path}.timeout", f"{path}.container.timeout_threshold"} & reading.failed or threshold < fn.timeout:
+        return
+    key = f"{path}.container.timeout_threshold"
+    if key not in reading.places:
+        key = f"{path}.timeout"
+    reading.problems.add(
+        reading.place(key),
+        key,
+        f"of {fn.timeout} s, {threshold} s are kept back for the report, which leaves the script nothing",
+        "Raise `timeout`, or lower `container.timeout_threshold`.",
+    )
+
+
+def _names(functions: Sequence[Function], reading: Reading) -> None:
+    first: dict[str, int] = {}
+    for index, function in enumerate(functions):
+        path = f"functions.aws[{index}].lambda.name"
+        if not reading.sound(path):
+            continue
+        if function.name in first:
+            reading.problems.add(
+                reading.place(path),
+                path,
+                f"the name `{function.name}` is taken by functions.aws[{first[function.name]}]",
+                "Give each function its own name.",
+            )
+        first.setdefault(function.name, index)
+
+
+def _overlapping_inputs(functions: Sequence[Function], inputs: Sequence[_At], reading: Reading) -> None:
+    """Sorted by reach, a folder comes right before everything in it, so one look back at the open folders finds every overlap."""
+    open_: list[_At] = []
+    for at in sorted(inputs, key=lambda at: at.reach):
+        while open_ and not at.reach.startswith(open_[-1].reach):
+            open_.pop()
+        if open_:
+            earlier, later = sorted((open_[-1], at), key=inputs.index)
+            whose = "this function" if earlier.function == later.function else f"`{functions[earlier.function].name}`"
+            reading.problems.add(
+                reading.place(later.path),
+                later.path,
+                f"`{shown(later.io.path)}` overlaps the input `{shown(earlier.io.path)}` of {whose}, and S3 tells each file to one function only",
+                "Use folders of which none lies in another.",
+            )
+        open_.append(at)
+
+
+def _overlap(one: _At, other: _At) -> bool:
+    return one.reach.startswith(other.reach) or other.reach.startswith(one.reach)
+
+
+def _loops(functions: Sequence[Function], inputs: Sequence[_At], outputs: Sequence[_At], reading: Reading) -> None:
+    """A function that would start itself, and rings of functions that would start each other."""
+    by_bucket: dict[str, list[_At]] = {}
+    for at in inputs:
+        by_bucket.setdefault(at.io.bucket, []).append(at)
+    edges: dict[int, dict[int, _At]] = {}
+    for out in outputs:
+        for at in by_bucket.get(out.io.bucket, ()):
+            if not _overlap(out, at):
+                continue
+            if at.function == out.function:
+                reading.problems.add(
+                    reading.place(out.path),
+                    out.path,
+                    f"the function would start itself: what it writes to `{shown(out.io.path)}` reaches its input `{shown(at.io.path)}`",
+                    "Use folders of which none lies in the other.",
+                )
+            else:
+                edges.setdefault(out.function, {}).setdefault(at.function, out)
+    for ring in _rings(edges):
+        _tell_ring(functions, ring, edges, reading)
+
+
+def _tell_ring(
+    functions: Sequence[Function], ring: Sequence[int], edges: dict[int, dict[int, _At]], reading: Reading
+) -> None:
+    first = edges[ring[0]][ring[1 % len(ring)]]
+    steps = []
+    for number, index in enumerate(ring):
+        out = edges[index][ring[(number + 1) % len(ring)]]
+        steps.append(f"{functions[index].name} → {shown(out.io.path)}")
+    reading.problems.add(
+        reading.place(first.path),
+        first.path,
+        f"the functions would start each other for ever: {' → '.join(steps)} → {functions[ring[0]].name}",
+        "Let one of them write to a folder that starts nothing.",
+    )
+
+
+def _rings(edges: dict[int, dict[int, _At]]) -> Iterator[tuple[int, ...]]:
+    """One ring out of each knot: depth first, where an edge back to an open function closes a ring; what was told is not entered again."""
+    done: set[int] = set()
+    for start in sorted(edges):
+        if start in done:
+            continue
+        trail, following = [start], [iter(edges[start])]
+        while trail:
+            target = next(following[-1], None)
+            if target is None:
+                done.add(trail.pop())
+                following.pop()
+            elif target in trail:
+                yield tuple(trail[trail.index(target) :])
+                done.update(trail)
+                break
+            elif target not in done:
+                trail.append(target)
+                following.append(iter(edges.get(target, ())))
