@@ -68,11 +68,15 @@ class Sandbox(Protocol):
     3. `kill` returns when no process of the tree is left, whatever they ignored, forked or detached; calling it twice is fine.
     4. When the process that started the sandbox dies, even by SIGKILL, the tree dies too (engines that cannot say so in Isolation.note).
     5. After `kill` or the end, nothing of it is left on disk.
+
+    `terminate` asks the main process to end (SIGTERM) and returns at once. Somebody has to read `output`, or the tree waits for it.
     """
 
     output: IO[bytes]
 
     def wait(self, timeout_s: float | None = None) -> Ended | None: ...
+
+    def terminate(self) -> None: ...
 
     def kill(self) -> None: ...
 
@@ -82,8 +86,11 @@ class Sandbox(Protocol):
 class Engine(Protocol):
     """One rung of the ladder. `probe` really runs something in a rootfs and says what is wrong, or None when it works."""
 
-    name: str
-    isolation: Isolation
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def isolation(self) -> Isolation: ...
 
     def probe(self) -> str | None: ...
 

@@ -1,0 +1,121 @@
+"""Namespaces of the kernel: our own program first, bubblewrap where only a program that the system trusts may make them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from scar.errors import ScarError
+from scar.local.sandbox import probing
+from scar.local.sandbox.bounds import Groups, find_groups, sweep_groups
+from scar.local.sandbox.spec import Isolation, SandboxSpec
+from scar.local.sandbox.tree import SetUpError, Start, Tree, new_name, start_tree
+
+Variant = Literal["root", "user", "bwrap"]
+_LAYERS: Final = "layers"
+
+
+def usable_variants() -> tuple[Variant, ...]:
+    """The ways to try, best first. Real root needs no user namespace, and without one the image's file modes mean what they say."""
+    return ("root", "user", "bwrap") if os.geteuid() == 0 else ("user", "bwrap")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """What was found to work: the variant, the control groups, and whether overlay mounts are refused (then the root is copied)."""
+
+    variant: Variant
+    groups: Groups | None
+    copied: bool = False
+
+
+class Namespaces:
+    """Mount, process, IPC and host name namespaces, a read-only or overlaid root, no capabilities. The network is this machine's."""
+
+    name = "namespaces"
+
+    def __init__(
+        self, scratch: Path, *, variants: Sequence[Variant] | None = None, control_groups: bool = True
+    ) -> None:
+        self._scratch = scratch
+        self._variants = tuple(variants) if variants is not None else usable_variants()
+        self._control_groups = control_groups
+        self._ways: _Ways | None = None
+
+    @property
+    def isolation(self) -> Isolation:
+        ways = self._ways
+        bounded = ways is not None and ways.groups is not None
+        own = ways is None or ways.variant != "root"
+        return Isolation(
+            files="only the image, what is bound and a private /tmp",
+            processes="own process namespace",
+            network="shared with this machine",
+            memory=f"control group (version {ways.groups.version})" if ways and ways.groups else "watched every 50 ms",
+            note=(
+                ("every file of the image belongs to the function's user" if own else "")
+                + ("" if bounded else "; processes are not counted" if not own else "")
+            ).strip("; "),
+        )
+
+    def probe(self) -> str | None:
+        try:
+            self._found()
+        except ScarError as error:
+            return error.what
+        return None
+
+    def start(self, spec: SandboxSpec) -> Tree:
+        ways = self._found()
+        try:
+            return self._start(spec, ways)
+        except SetUpError as error:
+            if spec.read_only or ways.copied or not error.what.startswith("mount overlay"):
+                raise
+            self._ways = replace(ways, copied=True)
+            return self._start(spec, self._ways)
+
+    def _found(self) -> _Ways:
+        if self._ways is not None:
+            return self._ways
+        groups = find_groups() if self._control_groups else None
+        reasons: list[str] = []
+        for variant in self._variants:
+            for candidate in dict.fromkeys((groups, None)):
+                ways = _Ways(variant, candidate)
+                reason = probing.reason_against(lambda spec, ways=ways: self._start(spec, ways), self._scratch)
+                if reason is None:
+                    self._ways = ways
+                    self._sweep(ways)
+                    return ways
+                if not reason.startswith("cgroup: "):
+                    break
+            reasons.append(f"{variant}: {reason}")
+        raise ScarError("; ".join(reasons), fix="Allow user namespaces, install bubblewrap, or run as root.")
+
+    def _start(self, spec: SandboxSpec, ways: _Ways) -> Tree:
+        name = new_name()
+        layers = self._scratch / _LAYERS
+        if not spec.read_only:
+            layers.mkdir(parents=True, exist_ok=True)
+        start = Start(
+            mode="namespaces",
+            argv=spec.argv,
+            environment=dict(spec.environment),
+            working_directory=spec.working_directory,
+            user_namespace=ways.variant == "user",
+            switch_user=ways.variant == "root",
+            layer=None if spec.read_only else (layers / name).resolve(),
+            copied=ways.copied and not spec.read_only,
+            groups=ways.groups,
+            binds=tuple((str(bind.source.resolve(strict=True)), bind.target, bind.read_only) for bind in spec.binds),
+        )
+        return start_tree(spec, start, name=name)
+
+    def _sweep(self, ways: _Ways) -> None:
+        if ways.groups is not None:
+            sweep_groups(ways.groups)

@@ -1,0 +1,232 @@
+"""Starting a warden (`nsinit.py`) and holding its tree: the one implementation of `Sandbox`, whatever the engine."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import secrets
+import select
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final, Literal
+
+from scar.errors import ScarError
+from scar.limits import MIB
+from scar.local.sandbox.bounds import Groups
+from scar.local.sandbox.spec import Ended, SandboxSpec
+
+KILL_S: Final = 60.0
+START_S: Final = 60.0
+_BOUNDED_INTERVAL_MS: Final = 50
+_PEAK_INTERVAL_MS: Final = 200
+_PROGRAM: Final = "import sys; sys.path.append({folder!r}); import nsinit; nsinit.main({set_up}, {result}, {shown})"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a warden is to make the tree of a spec; the engines differ in this and in nothing else.
+
+    `argv` and `environment` are the engine's (its program around the user's), `layer` a folder that the warden makes and removes,
+    `undo` commands it runs at the end, `drop` whether it gives up rights before the engine's program runs.
+    """
+
+    mode: Literal["namespaces", "bare"]
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    working_directory: str
+    user_namespace: bool = False
+    switch_user: bool = False
+    drop: bool = True
+    layer: Path | None = None
+    copied: bool = False
+    seccomp: bytes = b""
+    undo: tuple[tuple[str, ...], ...] = ()
+    groups: Groups | None = None
+    binds: tuple[tuple[str, str, bool], ...] = field(default=())
+
+
+def new_name() -> str:
+    """A name that says whose it is: sweeping asks whether that process still lives."""
+    return f"scar-local-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def _request(spec: SandboxSpec, start: Start, name: str) -> dict[str, Any]:
+    limits = start.groups.for_tree(name, spec) if start.groups else None
+    return {
+        "mode": start.mode,
+        "user_namespace": start.user_namespace,
+        "switch_user": start.switch_user,
+        "drop": start.drop,
+        "rootfs": str(spec.rootfs.resolve()),
+        "read_only": spec.read_only,
+        "argv": list(start.argv),
+        "environment": dict(start.environment),
+        "working_directory": start.working_directory,
+        "uid": spec.uid,
+        "gid": spec.gid,
+        "binds": list(start.binds),
+        "tmp_mib": spec.tmp_mib,
+        "hostname": spec.hostname,
+        "max_open_files": spec.max_open_files,
+        "max_processes": spec.max_processes,
+        "layer": None if start.layer is None else str(start.layer),
+        "copied": start.copied,
+        "seccomp": start.seccomp,
+        "undo": [list(command) for command in start.undo],
+        "memory_bytes": None if spec.memory_mib is None else spec.memory_mib * MIB,
+        "interval_ms": _PEAK_INTERVAL_MS if spec.memory_mib is None else _BOUNDED_INTERVAL_MS,
+        "cgroups": [] if limits is None else [(folder, list(settings)) for folder, settings in limits.folders],
+        "peak_file": "" if limits is None else limits.peak_file,
+        "oom_file": "" if limits is None else limits.oom_file,
+        "oom_key": "" if limits is None else limits.oom_key,
+    }
+
+
+class SetUpError(ScarError):
+    """The tree could not be made; `what` is the reason as the warden or its child told it."""
+
+
+class Tree:
+    """A warden and the tree below it. See `spec.Sandbox` for the promises; the warden keeps them even when this process is killed."""
+
+    def __init__(
+        self, warden: subprocess.Popen[bytes], output: IO[bytes], result: int, shown: int, peak_file: str
+    ) -> None:
+        self.output = output
+        self._warden, self._result, self._shown, self._peak_file = warden, result, shown, peak_file
+        self._lock = threading.Lock()
+        self._ended: Ended | None = None
+        self._peak_bytes = 0
+
+    def wait(self, timeout_s: float | None = None) -> Ended | None:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            with self._lock:
+                if self._ended is not None:
+                    return self._ended
+                result = self._result
+                poll = select.poll()
+                poll.register(result, select.POLLIN)
+                if poll.poll(0):
+                    return self._take_result()
+            left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
+            if left <= 0:
+                return None
+            poll.poll(left * 1000)
+
+    def _take_result(self) -> Ended:
+        """The warden has closed its end: it wrote how the tree ended, or was killed itself."""
+        with open(self._result, "rb") as pipe:
+            text = pipe.read()
+        self._warden.wait()
+        if self._warden.stdin is not None:
+            self._warden.stdin.close()
+        self._peak_bytes = int.from_bytes(os.pread(self._shown, 8, 0), sys.byteorder)
+        os.close(self._shown)
+        if not text:
+            self._ended = Ended(exit_code=137)
+            return self._ended
+        told = marshal.loads(text)  # noqa: S302  (written by our own child, the same interpreter)
+        code = 137 if told["code"] is None or told["out_of_memory"] else told["code"]
+        self._peak_bytes = max(self._peak_bytes, told["peak"])
+        self._ended = Ended(exit_code=code, out_of_memory=told["out_of_memory"])
+        return self._ended
+
+    def terminate(self) -> None:
+        if self._ended is None:
+            self._warden.terminate()
+
+    def kill(self) -> None:
+        with self._lock:
+            if self._ended is None and self._warden.stdin is not None:
+                self._warden.stdin.close()
+        if self.wait(KILL_S) is None:
+            raise ScarError(
+                f"a sandbox could not be ended within {KILL_S:.0f} s",
+                fix="A process in it may hang in the kernel; see `ps -l`.",
+            )
+
+    def peak_memory_mib(self) -> int:
+        with self._lock:
+            if self._ended is None:
+                shown = int.from_bytes(os.pread(self._shown, 8, 0), sys.byteorder)
+                self._peak_bytes = max(self._peak_bytes, shown, _number_in(self._peak_file))
+        return -(-self._peak_bytes // MIB)
+
+
+def _number_in(path: str) -> int:
+    if not path:
+        return 0
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return 0  # the tree ended meanwhile; the warden's own last look counts
+
+
+def start_tree(spec: SandboxSpec, start: Start, *, name: str | None = None) -> Tree:
+    """Start a warden and wait until the program runs. Raises SetUpError with the reason when it cannot; nothing is left then."""
+    request = _request(spec, start, name or new_name())
+    encoded = marshal.dumps(request)
+    with ExitStack() as failed, ExitStack() as handed_over:
+        output_read, output_write = os.pipe()
+        output = failed.enter_context(open(output_read, "rb"))
+        handed_over.callback(os.close, output_write)
+        set_up_read, set_up_write = os.pipe()
+        set_up = failed.enter_context(open(set_up_read, "rb"))
+        handed_over.callback(os.close, set_up_write)
+        result_read, result_write = os.pipe()
+        failed.callback(os.close, result_read)
+        handed_over.callback(os.close, result_write)
+        shown = os.memfd_create("scar-peak", os.MFD_CLOEXEC)
+        failed.callback(os.close, shown)
+        program = _PROGRAM.format(
+            folder=str(Path(__file__).parent), set_up=set_up_write, result=result_write, shown=shown
+        )
+        warden = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=output_write,
+            stderr=output_write,
+            pass_fds=(set_up_write, result_write, shown),
+            env={},
+            cwd="/",
+            bufsize=0,
+        )
+        failed.callback(warden.wait)
+        assert warden.stdin is not None
+        failed.callback(warden.stdin.close)
+        handed_over.close()
+        _send(warden.stdin, len(encoded).to_bytes(4, "little") + encoded)
+        told = _read_until_end(set_up.fileno(), START_S)
+        set_up.close()
+        if told != b"ok":
+            raise SetUpError(told.decode(errors="replace") or "the sandbox's helper program died at its start")
+        failed.pop_all()
+    return Tree(warden, output, result_read, shown, request["peak_file"])
+
+
+def _send(pipe: IO[bytes], content: bytes) -> None:
+    view = memoryview(content)
+    try:
+        while view:
+            view = view[pipe.write(view) :]
+    except BrokenPipeError as error:
+        raise SetUpError("the sandbox's helper program died at its start") from error
+
+
+def _read_until_end(descriptor: int, timeout_s: float) -> bytes:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    deadline, text = time.monotonic() + timeout_s, b""
+    while (left := deadline - time.monotonic()) > 0:
+        if poll.poll(left * 1000):
+            chunk = os.read(descriptor, 65536)
+            if not chunk:
+                return text
+            text += chunk
+    return b"the sandbox was not ready in time"
