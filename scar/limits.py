@@ -55,7 +55,7 @@ ECS_OVERRIDES_CHARS: Final = 8192
 
 # botocore lambda:Tags, TagKey, TagValue; names that begin with `aws:` are kept by AWS
 TAGS_PER_RESOURCE: Final = 50
-TAG_NAME_PATTERN: Final = r"(?!(?i:aws:))[\w .:/=+@-]{1,128}"
+TAG_NAME_PATTERN: Final = r"(?![aA][wW][sS]:)[\w .:/=+@-]{1,128}"
 TAG_VALUE_CHARS: Final = 256
 
 # botocore lambda:RoleArn, iam:roleNameType

@@ -1,0 +1,50 @@
+"""The part of the model that says where files come from and go to."""
+
+# Annotations are read at run time, as objects: no `from __future__ import annotations` here.
+from dataclasses import dataclass
+from typing import Annotated
+
+from scar.fdl.key import Form, Key, OneOf
+from scar.fdl.vocabulary import PROVIDERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Io:
+    """One item of `input` or `output`."""
+
+    path: Annotated[
+        str,
+        Key(
+            "The bucket, and a folder in it if there is one: `bucket[/folder…]`. A slash at the end is dropped.",
+            Form(
+                "bucket-path",
+                r"[a-z0-9][a-z0-9.-]+[a-z0-9](/.*)?",
+                says="a bucket name, then folders: `bucket/folder`",
+                source="Amazon S3 user guide, bucketnamingrules and object-keys",
+            ),
+        ),
+    ]
+    storage_provider: Annotated[
+        str,
+        Key(
+            "Where the bucket is.",
+            OneOf(("s3", "minio", "onedata", "webdav", "rucio")),
+            refusals=PROVIDERS,
+        ),
+    ] = "s3"
+    prefix: Annotated[
+        tuple[str, ...],
+        Key("A file counts when its name begins with one of these; without any, every file does.", bare=True),
+    ] = ()
+    suffix: Annotated[
+        tuple[str, ...],
+        Key("A file counts when its name ends with one of these; without any, every file does.", bare=True),
+    ] = ()
+
+    @property
+    def bucket(self) -> str:
+        return self.path.partition("/")[0]
+
+    @property
+    def folder(self) -> str:
+        return self.path.partition("/")[2]
