@@ -1,0 +1,103 @@
+"""What is a function to the engine? Plain values: what a sandbox is made of, what it is asked, what it answered."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from scar.limits import LAMBDA_SYNC_PAYLOAD_BYTES
+
+REPLY_BYTES: Final = LAMBDA_SYNC_PAYLOAD_BYTES + 100  # the number AWS names when it refuses a reply: 6291556
+LATEST: Final = "$LATEST"
+
+
+class LogSink(Protocol):
+    """Where log lines go. `put` makes group and stream when they are absent; a line is (milliseconds since 1970, text)."""
+
+    def put(
+        self, group: str, stream: str, lines: Sequence[tuple[int, str]], *, account: str = ..., region: str = ...
+    ) -> None: ...
+
+
+class Rootfs(Protocol):
+    """Unpacks an image once, however many ask for it at the same time."""
+
+    def ensure(self, image_digest: str, layers: Sequence[Path]) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All that one sandbox of one function version depends on: two equal ones may share a warm sandbox, others never."""
+
+    account: str
+    region: str
+    name: str
+    version: str
+    arn: str  # without qualifier
+    role: str
+    image_digest: str
+    entry_point: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    working_directory: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    memory_mib: int = 128
+    timeout_s: int = 3
+    tmp_mib: int = 512
+    log_group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One request to run. `client_context` is JSON text, as the runtime expects it."""
+
+    payload: bytes
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    client_context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the caller is told. `failed` is AWS's `FunctionError: Unhandled`; `payload` is then an error document."""
+
+    payload: bytes
+    failed: bool
+    version: str
+    log_tail: bytes = b""
+    status_code: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An event that was accepted and lies on disk."""
+
+    id: str
+
+
+class ThrottledError(Exception):
+    """Too many at once. `reason` is AWS's word for which bound was met."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CannotRunError(Exception):
+    """The platform, not the function, is at fault: no image, no engine, no room. `lasting` when trying again cannot help."""
+
+    def __init__(self, what: str, *, lasting: bool = False) -> None:
+        super().__init__(what)
+        self.lasting = lasting
+
+
+class StoppingError(Exception):
+    """The local AWS is shutting down: nothing is known about what the function would have answered."""
+
+
+def error_document(kind: str, message: str) -> bytes:
+    """Lambda's error document."""
+    document: Mapping[str, str] = {"errorType": kind, "errorMessage": message}
+    return json.dumps(document, separators=(",", ":")).encode()

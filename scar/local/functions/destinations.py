@@ -1,0 +1,131 @@
+"""Who is told how an asynchronous event ended? Dead-letter queues and destinations, in AWS's record shapes, through moto."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from moto.events.models import events_backends
+from moto.sns.models import sns_backends
+from moto.sqs.models import sqs_backends
+
+from scar.limits import KIB
+from scar.local.functions.configuration import Outcome
+from scar.local.functions.queue import Event
+
+_MESSAGE_BYTES: Final = 1024 * KIB  # SQS and EventBridge; SNS has a quarter of it
+_SNS_BYTES: Final = 256 * KIB
+
+
+class UndeliverableError(Exception):
+    """The target is not there or does not take it."""
+
+
+def record(event: Event, payload: bytes, outcome: Outcome | None, *, condition: str, function_arn: str) -> dict[str, Any]:
+    """The invocation record of Lambda's destinations, version 1.0."""
+    document: dict[str, Any] = {
+        "version": "1.0",
+        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
+        "requestContext": {
+            "requestId": event.request_id,
+            "functionArn": function_arn,
+            "condition": condition,
+            "approximateInvokeCount": event.failures + (outcome is not None and condition == "Success"),
+        },
+        "requestPayload": json_or_text(payload),
+    }
+    if outcome is not None:
+        document["responseContext"] = {"statusCode": outcome.status_code, "executedVersion": outcome.version}
+        if outcome.failed:
+            document["responseContext"]["functionError"] = "Unhandled"
+        document["responsePayload"] = json_or_text(outcome.payload)
+    return document
+
+
+def json_or_text(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode(errors="replace")
+
+
+class Destinations:
+    """Delivers to an ARN. `invoke` accepts an asynchronous event for another function."""
+
+    def __init__(self, invoke: Callable[[str, bytes, str, str], None]) -> None:
+        self._invoke = invoke
+
+    def send_record(self, target: str, document: dict[str, Any], event: Event) -> None:
+        """Raises UndeliverableError."""
+        self._send(target, json.dumps(document), {}, event, document)
+
+    def send_dead_letter(self, target: str, payload: bytes, outcome: Outcome | None, event: Event) -> None:
+        """The event itself, with what went wrong as message attributes. Raises UndeliverableError."""
+        told = json_or_text(outcome.payload) if outcome is not None else {}
+        message = told.get("errorMessage") if isinstance(told, dict) else None
+        attributes = {
+            "RequestID": _text(event.request_id),
+            "ErrorCode": {"data_type": "Number", "string_value": "200"},
+            "ErrorMessage": _text((str(message or event.reason) or "failed")[:KIB]),
+        }
+        self._send(target, payload.decode(errors="replace"), attributes, event, None)
+
+    def _send(
+        self, target: str, text: str, attributes: dict[str, Any], event: Event, document: dict[str, Any] | None
+    ) -> None:
+        try:
+            service, region, account = target.split(":")[2:5]
+        except ValueError as error:
+            raise UndeliverableError(f"{target} is not an ARN") from error
+        try:
+            self._send_to(service, target, text, attributes, event, document, account=account, region=region)
+        except UndeliverableError:
+            raise
+        except Exception as error:  # a door: moto raises whatever its backends raise
+            raise UndeliverableError(f"{target}: {type(error).__name__}: {error}") from error
+
+    def _send_to(
+        self,
+        service: str,
+        target: str,
+        text: str,
+        attributes: dict[str, Any],
+        event: Event,
+        document: dict[str, Any] | None,
+        *,
+        account: str,
+        region: str,
+    ) -> None:
+        size = len(text.encode())
+        if size > (_SNS_BYTES if service == "sns" else _MESSAGE_BYTES):
+            raise UndeliverableError(f"{target} takes no message of {size} bytes")
+        match service:
+            case "sqs":
+                sqs_backends[account][region].send_message(target.rsplit(":", 1)[-1], text, attributes or None)
+            case "sns":
+                sns_backends[account][region].publish(text, arn=target, message_attributes=attributes or None)
+            case "lambda":
+                self._invoke(target, text.encode(), account, region)
+            case "events":
+                self._put_event(target, text, event, document or {}, account=account, region=region)
+            case _:
+                raise UndeliverableError(f"{target}: the local AWS has no destination of this kind")
+
+    def _put_event(
+        self, target: str, text: str, event: Event, document: dict[str, Any], *, account: str, region: str
+    ) -> None:
+        succeeded = document["requestContext"]["condition"] == "Success"
+        entry = {
+            "Source": "lambda",
+            "DetailType": f"Lambda Function Invocation Result - {'Success' if succeeded else 'Failure'}",
+            "Detail": text,
+            "EventBusName": target.rsplit("/", 1)[-1],
+            "Resources": [document["requestContext"]["functionArn"], event.function],
+        }
+        events_backends[account][region].put_events([entry])
+
+
+def _text(value: str) -> dict[str, str]:
+    return {"data_type": "String", "string_value": value}

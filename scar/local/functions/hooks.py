@@ -1,0 +1,351 @@
+"""Which names of moto are replaced, and by what? All of them are here; tests/local/functions/test_hooks.py holds each signature.
+
+moto has no extension points; assigning class attributes is what there is. What is not replaced stays moto's.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from moto.awslambda.models import EventInvokeConfig, ImageConfig, LambdaBackend, LambdaFunction
+from moto.awslambda.responses import LambdaResponse
+from moto.core.responses import ActionResult
+from moto.ecr.models import ECRBackend
+from moto.ecr.models import Image as EcrImage
+from moto.ecr.responses import ECRResponse
+
+from scar.limits import LAMBDA_ASYNC_PAYLOAD_BYTES, LAMBDA_SYNC_PAYLOAD_BYTES
+from scar.local.functions import control
+from scar.local.functions.configuration import CannotRunError, Outcome, StoppingError, ThrottledError
+from scar.local.registry import Place, RegistryData, image_size
+from scar.local.registry_http import password
+
+if TYPE_CHECKING:
+    from scar.local.functions.engine import Functions
+
+_Headers = Mapping[str, str]
+_TOKEN_HOURS: Final = 12
+
+# (class, attribute, its parameters): what `install` replaces or calls. The test compares them with moto's.
+HOOKED: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
+    (LambdaResponse, "invoke", ("self",)),
+    (LambdaResponse, "invoke_async", ("self",)),
+    (LambdaFunction, "invoke", ("self", "body", "request_headers", "response_headers")),
+    (LambdaFunction, "_set_function_code", ("self", "updated_spec")),
+    (LambdaFunction, "get_code", ("self",)),
+    (LambdaFunction, "get_configuration", ("self", "on_create")),
+    (LambdaFunction, "update_configuration", ("self", "config_updates")),
+    (LambdaBackend, "create_function", ("self", "spec")),
+    (LambdaBackend, "delete_function", ("self", "function_name", "qualifier")),
+    (LambdaBackend, "put_function_event_invoke_config", ("self", "function_name", "config")),
+    (LambdaBackend, "update_function_event_invoke_config", ("self", "function_name", "config")),
+    (ECRResponse, "get_authorization_token", ("self",)),
+    (
+        ECRBackend,
+        "put_image",
+        ("self", "repository_name", "image_manifest", "image_tag", "image_manifest_mediatype", "digest"),
+    ),
+    (ECRBackend, "batch_delete_image", ("self", "repository_name", "registry_id", "image_ids")),
+    (ECRBackend, "delete_repository", ("self", "repository_name", "registry_id", "force")),
+    (EcrImage, "get_image_size_in_bytes", ("self",)),
+)
+
+
+def install(functions: Functions, registry: RegistryData) -> Callable[[], None]:
+    """Replace them; calling the answer puts moto back as it was."""
+    undo = ExitStack()
+    replacements = {**_lambda_hooks(functions), **_ecr_hooks(registry)}
+    for owner, name, _ in HOOKED:
+        undo.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, replacements[owner, name](getattr(owner, name)))
+    return undo.close
+
+
+_Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]  # what stands there now → what shall stand there
+
+
+def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
+    def invoke_request(_: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda response: _invoke_request(functions, response)
+
+    def invoke_async_request(_: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda response: _invoke_async_request(functions, response)
+
+    def invoke(_: Callable[..., Any]) -> Callable[..., Any]:
+        def replacement(function: LambdaFunction, body: Any, request_headers: Any, response_headers: Any) -> bytes:
+            return _invoke_by_moto(functions, function, body, request_headers, response_headers)
+
+        return replacement
+
+    def set_code(original: Callable[..., Any]) -> Callable[..., Any]:
+        def replacement(function: LambdaFunction, updated_spec: dict[str, Any]) -> None:
+            if "ImageUri" in updated_spec:
+                _set_image(functions.registry, function, updated_spec)
+            else:
+                original(function, updated_spec)
+
+        return replacement
+
+    def delete_function(original: Callable[..., Any]) -> Callable[..., Any]:
+        def replacement(backend: LambdaBackend, function_name: str, qualifier: str | None = None) -> None:
+            function = backend.get_function(function_name, qualifier)
+            original(backend, function_name, qualifier)
+            functions.retire(control.unqualified_arn(function))
+
+        return replacement
+
+    return {
+        (LambdaResponse, "invoke"): invoke_request,
+        (LambdaResponse, "invoke_async"): invoke_async_request,
+        (LambdaFunction, "invoke"): invoke,
+        (LambdaFunction, "_set_function_code"): set_code,
+        (LambdaFunction, "get_code"): _with_resolved_image,
+        (LambdaFunction, "get_configuration"): _with_kept_configuration,
+        (LambdaFunction, "update_configuration"): _keeping_updates,
+        (LambdaBackend, "create_function"): _keeping_creation,
+        (LambdaBackend, "delete_function"): delete_function,
+        (LambdaBackend, "put_function_event_invoke_config"): lambda _: _put_event_config,
+        (LambdaBackend, "update_function_event_invoke_config"): lambda _: _update_event_config,
+    }
+
+
+# Invocation
+
+
+def _invoke_request(functions: Functions, response: LambdaResponse) -> tuple[int, dict[str, str], bytes]:
+    """POST …/functions/<name>/invocations. moto reads `qualifier`; the API sends `Qualifier`."""
+    name = unquote(response.path.rstrip("/").rsplit("/", 2)[-2])
+    qualifier = (response.querystring.get("Qualifier") or [None])[0]
+    function = response.backend.get_function(name, qualifier)
+    headers: _Headers = response.headers
+    kind = headers.get("X-Amz-Invocation-Type") or "RequestResponse"
+    payload = _payload(response.body, kind)
+    executed = {"X-Amz-Executed-Version": str(function.version)}
+    match kind:
+        case "DryRun":
+            return 204, executed, b""
+        case "Event":
+            _accept(functions, function, name, qualifier, payload)
+            return 202, executed, b""
+        case "RequestResponse":
+            outcome = _run(functions, function, payload, headers)
+            if headers.get("X-Amz-Log-Type") == "Tail":
+                executed["X-Amz-Log-Result"] = base64.b64encode(outcome.log_tail).decode()
+            if outcome.failed:
+                executed["X-Amz-Function-Error"] = "Unhandled"
+            executed["Content-Type"] = "application/json"
+            return outcome.status_code, executed, outcome.payload
+        case _:
+            raise control.RefusedError("InvalidParameterValueException", f"Invalid invocation type: {kind}")
+
+
+def _invoke_async_request(functions: Functions, response: LambdaResponse) -> tuple[int, dict[str, str], bytes]:
+    """The deprecated InvokeAsync."""
+    name = unquote(response.path.rstrip("/").rsplit("/", 2)[-2])
+    function = response.backend.get_function(name, None)
+    _accept(functions, function, name, None, _payload(response.body, "Event"))
+    return 202, {}, b""
+
+
+def _invoke_by_moto(
+    functions: Functions, function: LambdaFunction, body: Any, request_headers: Any, response_headers: Any
+) -> bytes:
+    """moto's own event sources (SNS, SQS mappings, log subscriptions, state machines) come this way."""
+    kind = dict(request_headers or {}).get("X-Amz-Invocation-Type", "RequestResponse")
+    payload = _payload(body, kind)
+    if kind == "Event":
+        _accept(functions, function, function.function_arn, None, payload)
+        return b""
+    outcome = _run(functions, function, payload, request_headers or {})
+    if outcome.failed:
+        response_headers["x-amz-function-error"] = "Unhandled"
+    response_headers["x-amz-log-result"] = base64.b64encode(outcome.log_tail).decode()
+    return outcome.payload
+
+
+def _payload(body: Any, kind: str) -> bytes:
+    payload = body.encode() if isinstance(body, str) else (body or b"")
+    limit = LAMBDA_ASYNC_PAYLOAD_BYTES if kind == "Event" else LAMBDA_SYNC_PAYLOAD_BYTES
+    if len(payload) > limit:
+        what = f"Request must be smaller than {limit} bytes for the InvokeFunction operation"
+        raise control.RefusedError("RequestTooLargeException", what, 413)
+    try:
+        json.loads(payload or b"{}")
+    except ValueError as error:
+        what = f"Could not parse request body into json: {error}"
+        raise control.RefusedError("InvalidRequestContentException", what) from error
+    return payload or b"{}"
+
+
+def _accept(functions: Functions, function: LambdaFunction, name: str, qualifier: str | None, payload: bytes) -> None:
+    arn = control.unqualified_arn(function)
+    asked = qualifier or name.removeprefix(arn).rpartition(":")[2] if qualifier or ":" in name.removeprefix(arn) else None
+    target = f"{arn}:{asked}" if asked else arn
+    token = functions.accept(target, payload, account=function.account_id, region=function.region)
+    functions.dispatch(token)
+
+
+def _run(functions: Functions, function: LambdaFunction, payload: bytes, headers: Any) -> Outcome:
+    encoded = dict(headers).get("X-Amz-Client-Context")
+    try:
+        context = base64.b64decode(encoded, validate=True).decode() if encoded else None
+    except ValueError as error:
+        raise control.RefusedError("InvalidRequestContentException", "Client context is not base64 of JSON") from error
+    try:
+        return functions.invoke(function, payload, client_context=context)
+    except ThrottledError as error:
+        raise control.RefusedError("TooManyRequestsException", f"Rate Exceeded. Reason: {error.reason}", 429) from error
+    except CannotRunError as error:
+        kind, status = ("InvalidRuntimeException", 502) if error.lasting else ("ServiceException", 500)
+        raise control.RefusedError(kind, str(error), status) from error
+    except StoppingError as error:
+        raise control.RefusedError("ServiceException", "The local AWS is stopping.", 500) from error
+
+
+# Control plane of Lambda
+
+
+def _set_image(registry: RegistryData, function: LambdaFunction, updated: dict[str, Any]) -> None:
+    """CreateFunction and UpdateFunctionCode with an image: a tag becomes its digest now, and the image must be there."""
+    uri = updated["ImageUri"]
+    parsed = control.ImageUri.parse(uri)
+    if parsed is None:
+        raise control.RefusedError("InvalidParameterValueException", f"Source image {uri} is not valid. Provide a valid source image.")
+    try:
+        image = registry.image(f"{parsed.host}/{parsed.repository}", parsed.reference)
+    except LookupError as error:
+        what = f"Source image {uri} does not exist. Provide a valid source image. ({error})"
+        raise control.RefusedError("InvalidParameterValueException", what) from error
+    if updated.get("DryRun"):
+        return
+    function.code_sha_256 = image.digest.removeprefix("sha256:")
+    function.code_digest = image.digest
+    function.code_bytes = b""
+    function.code_size = image.size
+    # A new dict: published versions share the old one.
+    function.code = {**function.code, "ImageUri": uri}
+
+
+def _with_resolved_image(original: Callable[..., Any]) -> Callable[..., Any]:
+    def replacement(function: LambdaFunction) -> dict[str, Any]:
+        answer: dict[str, Any] = original(function)
+        parsed = control.ImageUri.parse(function.code.get("ImageUri", ""))
+        if parsed is not None:
+            resolved = f"{parsed.host}/{parsed.repository}@sha256:{function.code_sha_256}"
+            answer["Code"]["ResolvedImageUri"] = resolved
+        return answer
+
+    return replacement
+
+
+def _with_kept_configuration(original: Callable[..., Any]) -> Callable[..., Any]:
+    def replacement(function: LambdaFunction, on_create: bool = False) -> dict[str, Any]:
+        answer: dict[str, Any] = original(function, on_create)
+        answer.update(control.kept(function))
+        answer.setdefault("LoggingConfig", {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{function.function_name}"})
+        return answer
+
+    return replacement
+
+
+def _keeping_creation(original: Callable[..., Any]) -> Callable[..., Any]:
+    def replacement(backend: LambdaBackend, spec: dict[str, Any]) -> LambdaFunction:
+        answer = original(backend, spec)
+        _keep(backend.get_function(spec["FunctionName"]), spec)
+        _keep(answer, spec)
+        return answer
+
+    return replacement
+
+
+def _keeping_updates(original: Callable[..., Any]) -> Callable[..., Any]:
+    def replacement(function: LambdaFunction, config_updates: dict[str, Any]) -> dict[str, Any]:
+        _keep(function, config_updates)
+        if "ImageConfig" in config_updates:
+            function.image_config = ImageConfig(config_updates["ImageConfig"])
+        if "EphemeralStorage" in config_updates:
+            function.ephemeral_storage = config_updates["EphemeralStorage"]["Size"]
+        answer: dict[str, Any] = original(function, config_updates)
+        return answer
+
+    return replacement
+
+
+def _keep(function: LambdaFunction, spec: Mapping[str, Any]) -> None:
+    given = {key: spec[key] for key in control.KEPT_KEYS if spec.get(key) is not None}
+    if given:
+        setattr(function, control.KEPT, {**control.kept(function), **given})
+
+
+def _put_event_config(backend: LambdaBackend, function_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Replaces what was there; moto appends and then reads the first."""
+    function = backend.get_function(function_name)
+    settings = EventInvokeConfig(f"{control.unqualified_arn(function)}:$LATEST", function.last_modified, config)
+    function.event_invoke_config[:] = [settings]
+    answer: dict[str, Any] = settings.response()
+    return answer
+
+
+def _update_event_config(backend: LambdaBackend, function_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    function = backend.get_function(function_name)
+    before = function.event_invoke_config[-1].config if function.event_invoke_config else {}
+    return _put_event_config(backend, function_name, {**before, **config})
+
+
+# ECR
+
+
+def _ecr_hooks(registry: RegistryData) -> dict[tuple[type, str], _Replacement]:
+    def authorization(_: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda response: _authorization(registry, response)
+
+    def put_image(_: Callable[..., Any]) -> Callable[..., Any]:
+        def replacement(
+            backend: ECRBackend,
+            repository_name: str,
+            image_manifest: str,
+            image_tag: str | None,
+            image_manifest_mediatype: str | None = None,
+            digest: str | None = None,
+        ) -> Any:
+            place = Place(backend.account_id, backend.region_name, repository_name)
+            return registry.put_image(place, image_manifest, image_tag, image_manifest_mediatype, digest)
+
+        return replacement
+
+    def mirrored(original: Callable[..., Any]) -> Callable[..., Any]:
+        def replacement(backend: ECRBackend, repository_name: str, *args: Any, **kwargs: Any) -> Any:
+            answer = original(backend, repository_name, *args, **kwargs)
+            registry.mirror(Place(backend.account_id, backend.region_name, repository_name))
+            return answer
+
+        return replacement
+
+    return {
+        (ECRResponse, "get_authorization_token"): authorization,
+        (ECRBackend, "put_image"): put_image,
+        (ECRBackend, "batch_delete_image"): mirrored,
+        (ECRBackend, "delete_repository"): mirrored,
+        (EcrImage, "get_image_size_in_bytes"): lambda _: image_size,
+    }
+
+
+def _authorization(registry: RegistryData, response: ECRResponse) -> ActionResult:
+    """A token that our data plane takes, for as long as AWS's, and where that data plane is."""
+    accounts = response._get_param("registryIds") or [response.current_account]  # noqa: SLF001  # moto's way to read a parameter
+    expires_at = datetime.now(UTC) + timedelta(hours=_TOKEN_HOURS)
+    tokens = [
+        {
+            "authorizationToken": base64.b64encode(f"AWS:{password(account, response.region)}".encode()).decode(),
+            "expiresAt": expires_at,
+            "proxyEndpoint": registry.endpoint(),
+        }
+        for account in accounts
+    ]
+    return ActionResult({"authorizationData": tokens})

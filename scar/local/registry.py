@@ -1,0 +1,343 @@
+"""Where do the images of the local ECR lie? An OCI distribution registry on loopback, in front of moto's control plane.
+
+    blobs/sha256/<hex>      configs, layers and manifests, each verified and on disk before anybody hears of it
+    repositories/<account>/<region>/<name>.json     which digests and tags a repository holds: the truth after a crash
+    uploads/<uuid>          parts of blobs still arriving; thrown away at the next start
+
+moto's ECR is what the API shows and is kept equal: a push makes the image known there, a deletion there removes it here.
+The HTTP side (`/v2/…`) is in `registry_http`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, unquote
+
+from moto.core.exceptions import ServiceException
+from moto.ecr.exceptions import ImageAlreadyExistsException
+from moto.ecr.models import ECRBackend, Repository, ecr_backends
+from moto.ecr.models import Image as MotoImage
+
+from scar.local.blobs import DIGEST, BlobStore
+from scar.local.state import read_json, write_atomically
+from scar.package.oci import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+
+MANIFEST_BYTES: Final = 4 * 1024 * 1024
+INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
+MANIFESTS: Final = INDEXES | {OCI_MANIFEST, DOCKER_MANIFEST}
+_ECR_HOST: Final = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
+_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+class Place(NamedTuple):
+    """A repository, wherever ECR has it."""
+
+    account: str
+    region: str
+    name: str
+
+
+class StoredImage(NamedTuple):
+    """An image that can be run: its configuration document and its compressed layers, lowest first."""
+
+    digest: str
+    config: Mapping[str, Any]
+    layers: tuple[Path, ...]
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One manifest of a repository."""
+
+    digest: str
+    media_type: str
+    tags: tuple[str, ...]
+    pushed_at: int
+
+
+class ManifestError(Exception):
+    """A manifest that cannot be taken; `code` is the distribution specification's word."""
+
+    def __init__(self, code: str, what: str) -> None:
+        super().__init__(what)
+        self.code = code
+
+
+class LayersNotFoundException(ServiceException):  # type: ignore[misc]  # moto has no types
+    """PutImage of a manifest whose blobs were never uploaded."""
+
+    code = "LayersNotFoundException"
+
+
+class RegistryData:
+    """Images of every account and region. `repository` is a name, or a name behind its ECR host (`<account>.dkr.ecr.…/name`).
+
+    `pinned` names manifests that must stay although no repository holds them any more (functions run on).
+    """
+
+    def __init__(self, folder: Path, *, endpoint: Callable[[], str] = lambda: "") -> None:
+        self.endpoint = endpoint
+        self.pinned: Callable[[], Iterable[str]] = tuple
+        self.blobs = BlobStore(folder)
+        self._folder = folder / "repositories"
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = threading.RLock()
+        self._entries: dict[Place, dict[str, Entry]] = dict(self._load())
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """The data plane as a WSGI application."""
+        from scar.local.registry_http import answer
+
+        return answer(self, environ, start_response)
+
+    # What others ask.
+
+    def has(self, repository: str, reference: str) -> bool:
+        """Whether a repository holds this tag or digest, with everything it refers to."""
+        try:
+            self.image(repository, reference)
+        except LookupError:
+            return False
+        return True
+
+    def image(self, repository: str, reference: str) -> StoredImage:
+        """Raises LookupError when there is no such image, it is an index, or a blob of it is missing."""
+        place = self.locate(repository)
+        entry = self.entry(place, reference) if place is not None else None
+        if entry is None:
+            raise LookupError(f"{repository} holds no {reference}")
+        return self.stored(entry.digest)
+
+    def stored(self, digest: str) -> StoredImage:
+        """The image by its digest alone, also when its repository has let it go while a function still uses it."""
+        text = self.blobs.read(digest)
+        if text is None:
+            raise LookupError(f"the manifest {digest} is not here")
+        manifest = json.loads(text)
+        if "config" not in manifest:
+            raise LookupError(f"{digest} is an index of images, not an image")
+        config = self.blobs.read(manifest["config"]["digest"])
+        layers = tuple(self.blobs.find(layer["digest"]) for layer in manifest["layers"])
+        if config is None or None in layers:
+            raise LookupError(f"parts of {digest} are missing")
+        size = sum(int(layer["size"]) for layer in manifest["layers"])
+        return StoredImage(digest, json.loads(config), tuple(path for path in layers if path is not None), size)
+
+    def locate(self, repository: str, account: str | None = None, region: str | None = None) -> Place | None:
+        """The repository in moto's ECR; a bare name without account or region is searched in all."""
+        host, _, name = repository.partition("/")
+        if found := _ECR_HOST.fullmatch(host):
+            account, region, repository = found["account"], found["region"], name
+        for backend in list(_backends()):
+            here = (account in (None, backend.account_id)) and (region in (None, backend.region_name))
+            if here and repository in backend.repositories:
+                return Place(backend.account_id, backend.region_name, repository)
+        return None
+
+    def entry(self, place: Place, reference: str) -> Entry | None:
+        with self._lock:
+            entries = self._entries.get(place, {})
+            if DIGEST.fullmatch(reference):
+                return entries.get(reference)
+            return next((entry for entry in entries.values() if reference in entry.tags), None)
+
+    def tags(self, place: Place) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(sorted(tag for entry in self._entries.get(place, {}).values() for tag in entry.tags))
+
+    # What changes it.
+
+    def push(self, place: Place, content: bytes, media_type: str, reference: str | None) -> str:
+        """Take a manifest; its digest. Durable when this returns. Raises ManifestError or moto's ImageAlreadyExistsException."""
+        references = _references(content, media_type)
+        missing = [digest for digest in references if self.blobs.find(digest) is None]
+        if missing:
+            raise ManifestError("MANIFEST_BLOB_UNKNOWN", f"not in this registry: {', '.join(missing)}")
+        by_digest = reference is not None and DIGEST.fullmatch(reference) is not None
+        tag = None if by_digest else reference
+        if tag is not None and not _TAG.fullmatch(tag):
+            raise ManifestError("MANIFEST_INVALID", f"{tag!r} is not a tag")
+        digest = self.blobs.put(content)
+        if by_digest and reference != digest:
+            raise ManifestError("DIGEST_INVALID", f"the manifest hashes to {digest}, not {reference}")
+        with self._lock:
+            self._record(place, digest, content, media_type, tag)
+        self.blobs.settle([digest, *references])
+        return digest
+
+    def put_image(self, place: Place, manifest: str, tag: str | None, media_type: str | None, digest: str | None) -> Any:
+        """ecr:PutImage, the control plane's way to push or to tag."""
+        document = _json_object(manifest.encode())
+        kind = media_type or document.get("mediaType") or OCI_MANIFEST
+        with self._lock:
+            known = self.entry(place, tag) if tag is not None else None
+            try:
+                pushed = self.push(place, manifest.encode(), kind, tag or digest)
+            except ManifestError as error:
+                raise LayersNotFoundException(str(error)) from error
+            if known is not None and known.digest == pushed:
+                raise ImageAlreadyExistsException(place.account, tag, pushed, place.name)
+            return _moto_image(_repository(place), pushed)
+
+    def mirror(self, place: Place) -> None:
+        """Follow what was deleted in moto's ECR, and remove what nothing refers to any more."""
+        with self._lock:
+            repository = ecr_backends[place.account][place.region].repositories.get(place.name)
+            entries = self._entries.get(place, {})
+            if repository is None:
+                self._entries.pop(place, None)
+                self._file(place).unlink(missing_ok=True)
+            else:
+                left = {image.get_image_digest(): tuple(image.image_tags) for image in repository.images}
+                self._write(place, {d: replace(e, tags=left[d]) for d, e in entries.items() if d in left})
+            self.collect()
+
+    def restore(self) -> None:
+        """Make moto's ECR show what lies here: called when the daemon has loaded its snapshot, which may be older or newer."""
+        with self._lock:
+            for place, entries in self._entries.items():
+                backend = ecr_backends[place.account][place.region]
+                if place.name not in backend.repositories:
+                    backend.create_repository(place.name, None, None, None, "MUTABLE", [])
+                repository = backend.repositories[place.name]
+                repository.images = [self._image(place, entry) for entry in entries.values()]
+                _declare_layers(repository, [self.blobs.read(digest) or b"{}" for digest in entries])
+            for backend in list(_backends()):
+                for name, repository in backend.repositories.items():
+                    if Place(backend.account_id, backend.region_name, name) not in self._entries:
+                        repository.images = []
+            self.collect()
+
+    def collect(self) -> int:
+        """Remove blobs that no manifest of a repository and no function refers to; how many went."""
+        with self._lock:
+            keep: set[str] = set()
+            waiting = [digest for entries in self._entries.values() for digest in entries]
+            waiting.extend(self.pinned())
+            while waiting:
+                digest = waiting.pop()
+                content = self.blobs.read(digest) if digest not in keep else None
+                keep.add(digest)
+                if content is not None:
+                    document = json.loads(content)
+                    waiting.extend(child["digest"] for child in document.get("manifests", ()))
+                    keep.update(part["digest"] for part in _parts(document))
+            return self.blobs.collect(keep)
+
+    # Inside.
+
+    def _record(self, place: Place, digest: str, content: bytes, media_type: str, tag: str | None) -> None:
+        """Disk first, then moto: what the API shows is never more than what a crash leaves."""
+        backend, repository = ecr_backends[place.account][place.region], _repository(place)
+        entries = dict(self._entries.get(place, {}))
+        holder = next((entry for entry in entries.values() if tag is not None and tag in entry.tags), None)
+        if holder is not None and holder.digest != digest:
+            backend._resolve_image_tag_mutability(repository, tag)  # noqa: SLF001  # raises for a tag that must not move
+            entries[holder.digest] = replace(holder, tags=tuple(t for t in holder.tags if t != tag))
+        fresh = MotoImage(place.account, tag, content.decode(), place.name, media_type, digest)
+        entry = entries.get(digest) or Entry(digest, media_type, (), fresh.image_pushed_at)
+        if tag is not None and tag not in entry.tags:
+            entry = replace(entry, tags=(*entry.tags, tag))
+        entries[digest] = entry
+        self._write(place, entries)
+        for known in entries.values():
+            image = _moto_image(repository, known.digest)
+            if image is None:
+                repository.images.append(fresh)
+                image = fresh
+            _set_tags(image, known.tags)
+        _declare_layers(repository, [content])
+
+    def _image(self, place: Place, entry: Entry) -> Any:
+        content = self.blobs.read(entry.digest) or b"{}"
+        image = MotoImage(place.account, None, content.decode(), place.name, entry.media_type, entry.digest)
+        image.image_pushed_at = entry.pushed_at
+        _set_tags(image, entry.tags)
+        return image
+
+    def _write(self, place: Place, entries: dict[str, Entry]) -> None:
+        file = self._file(place)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        document = {"images": [asdict(entry) for entry in entries.values()]}
+        write_atomically(file, json.dumps(document).encode())
+        self._entries[place] = entries
+
+    def _load(self) -> Iterator[tuple[Place, dict[str, Entry]]]:
+        for file in self._folder.glob("*/*/*.json"):
+            document = read_json(file) or {}
+            images = [
+                Entry(raw["digest"], raw["media_type"], tuple(raw["tags"]), raw["pushed_at"])
+                for raw in document.get("images", ())
+            ]
+            place = Place(file.parent.parent.name, file.parent.name, unquote(file.stem))
+            yield place, {entry.digest: entry for entry in images}
+
+    def _file(self, place: Place) -> Path:
+        return self._folder / place.account / place.region / f"{quote(place.name, safe='')}.json"
+
+
+def image_size(image: Any) -> int | None:
+    """What ECR shows as an image's size: all compressed layers."""
+    layers: Sequence[Mapping[str, Any]] = json.loads(image.image_manifest).get("layers", ())
+    return sum(int(layer.get("size", 0)) for layer in layers) if layers else None
+
+
+def _backends() -> Iterator[ECRBackend]:
+    for regions in list(ecr_backends.values()):
+        yield from list(regions.values())
+
+
+def _repository(place: Place) -> Repository:
+    return ecr_backends[place.account][place.region]._get_repository(place.name)  # noqa: SLF001  # moto has no public reader
+
+
+def _moto_image(repository: Repository, digest: str) -> Any:
+    return next((image for image in repository.images if image.get_image_digest() == digest), None)
+
+
+def _set_tags(image: Any, tags: Sequence[str]) -> None:
+    image.image_tags = list(tags)
+    image.image_tag = tags[-1] if tags else None
+
+
+def _declare_layers(repository: Repository, manifests: Iterable[bytes]) -> None:
+    """For ecr:BatchCheckLayerAvailability."""
+    for content in manifests:
+        for part in _parts(json.loads(content)):
+            repository.layers[part["digest"]] = int(part.get("size", 0))
+
+
+def _parts(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [part for part in (document.get("config"), *document.get("layers", ())) if part]
+
+
+def _json_object(content: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise ManifestError("MANIFEST_INVALID", "not JSON") from error
+    if not isinstance(document, dict):
+        raise ManifestError("MANIFEST_INVALID", "not a JSON object")
+    return document
+
+
+def _references(content: bytes, media_type: str) -> list[str]:
+    """Digests that a manifest needs; raises ManifestError for one of a wrong shape."""
+    document = _json_object(content)
+    if media_type not in MANIFESTS or document.get("schemaVersion") != 2:
+        raise ManifestError("MANIFEST_INVALID", f"media type {media_type!r} is not supported")
+    try:
+        parts = document["manifests"] if media_type in INDEXES else [document["config"], *document["layers"]]
+        digests = [part["digest"] for part in parts]
+    except (KeyError, TypeError) as error:
+        raise ManifestError("MANIFEST_INVALID", f"a descriptor is missing: {error}") from error
+    if not all(isinstance(digest, str) and DIGEST.fullmatch(digest) for digest in digests):
+        raise ManifestError("DIGEST_INVALID", "a digest is not sha256")
+    return digests
