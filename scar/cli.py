@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from scar.errors import FdlError, RunFailedError, ScarError, ServiceError, UsageError
 
 if TYPE_CHECKING:
-    from scar.report import Format, Report
+    from scar.report import Report
 
 VERSION = "5.0.0.dev0"
 
@@ -77,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, _interrupt)
     style = style_of(
-        cast("Format", "json" if args.output == "json" else "table"),
+        "json" if args.output == "json" else "table",
         quiet=args.quiet,
         out=sys.stdout,
         err=sys.stderr,
@@ -177,7 +177,7 @@ def _build() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     def verb(
-        name: str, load: Callable[[], Command], help_: str, example: str, flags: argparse.ArgumentParser = common
+        name: str, load: Callable[[], Command], help_: str, example: str, flags: _Parser = common
     ) -> argparse.ArgumentParser:
         sub: argparse.ArgumentParser = verbs.add_parser(
             name,
@@ -251,12 +251,12 @@ def _build() -> argparse.ArgumentParser:
     return parser
 
 
-def _common(*, top: bool = False, output_file: bool = False) -> argparse.ArgumentParser:
+def _common(*, top: bool = False, output_file: bool = False) -> _Parser:
     """Flags that may stand before or after the command: the later one is the one that counts.
 
     `output_file`: `-o` may also name a file for the run's output, as SCAR's users write it.
     """
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = _Parser(add_help=False)
     # A default given twice would let the command's parser undo what was said before the command.
     silent = argparse.SUPPRESS
     group = parser.add_argument_group("everywhere")
@@ -308,7 +308,7 @@ def _one_function(parser: argparse.ArgumentParser) -> None:
     which.add_argument("-f", "--conf-file", type=Path, metavar="FILE", help="the definition file of the function")
 
 
-def _local_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+def _local_verbs(verbs: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     local = verbs.add_parser(
         "local",
         help="the AWS on this machine: up, down, status, reset, logs, demo",

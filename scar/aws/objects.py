@@ -122,7 +122,7 @@ def _content_type(key: str) -> dict[str, str]:
     return {"ContentType": kind} if kind and not encoding else {}
 
 
-class _Known(BaseSubscriber):  # type: ignore[misc]  # s3transfer has no types
+class _Known(BaseSubscriber):
     """Spares s3transfer the HeadObject per file: the listing already said size and ETag."""
 
     def __init__(self, item: Object) -> None:
@@ -133,7 +133,7 @@ class _Known(BaseSubscriber):  # type: ignore[misc]  # s3transfer has no types
         future.meta.provide_object_etag(self._item.etag)
 
 
-class _Counted(BaseSubscriber):  # type: ignore[misc]  # s3transfer has no types
+class _Counted(BaseSubscriber):
     """Adds up the bytes of one transfer; s3transfer calls from many threads."""
 
     def __init__(self, tell: Tell, name: str, total: int) -> None:

@@ -36,7 +36,7 @@ def run(context: Context, args: Namespace) -> int:
     if asynchronous:
         return _launched(context, name, request_id)
     body = answer["Payload"].read()
-    if "FunctionError" in answer:
+    if answer.get("FunctionError"):
         failure = Failure.from_json(body)
         raise RunFailedError(
             f"{name}: {failure.message}",

@@ -1,0 +1,141 @@
+"""`scar local …`: the AWS on this machine."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from scar.commands.common import settings_of
+from scar.errors import UsageError
+from scar.report import plural, size
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from scar.cli import Context
+    from scar.local.lifecycle import Status
+
+
+def local(context: Context, args: Namespace) -> int:
+    """Dispatch to one verb; without a verb, tell the status."""
+    match args.local_verb:
+        case "up":
+            return _up(context, args)
+        case "down":
+            return _down(context)
+        case "reset":
+            return _reset(context, args)
+        case "logs":
+            return _logs(context, args)
+        case "demo":
+            from scar.commands.demo import demo
+
+            return demo(context, args)
+        case _:
+            return _status(context)
+
+
+def _up(context: Context, args: Namespace) -> int:
+    from scar.local.lifecycle import ensure_up
+
+    settings = settings_of(context)
+    endpoint = ensure_up(
+        settings.local_state, port=args.port, engine=args.engine or settings.engine.value, tell=context.report.say
+    )
+    if context.report.json:
+        context.report.document(endpoint)
+        return 0
+    context.report.line(f"The local AWS listens on {endpoint.url}")
+    context.report.say(
+        "Other tools reach it with:\n"
+        f"  export AWS_ENDPOINT_URL={endpoint.url} AWS_REGION=us-east-1"
+        " AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+    )
+    return 0
+
+
+def _down(context: Context) -> int:
+    from scar.local.lifecycle import down
+
+    stopped = down(settings_of(context).local_state)
+    _tell(context, {"stopped": stopped}, "The local AWS is stopped." if stopped else "The local AWS was not running.")
+    return 0
+
+
+def _reset(context: Context, args: Namespace) -> int:
+    from scar.local.lifecycle import reset
+
+    folder = settings_of(context).local_state
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("reset forgets every bucket and function of the local AWS", fix="Say --yes to do it.")
+        if input(f"Forget everything in {folder}? [y/N] ").strip().lower() not in {"y", "yes"}:
+            context.report.say("Nothing was changed.")
+            return 0
+    reset(folder)
+    _tell(context, {"reset": str(folder)}, f"The local AWS is empty ({folder}).")
+    return 0
+
+
+def _logs(context: Context, args: Namespace) -> int:
+    from scar.local.lifecycle import log_lines
+
+    lines = log_lines(settings_of(context).local_state, args.lines)
+    if context.report.json:
+        context.report.document(list(lines))
+    for line in () if context.report.json else lines:
+        context.report.line(line)
+    return 0
+
+
+def _status(context: Context) -> int:
+    from scar.local.lifecycle import status
+
+    folder = settings_of(context).local_state
+    now = status(folder)
+    if context.report.json:
+        context.report.document({"running": now is not None, "state": str(folder), **(asdict(now) if now else {})})
+        return 0
+    if now is None:
+        context.report.line(f"The local AWS is not running (its state: {folder}).")
+        context.report.say("Start it with: scar local up")
+        return 0
+    for text in _describe(now):
+        context.report.line(text)
+    return 0
+
+
+def _describe(now: Status) -> list[str]:
+    lines = [
+        f"The local AWS listens on {now.endpoint.url} (process {now.endpoint.pid}, up {_span(now.uptime_s)}).",
+        f"It holds {plural(now.buckets, 'bucket')} with {plural(now.objects, 'object')}, "
+        f"{size(now.state_bytes)} on disk; its memory is {now.resident_mib} MiB.",
+    ]
+    engine = now.functions.get("engine")
+    if isinstance(engine, dict):
+        lines.append(f"Containers: {engine.get('name')}")
+        lines += [f"  {what:<10} {word}" for what, word in _isolation(engine)]
+    return lines
+
+
+def _isolation(engine: dict[str, object]) -> list[tuple[str, object]]:
+    """The engine's own words on what it keeps apart, then why better ones were passed over."""
+    words = engine.get("isolation")
+    told = [(str(k), v) for k, v in words.items() if v] if isinstance(words, dict) else []
+    passed = engine.get("passed_over")
+    return told + ([(f"not {k}", v) for k, v in passed.items()] if isinstance(passed, dict) else [])
+
+
+def _span(seconds: float) -> str:
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"
+
+
+def _tell(context: Context, document: object, text: str) -> None:
+    if context.report.json:
+        context.report.document(document)
+    else:
+        context.report.line(text)
