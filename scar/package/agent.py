@@ -11,28 +11,23 @@ nothing of the image's environment reaches it. The same inputs give the same byt
 
 from __future__ import annotations
 
-import dataclasses
-import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 from faassupervisor.contract import AGENT_ROOT
 from scar.errors import ScarError
 from scar.package import interpreter, oci
-from scar.package.layer import Digests, Directory, Entry, File, Link, file_layer, write_layer
-
-Tell = Callable[[int, int, str], None]  # (bytes done, bytes in all, of what)
+from scar.package.cache import keep_layer
+from scar.package.layer import Digests, Directory, Entry, File, Link, write_layer
+from scar.package.progress import Tell, ignore
 
 CA_FILE: Final = f"{AGENT_ROOT}/etc/ca-certificates.pem"
 _BUILDER: Final = 1  # raised when the same inputs shall give another layer
@@ -56,16 +51,6 @@ class AgentLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
-    """What the cache remembers beside a layer. `inputs` are (file, size, mtime in ns): any change builds anew."""
-
-    digests: Digests
-    entrypoint: tuple[str, ...]
-    version: str
-    inputs: tuple[tuple[str, int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Sources:
     """The agent and the client libraries, as they are installed here."""
 
@@ -74,13 +59,8 @@ class _Sources:
     modules: tuple[Path, ...]
     certificates: Path
 
-    @property
-    def botocore_data(self) -> Path:
-        return next(path for path in self.packages if path.name == "botocore") / "data"
-
-
-def ignore(done_bytes: int, total_bytes: int, what: str) -> None:
-    """A Tell for those who need no progress."""
+    def package(self, name: str) -> Path:
+        return self.packages[_CLIENT_PACKAGES.index(name)]
 
 
 def host_architecture() -> str:
@@ -101,13 +81,12 @@ def agent_layer(architecture: str | None = None, *, cache: Path, tell: Tell = ig
         )
     sources = _find_sources()
     version = _version()
-    directory = cache / "agent" / _key(sources, version)
-    directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory / "lock"):
-        record = _cached(directory)
-        if record is None:
-            record = _build(directory, sources, version, tell)
-    return AgentLayer(file_layer(directory / "layer.tar.gz", record.digests), record.entrypoint, wanted, record.version)
+    kept = keep_layer(
+        cache / "agent" / _key(sources, version),
+        lambda out: _build(out, sources, tell),
+        is_current=lambda notes: all(_unchanged(*known) for known in notes["inputs"]),
+    )
+    return AgentLayer(kept.layer, tuple(kept.notes["entrypoint"]), wanted, version)
 
 
 def _key(sources: _Sources, version: str) -> str:
@@ -149,58 +128,24 @@ def _package(name: str) -> Path:
     return origin.parent if origin.name == "__init__.py" else origin
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Two processes at once: the second waits and finds what the first has built."""
-    with path.open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _cached(directory: Path) -> _Record | None:
+def _unchanged(path: str, size: int, mtime_ns: int) -> bool:
     try:
-        raw = json.loads((directory / "record.json").read_bytes())
-        record = _Record(
-            digests=Digests(**raw["digests"]),
-            entrypoint=tuple(raw["entrypoint"]),
-            version=raw["version"],
-            inputs=tuple((path, size, mtime) for path, size, mtime in raw["inputs"]),
-        )
-        with (directory / "layer.tar.gz").open("rb") as layer:
-            intact = "sha256:" + hashlib.file_digest(layer, "sha256").hexdigest() == record.digests.digest
-    except (OSError, ValueError, KeyError, TypeError):  # absent, cut or not ours: built anew
-        return None
-    return record if intact and all(map(_unchanged, record.inputs)) else None
-
-
-def _unchanged(known: tuple[str, int, int]) -> bool:
-    path, size, mtime_ns = known
-    try:
-        now = os.stat(path)
+        now = os.stat(path)  # noqa: PTH116 — a thousand files each time: Path.stat alone doubles what a cached layer costs
     except OSError:
         return False
     return (now.st_size, now.st_mtime_ns) == (size, mtime_ns)
 
 
-def _build(directory: Path, sources: _Sources, version: str, tell: Tell) -> _Record:
-    for left_over in directory.glob("*.new"):
-        left_over.unlink()
+def _build(out: IO[bytes], sources: _Sources, tell: Tell) -> tuple[Digests, Mapping[str, Any]]:
+    """Write the layer; note what it was made from as (file, size, mtime in ns), so that any change makes it anew."""
     python = interpreter.inspect()
     modules = [*_stdlib_modules(python), *_app_modules(sources)]
     models = list(_model_files(sources))
-    files = [*python.native_files(), sources.certificates, *models, *(path for path, _ in modules)]
-    inputs = tuple(_stamp(path) for path in files)
-    with tempfile.NamedTemporaryFile(dir=directory, suffix=".new", delete=False) as out:
-        digests = write_layer(_entries(python, sources, modules, models), out)
-        out.flush()
-        os.fsync(out.fileno())
-    record = _Record(digests, _entrypoint(python.loader_name), version, inputs)
-    pending = directory / "record.json.new"
-    pending.write_text(json.dumps(dataclasses.asdict(record)), encoding="utf-8")
-    Path(out.name).replace(directory / "layer.tar.gz")
-    pending.replace(directory / "record.json")
+    files = [*python.native_files(), sources.certificates, *(path for path, _ in [*models, *modules])]
+    inputs = [_stamp(path) for path in files]
+    digests = write_layer(_entries(python, sources, modules, models), out)
     tell(digests.size, digests.size, "agent layer built")
-    return record
+    return digests, {"inputs": inputs, "entrypoint": _entrypoint(python.loader_name)}
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
@@ -218,11 +163,10 @@ def _entries(
     python: interpreter.Interpreter,
     sources: _Sources,
     modules: Sequence[tuple[Path, str]],
-    models: Sequence[Path],
+    models: Sequence[tuple[Path, str]],
 ) -> Iterator[Entry]:
     entries: list[Entry] = [*interpreter.native_entries(python, _ROOT), *interpreter.compile_sources(modules)]
-    data = f"{_ROOT}/app/botocore/data"
-    entries += (File(f"{data}/{path.relative_to(sources.botocore_data)}", path.read_bytes()) for path in models)
+    entries += (File(place.lstrip("/"), path.read_bytes()) for path, place in models)
     entries.append(File(CA_FILE.lstrip("/"), sources.certificates.read_bytes()))
     entries.append(Link(f"{_ROOT}/app/botocore/cacert.pem", "../../etc/ca-certificates.pem"))
     # /opt itself is left out: an image may have its own, with its own mode, or a link there.
@@ -247,8 +191,13 @@ def _app_modules(sources: _Sources) -> Iterator[tuple[Path, str]]:
         yield module, f"{app}/{module.name}"
 
 
-def _model_files(sources: _Sources) -> Iterator[Path]:
-    data = sources.botocore_data
-    yield from (data / name for name in _SHARED_MODELS)
-    for service in _SERVICES:
-        yield from sorted(path for path in (data / service).rglob("*") if path.is_file())
+def _model_files(sources: _Sources) -> Iterator[tuple[Path, str]]:
+    """What the client libraries know of the services that the agent calls, and S3's resource for users' scripts."""
+    botocore, boto3 = sources.package("botocore"), sources.package("boto3")
+    directories = [botocore / "data" / service for service in _SERVICES] + [boto3 / "data" / "s3"]
+    files = [botocore / "data" / name for name in _SHARED_MODELS]
+    files += (path for directory in directories for path in sorted(directory.rglob("*")) if path.is_file())
+    for path in files:
+        if not path.name.startswith("examples-"):
+            package = botocore if path.is_relative_to(botocore) else boto3
+            yield path, f"{AGENT_ROOT}/app/{package.name}/{path.relative_to(package)}"

@@ -33,7 +33,7 @@ def facts() -> None:
         "version": sys.version,
         "minor": list(sys.version_info[:2]),
         "platlibdir": sys.platlibdir,
-        "binary": os.readlink("/proc/self/exe"),
+        "binary": str(Path("/proc/self/exe").readlink()),
         "stdlib": str(Path(os.__file__).parent),
         "extensions": [str(path) for path in loaded],
         "opened_later": opened,

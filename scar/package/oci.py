@@ -18,6 +18,7 @@ DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 CHUNK: Final = 1 << 20
+MAX_MANIFEST_BYTES: Final = 4 << 20  # botocore ecr:ImageManifest, and what registries take
 
 # Names of an architecture (uname's, Lambda's, a manifest's) → the manifest's.
 _ARCHITECTURES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}

@@ -1,0 +1,91 @@
+"""Layers that were made once and are kept: whole, verified each time they are used, and safe with two processes at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from scar.package import oci
+from scar.package.layer import Digests, file_layer
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A layer in the cache and what its maker noted beside it (a JSON object)."""
+
+    layer: oci.Layer
+    notes: Mapping[str, Any]
+
+
+def keep_layer(
+    directory: Path,
+    build: Callable[[IO[bytes]], tuple[Digests, Mapping[str, Any]]],
+    *,
+    is_current: Callable[[Mapping[str, Any]], bool] = lambda notes: True,
+) -> Kept:
+    """The layer that `directory` keeps; made anew by `build` when it is absent, cut, changed, or not current any more.
+
+    A second process that wants the same waits for the first. Killed at any point, the next one starts over.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory / "lock"):
+        known = _find(directory)
+        if known is None or not is_current(known[1]):
+            known = _make(directory, build)
+    digests, notes = known
+    return Kept(file_layer(directory / "layer.tar.gz", digests), notes)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock; it falls open when its holder dies."""
+    with path.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name when the block ends well, and never half."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".new", delete=False) as out:
+        try:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+            Path(out.name).replace(path)
+        except BaseException:
+            Path(out.name).unlink(missing_ok=True)
+            raise
+
+
+def _find(directory: Path) -> tuple[Digests, Mapping[str, Any]] | None:
+    try:
+        record = json.loads((directory / "record.json").read_bytes())
+        digests, notes = Digests(**record["digests"]), dict(record["notes"])
+        with (directory / "layer.tar.gz").open("rb") as layer:
+            intact = "sha256:" + hashlib.file_digest(layer, "sha256").hexdigest() == digests.digest
+    except (OSError, ValueError, LookupError, TypeError):  # absent, cut or not ours: made anew
+        return None
+    return (digests, notes) if intact else None
+
+
+def _make(
+    directory: Path, build: Callable[[IO[bytes]], tuple[Digests, Mapping[str, Any]]]
+) -> tuple[Digests, Mapping[str, Any]]:
+    for left_over in directory.glob("*.new"):
+        left_over.unlink()
+    with written_whole(directory / "layer.tar.gz") as out:
+        digests, notes = build(out)
+    record = json.dumps({"digests": dataclasses.asdict(digests), "notes": notes})
+    with written_whole(directory / "record.json") as out:
+        out.write(record.encode())
+    return digests, notes

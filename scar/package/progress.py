@@ -1,0 +1,12 @@
+"""How long-running steps tell how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Tell = Callable[[int, int, str], None]
+"""(bytes done, bytes in all, of what). May be called from several threads, one at a time."""
+
+
+def ignore(done_bytes: int, total_bytes: int, what: str) -> None:
+    """A Tell for those who need no progress."""
