@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypedDict
+from functools import cache
+from importlib import metadata
+from typing import Any, Final, TypedDict
 
-from scar import __version__
 from scar.errors import ConflictError
 
 Pairs = tuple[tuple[str, str], ...]
@@ -38,17 +39,17 @@ def of_function(name: str, user: Mapping[str, str], more: Mapping[str, str] | No
 
 
 def pairs(tags: Mapping[str, str]) -> Pairs:
-    """As a resource holds them: sorted, without what is not compared."""
-    return tuple(sorted((key, value) for key, value in tags.items() if key != VERSION))
+    """As a resource holds them: sorted, without what is not compared or is AWS's own (`aws:…`)."""
+    return tuple(sorted((key, value) for key, value in tags.items() if key != VERSION and not key.startswith("aws:")))
 
 
-def pairs_of(tags: Iterable[Mapping[str, str]]) -> Pairs:
+def pairs_of(tags: Iterable[Mapping[str, Any]]) -> Pairs:
     return pairs({tag["Key"]: tag["Value"] for tag in tags})
 
 
 def written(tags: Pairs) -> dict[str, str]:
     """As AWS is told them, in the services that take a mapping."""
-    return {**dict(tags), VERSION: __version__}
+    return {**dict(tags), VERSION: _version()}
 
 
 def key_values(tags: Pairs) -> list[KeyValue]:
@@ -56,14 +57,15 @@ def key_values(tags: Pairs) -> list[KeyValue]:
     return [KeyValue(Key=key, Value=value) for key, value in written(tags).items()]
 
 
-def lowercase_key_values(tags: Pairs) -> list[dict[str, str]]:
-    return [{"key": key, "value": value} for key, value in written(tags).items()]
+@cache
+def _version() -> str:
+    return metadata.version("scar")
 
 
 def removed(actual: Pairs, wanted: Pairs) -> list[str]:
-    """Keys to untag. What AWS itself put there (`aws:…`) cannot be removed."""
+    """Keys to untag."""
     keep = {key for key, _ in wanted}
-    return [key for key, _ in actual if key not in keep and not key.startswith("aws:")]
+    return [key for key, _ in actual if key not in keep]
 
 
 def ours_only(actual: Pairs, what: str, function: str) -> None:

@@ -107,9 +107,9 @@ def _run(aws: Aws, steps: Iterable[Step], tell: Tell, tally: _Tally, threads: in
         running: dict[Future[float], Step] = {}
         try:
             while waiting or running:
-                for step in [step for step in waiting.values() if after[step.id] & stopped]:
-                    stopped.add(step.id)
-                    tally.skipped.append(waiting.pop(step.id))
+                while held := [step for step in waiting.values() if after[step.id] & stopped]:
+                    stopped |= {step.id for step in held}
+                    tally.skipped += [waiting.pop(step.id) for step in held]
                 busy = {step.id for step in running.values()} | set(waiting)
                 for step in [step for step in waiting.values() if not after[step.id] & busy]:
                     if len(running) < threads:

@@ -44,7 +44,9 @@ class Role:
             raise
         found = tags.pairs_of(role.get("Tags", ()))
         tags.ours_only(found, f"role {self.name}", self.function)
-        return Role(self.name, self.function, canonical(role["AssumeRolePolicyDocument"]), self._read_policy(aws), found)
+        return Role(
+            self.name, self.function, canonical(role["AssumeRolePolicyDocument"]), self._read_policy(aws), found
+        )
 
     def create(self, aws: Aws) -> None:
         try:

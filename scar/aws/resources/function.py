@@ -1,0 +1,236 @@
+"""The Lambda function itself: made from an image in ECR, by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from scar.aws import tags
+from scar.aws.clients import Aws
+from scar.aws.errors import code_of, is_absent
+from scar.aws.tags import Pairs
+from scar.aws.wait import until
+from scar.errors import ConflictError, ServiceError
+from scar.plan.resource import Id
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.type_defs import FunctionConfigurationTypeDef, GetFunctionResponseTypeDef
+
+ROLE_DEADLINE_S: Final = 120.0  # a new role is known to Lambda within seconds, rarely a minute
+READY_DEADLINE_S: Final = 600.0  # a large image is optimised before the function turns Active
+
+READY: Final = "Active"
+_CODE: Final = ("image_uri", "architecture")
+_STATES_THAT_RUN: Final = frozenset({"Active", "Inactive", "ActiveNonInvocable", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaFunction:
+    """`image_uri` ends in `@sha256:…`. `state` is Active unless AWS has not finished, or failed, making the function so. `after` is what
+    must exist first.
+
+    A function of this name that does not carry our tag is somebody else's: reading it is a ConflictError.
+    """
+
+    name: str
+    arn: str
+    image_uri: str
+    role_arn: str
+    memory_mib: int
+    timeout_s: int
+    tmp_mib: int
+    architecture: str
+    description: str
+    environment: Pairs
+    tags: Pairs
+    state: str = READY
+    after: tuple[Id, ...] = field(default=(), compare=False)
+
+    @property
+    def id(self) -> Id:
+        return Id("function", self.name)
+
+    @property
+    def needs(self) -> tuple[Id, ...]:
+        return self.after
+
+    def read(self, aws: Aws) -> LambdaFunction | None:
+        found = self._ask(aws)
+        if found is None:
+            return None
+        config = found["Configuration"]
+        if config.get("PackageType", "Zip") != "Image":
+            raise ConflictError(
+                f"function {self.name} exists already as a zip package, which cannot become an image",
+                fix=f"Remove it first (`aws lambda delete-function --function-name {self.name}`), or choose another name.",
+            )
+        owned = tags.pairs(found.get("Tags", {}))
+        tags.ours_only(owned, f"function {self.name}", self.name)
+        return self._as_it_is(config, _image_of(found), owned)
+
+    def create(self, aws: Aws) -> None:
+        """Asks again while Lambda does not yet know the role, then waits until the function can be invoked."""
+
+        def attempt() -> bool | None:
+            try:
+                aws.lambda_.create_function(
+                    FunctionName=self.name,
+                    PackageType="Image",
+                    Code={"ImageUri": self.image_uri},
+                    Architectures=[self.architecture],  # type: ignore[list-item]  # the FDL admits AWS's two words only
+                    Tags=tags.written(self.tags),
+                    **self._configuration(),
+                )
+            except ClientError as error:
+                if _is_not_yet_known(error):
+                    return None
+                if code_of(error) != "ResourceConflictException":
+                    raise
+                return self._take_over(aws)
+            return True
+
+        until(attempt, deadline_s=ROLE_DEADLINE_S, what=f"Lambda to accept role {self.role_arn}", clock=aws.clock)
+        self._wait_ready(aws)
+
+    def update(self, aws: Aws, actual: LambdaFunction) -> None:
+        """Sends code, configuration and tags only where they differ, one after the other as Lambda demands."""
+        broken = actual.state.startswith("Failed")
+        if actual.state != READY and not broken:
+            self._wait_settled(aws)
+        if broken or any(getattr(self, name) != getattr(actual, name) for name in _CODE):
+            self._patiently(aws, self._send_code)
+            self._wait_ready(aws)
+        if broken or not self._same_configuration(actual):
+            self._patiently(aws, self._send_configuration)
+            self._wait_ready(aws)
+        if actual.tags != self.tags:
+            aws.lambda_.tag_resource(Resource=self.arn, Tags=tags.written(self.tags))
+            if surplus := tags.removed(actual.tags, self.tags):
+                aws.lambda_.untag_resource(Resource=self.arn, TagKeys=surplus)
+
+    def delete(self, aws: Aws) -> None:
+        try:
+            aws.lambda_.delete_function(FunctionName=self.name)
+        except ClientError as error:
+            if not is_absent(error):
+                raise
+
+    def _ask(self, aws: Aws) -> GetFunctionResponseTypeDef | None:
+        try:
+            return aws.lambda_.get_function(FunctionName=self.name)
+        except ClientError as error:
+            if is_absent(error):
+                return None
+            raise
+
+    def _as_it_is(self, config: FunctionConfigurationTypeDef, image_uri: str, owned: Pairs) -> LambdaFunction:
+        environment: Mapping[str, Any] = config.get("Environment") or {}
+        storage: Mapping[str, Any] = config.get("EphemeralStorage") or {}
+        return replace(
+            self,
+            arn=config["FunctionArn"],
+            image_uri=image_uri,
+            role_arn=config["Role"],
+            memory_mib=config["MemorySize"],
+            timeout_s=config["Timeout"],
+            tmp_mib=storage.get("Size", 512),
+            architecture=(config.get("Architectures") or ["x86_64"])[0],
+            description=config.get("Description", ""),
+            environment=tuple(sorted((environment.get("Variables") or {}).items())),
+            tags=owned,
+            state=_state_of(config),
+        )
+
+    def _take_over(self, aws: Aws) -> bool | None:
+        """The function is there after all: ours from an answer that was lost (finish it), or another's (refuse)."""
+        actual = self.read(aws)
+        if actual is None:
+            return None
+        if actual != self:
+            self.update(aws, actual)
+        return True
+
+    def _configuration(self) -> dict[str, Any]:
+        return {
+            "Role": self.role_arn,
+            "MemorySize": self.memory_mib,
+            "Timeout": self.timeout_s,
+            "EphemeralStorage": {"Size": self.tmp_mib},
+            "Description": self.description,
+            "Environment": {"Variables": dict(self.environment)},
+        }
+
+    def _same_configuration(self, actual: LambdaFunction) -> bool:
+        same_but = {name: getattr(actual, name) for name in (*_CODE, "tags", "state")}
+        return replace(self, **same_but) == actual
+
+    def _send_code(self, aws: Aws) -> None:
+        aws.lambda_.update_function_code(
+            FunctionName=self.name,
+            ImageUri=self.image_uri,
+            Architectures=[self.architecture],  # type: ignore[list-item]  # the FDL admits AWS's two words only
+        )
+
+    def _send_configuration(self, aws: Aws) -> None:
+        aws.lambda_.update_function_configuration(FunctionName=self.name, **self._configuration())
+
+    def _patiently(self, aws: Aws, send: Any) -> None:
+        """Send once Lambda is done with an update that is under way, and knows the role."""
+
+        def attempt() -> bool | None:
+            try:
+                send(aws)
+            except ClientError as error:
+                if code_of(error) == "ResourceConflictException" or _is_not_yet_known(error):
+                    return None
+                raise
+            return True
+
+        until(attempt, deadline_s=ROLE_DEADLINE_S, what=f"Lambda to accept an update of {self.name}", clock=aws.clock)
+
+    def _wait_settled(self, aws: Aws) -> str:
+        """Until Lambda has finished, well or not: the state then."""
+
+        def settled() -> str | None:
+            found = self._ask(aws)
+            if found is None:
+                raise ServiceError(f"function {self.name} disappeared while it was waited for")
+            state = _state_of(found["Configuration"])
+            return state if state == READY or state.startswith("Failed") else None
+
+        return until(settled, deadline_s=READY_DEADLINE_S, what=f"function {self.name} to be ready", clock=aws.clock)
+
+    def _wait_ready(self, aws: Aws) -> None:
+        state = self._wait_settled(aws)
+        if state != READY:
+            raise ServiceError(f"Lambda could not make function {self.name} ready: {state}", where=self.arn)
+
+
+def _state_of(config: FunctionConfigurationTypeDef) -> str:
+    """READY, `Failed: <reason>`, or what Lambda is still busy with."""
+    state, update = config.get("State", ""), config.get("LastUpdateStatus", "Successful")
+    if state == "Failed":
+        return f"Failed: {config.get('StateReasonCode', '')} {config.get('StateReason', '')}".strip()
+    if state not in _STATES_THAT_RUN:
+        return state
+    if update == "Failed":
+        return (
+            f"Failed: {config.get('LastUpdateStatusReasonCode', '')} {config.get('LastUpdateStatusReason', '')}".strip()
+        )
+    return READY if update == "Successful" else update
+
+
+def _image_of(found: GetFunctionResponseTypeDef) -> str:
+    """By digest however it was given: Lambda resolves a tag when the code is updated."""
+    code: Mapping[str, Any] = found.get("Code", {})
+    given = str(code.get("ImageUri", ""))
+    return given if "@sha256:" in given else str(code.get("ResolvedImageUri", given))
+
+
+def _is_not_yet_known(error: ClientError) -> bool:
+    """IAM tells Lambda about a new role, and ECR about a new policy, some seconds after it was made."""
+    message = error.response["Error"].get("Message", "")
+    return code_of(error) == "InvalidParameterValueException" and "cannot be assumed" in message

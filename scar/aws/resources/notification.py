@@ -1,0 +1,174 @@
+"""A bucket telling a function about new objects: our entries in a list that the bucket shares with everyone.
+
+S3 keeps one configuration a bucket and replaces it whole, without a guard against concurrent writers. So a write here reads,
+changes only entries whose Id is this function's, keeps every other entry as it came, writes, and reads again to see that ours
+are there. A lease keeps scar processes apart; whoever else interferes is outlasted by repeating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from scar.aws import lease, names
+from scar.aws.clients import Aws
+from scar.aws.errors import code_of, is_absent
+from scar.aws.resources.state_bucket import members
+from scar.aws.wait import until
+from scar.plan.resource import Id
+
+SETTLE_S: Final = 60.0
+_LAMBDAS: Final = "LambdaFunctionConfigurations"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entry:
+    """One rule of ours: which keys (`prefix`, `suffix`; '' is any) and which events."""
+
+    prefix: str
+    events: tuple[str, ...] = ("s3:ObjectCreated:*",)
+    suffix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.prefix}*{self.suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """All entries of one function in one bucket; never none."""
+
+    function: str
+    function_arn: str
+    bucket: str
+    entries: tuple[Entry, ...]
+    state_bucket: str = field(compare=False)
+
+    @property
+    def id(self) -> Id:
+        return Id("notification", f"{self.bucket} → {self.function}")
+
+    @property
+    def needs(self) -> tuple[Id, ...]:
+        return (
+            Id("permission", f"{self.bucket} → {self.function}"),
+            Id("function", self.function),
+            Id("bucket", self.bucket),
+            Id("state bucket", self.state_bucket),
+        )
+
+    @property
+    def note(self) -> str:
+        return ", ".join(map(str, self.entries))
+
+    def read(self, aws: Aws) -> Notification | None:
+        configuration = self._get(aws)
+        if configuration is None:
+            return None
+        entries = self._ours(configuration)
+        return replace(self, entries=entries) if entries else None
+
+    def create(self, aws: Aws) -> None:
+        self._rewrite(aws, self.entries)
+
+    def update(self, aws: Aws, actual: Notification) -> None:
+        self._rewrite(aws, self.entries)
+
+    def delete(self, aws: Aws) -> None:
+        self._rewrite(aws, ())
+
+    def _rewrite(self, aws: Aws, entries: tuple[Entry, ...]) -> None:
+        wanted = tuple(sorted(entries))
+
+        def attempt() -> bool | None:
+            before = self._get(aws)
+            if before is None:
+                return None if wanted else True  # it may be on its way
+            if self._ours(before) == wanted:
+                return True
+            self._put(aws, self._merged(aws, before, wanted))
+            after = self._get(aws)
+            return True if after is not None and self._ours(after) == wanted else None
+
+        with lease.held(aws, self.state_bucket, f"{names.LEASES_PREFIX}notification/{self.bucket}"):
+            what = f"the notifications of bucket {self.bucket} to settle"
+            until(attempt, deadline_s=SETTLE_S, what=what, clock=aws.clock)
+
+    def _get(self, aws: Aws) -> dict[str, Any] | None:
+        try:
+            answer: Mapping[str, Any] = aws.s3.get_bucket_notification_configuration(
+                Bucket=self.bucket, ExpectedBucketOwner=aws.account
+            )
+        except ClientError as error:
+            if is_absent(error):
+                return None
+            raise
+        return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+
+    def _put(self, aws: Aws, configuration: dict[str, Any]) -> None:
+        # Validation would send a test message to every queue and topic of others, and fail on their dead entries.
+        wire: Any = configuration
+        aws.s3.put_bucket_notification_configuration(
+            Bucket=self.bucket,
+            ExpectedBucketOwner=aws.account,
+            SkipDestinationValidation=True,
+            NotificationConfiguration=wire,
+        )
+
+    def _is_ours(self, item: Mapping[str, Any]) -> bool:
+        return item.get("LambdaFunctionArn") == self.function_arn and names.is_notification_of(
+            self.function, str(item.get("Id", ""))
+        )
+
+    def _ours(self, configuration: Mapping[str, Any]) -> tuple[Entry, ...]:
+        return tuple(sorted(_entry(item) for item in configuration.get(_LAMBDAS, ()) if self._is_ours(item)))
+
+    def _merged(self, aws: Aws, before: Mapping[str, Any], wanted: Iterable[Entry]) -> dict[str, Any]:
+        others = [item for item in before.get(_LAMBDAS, ()) if not self._is_ours(item)]
+        dead = self._dead(aws, others)
+        lambdas = [item for item in others if item.get("Id") not in dead] + [self._wire(entry) for entry in wanted]
+        merged = {key: value for key, value in before.items() if key != _LAMBDAS}
+        return {**merged, _LAMBDAS: lambdas} if lambdas else merged
+
+    def _wire(self, entry: Entry) -> dict[str, Any]:
+        item: dict[str, Any] = {
+            "Id": names.notification_id(self.function, f"{entry.prefix}|{entry.suffix}"),
+            "LambdaFunctionArn": self.function_arn,
+            "Events": list(entry.events),
+        }
+        filters = [("prefix", entry.prefix), ("suffix", entry.suffix)]
+        if rules := [{"Name": name, "Value": value} for name, value in filters if value]:
+            item["Filter"] = {"Key": {"FilterRules": rules}}
+        return item
+
+    def _dead(self, aws: Aws, others: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+        """Ids of entries that scar made for functions that are gone: no mark in the state bucket and no function."""
+        place = self.function_arn.removesuffix(self.function)
+        made = {
+            str(item["Id"]): name
+            for item in others
+            if (name := names.notifying_function(str(item.get("Id", ""))))
+            and item.get("LambdaFunctionArn") == place + name
+        }
+        if not made:
+            return frozenset()
+        alive = members(aws, self.state_bucket)
+        suspects = {name for name in made.values() if name not in alive}
+        gone = {name for name in suspects if _is_gone(aws, name)}
+        return frozenset(entry_id for entry_id, name in made.items() if name in gone)
+
+
+def _entry(item: Mapping[str, Any]) -> Entry:
+    rules = ((item.get("Filter") or {}).get("Key") or {}).get("FilterRules") or ()
+    by_name = {str(rule["Name"]).lower(): str(rule["Value"]) for rule in rules}
+    return Entry(by_name.get("prefix", ""), tuple(item["Events"]), by_name.get("suffix", ""))
+
+
+def _is_gone(aws: Aws, function: str) -> bool:
+    try:
+        aws.lambda_.get_function_configuration(FunctionName=function)
+    except ClientError as error:
+        return code_of(error) == "ResourceNotFoundException"
+    return False

@@ -1,0 +1,177 @@
+"""The account's private bucket for what scar itself must keep: spilled payloads, ledgers, marks of work in progress.
+
+It holds nothing of a user's. All functions of a region share it, each with a mark under `members/`; the one whose mark is the
+last takes the bucket with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from scar.aws import names, tags
+from scar.aws.clients import Aws
+from scar.aws.errors import code_of, is_absent
+from scar.aws.resources import buckets
+from scar.errors import ConflictError
+from scar.plan.resource import Id
+
+SPILL_DAYS: Final = 14  # twice as long as Batch remembers a job
+LIFECYCLE: Final = {
+    "Rules": [
+        {
+            "ID": "spills",
+            "Status": "Enabled",
+            "Filter": {"Prefix": "functions/"},
+            "Expiration": {"Days": SPILL_DAYS},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+        }
+    ]
+}
+# Changes with whatever the bucket is set to, so that a newer scar brings an older bucket up to date.
+SETTINGS: Final = hashlib.sha256(
+    json.dumps([buckets.PUBLIC_ACCESS_BLOCK, buckets.ENCRYPTION, LIFECYCLE, 1], sort_keys=True).encode()
+).hexdigest()[:12]
+_SETTINGS_KEY: Final = f"settings/{SETTINGS}"
+
+
+@dataclass(frozen=True, slots=True)
+class StateBucket:
+    """One function's share of the bucket. It exists when the bucket is set up as today and bears the function's mark.
+
+    The mark lists the buckets that notify the function, so that they are found when nothing else of it is left.
+    """
+
+    name: str
+    function: str
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> Id:
+        return Id("state bucket", self.name)
+
+    @property
+    def needs(self) -> tuple[Id, ...]:
+        return ()
+
+    def read(self, aws: Aws) -> StateBucket | None:
+        if not has(aws, self.name, _SETTINGS_KEY):
+            return None
+        inputs = marked_inputs(aws, self.name, self.function)
+        return None if inputs is None else replace(self, inputs=inputs)
+
+    def create(self, aws: Aws) -> None:
+        """The mark is written last: whoever finds it finds the bucket complete."""
+        if not has(aws, self.name, _SETTINGS_KEY):
+            buckets.create(aws, self.name)
+            buckets.secure(aws, self.name)
+            lifecycle: Any = LIFECYCLE
+            aws.s3.put_bucket_lifecycle_configuration(**self._owned(aws), LifecycleConfiguration=lifecycle)
+            buckets.tag(aws, self.name, tags.written(tags.pairs({tags.CREATED_BY: tags.SCAR})))
+            aws.s3.put_object(**self._owned(aws), Key=_SETTINGS_KEY)
+        self._put_mark(aws)
+
+    def update(self, aws: Aws, actual: StateBucket) -> None:
+        self._put_mark(aws)
+
+    def delete(self, aws: Aws) -> None:
+        """Takes this function's objects, and the whole bucket when no other function is left."""
+        try:
+            self._empty(aws, names.state_prefix(self.function))
+            if self._others(aws):
+                aws.s3.delete_object(**self._owned(aws), Key=self._mark)
+                return
+            self._empty(aws, "")
+            aws.s3.delete_bucket(**self._owned(aws))
+        except ClientError as error:
+            if not is_absent(error):
+                raise
+
+    @property
+    def _mark(self) -> str:
+        return _mark_of(self.function)
+
+    def _put_mark(self, aws: Aws) -> None:
+        aws.s3.put_object(**self._owned(aws), Key=self._mark, Body=json.dumps({"inputs": self.inputs}).encode())
+
+    def _owned(self, aws: Aws) -> dict[str, Any]:
+        return {"Bucket": self.name, "ExpectedBucketOwner": aws.account}
+
+    def _others(self, aws: Aws) -> bool:
+        page = aws.s3.list_objects_v2(**self._owned(aws), Prefix=names.MEMBERS_PREFIX, MaxKeys=2)
+        return any(item["Key"] != self._mark for item in page.get("Contents", ()))
+
+    def _empty(self, aws: Aws, prefix: str) -> None:
+        for keys in self._pages(aws, prefix):
+            answer = aws.s3.delete_objects(
+                **self._owned(aws), Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+            if left := answer.get("Errors"):
+                raise ConflictError(
+                    f"{len(left)} objects of {self.name} could not be deleted: {left[0].get('Message')}"
+                )
+
+    def _pages(self, aws: Aws, prefix: str) -> Iterator[list[str]]:
+        paginator = aws.s3.get_paginator("list_objects_v2")
+        for page in paginator.paginate(**self._owned(aws), Prefix=prefix):
+            if keys := [item["Key"] for item in page.get("Contents", ())]:
+                yield keys
+
+
+def marked_inputs(aws: Aws, bucket: str, function: str) -> tuple[str, ...] | None:
+    """The input buckets that a function's mark lists; None when there is no mark, or no state bucket."""
+    try:
+        body = aws.s3.get_object(Bucket=bucket, Key=_mark_of(function), ExpectedBucketOwner=aws.account)["Body"].read()
+    except ClientError as error:
+        if is_absent(error):
+            return None
+        raise
+    return tuple(json.loads(body or b"{}").get("inputs", ()))
+
+
+def members(aws: Aws, bucket: str) -> frozenset[str]:
+    """Every function that bears a mark here."""
+    pages = aws.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=names.MEMBERS_PREFIX, ExpectedBucketOwner=aws.account
+    )
+    try:
+        found = [item["Key"] for page in pages for item in page.get("Contents", ())]
+    except ClientError as error:
+        if is_absent(error):
+            return frozenset()
+        raise
+    return frozenset(key.removeprefix(names.MEMBERS_PREFIX) for key in found)
+
+
+def _mark_of(function: str) -> str:
+    return f"{names.MEMBERS_PREFIX}{function}"
+
+
+def has(aws: Aws, bucket: str, key: str) -> bool:
+    """Whether the state bucket holds an object. A bucket of that name in another account's hands is a ConflictError."""
+    try:
+        aws.s3.head_object(Bucket=bucket, Key=key, ExpectedBucketOwner=aws.account)
+    except ClientError as error:
+        if is_absent(error):
+            return False
+        if code_of(error) == "403" and _is_foreign(aws, bucket):
+            raise ConflictError(
+                f"bucket {bucket} belongs to another account",
+                fix="Its name is reserved for this account's scar; ask AWS support who holds it.",
+            ) from error
+        raise
+    return True
+
+
+def _is_foreign(aws: Aws, bucket: str) -> bool:
+    """A 403 means a stranger's bucket, or no permission to look: listing our own buckets tells which."""
+    try:
+        pages = aws.s3.get_paginator("list_buckets").paginate(Prefix=bucket)
+        return all(item["Name"] != bucket for page in pages for item in page.get("Buckets", ()))
+    except ClientError:
+        return False  # not allowed to list either: the refusal itself is the better message

@@ -1,0 +1,324 @@
+"""An AWS account for tests: moto in this process, calls counted, faults injected at any call, and all of it as one value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from moto import mock_aws
+from moto.core.base_backend import BackendDict
+
+from scar.aws.clients import Access, Aws
+from scar.fdl.model import Container, Function, Io, Lambda
+from tests.support import moto_gaps
+
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+
+
+class FakeClock:
+    """Sleeping takes no time and moves the clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+class Killed(BaseException):
+    """The process died: nothing but a test may catch it."""
+
+
+READS = ("Get", "List", "Describe", "Head", "BatchGet")
+
+
+@dataclass
+class Wire:
+    """Every API call of one Aws, in order; a fault may be planted at the n-th (counted from 1)."""
+
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    _at: int = 0
+    _when: str = ""
+    _fault: Callable[[str], BaseException] | None = None
+    _dead: bool = False
+
+    def plant(self, at: int, when: str, fault: Callable[[str], BaseException]) -> None:
+        """`when`: `before` the call has any effect, or `after` it had and the answer is lost."""
+        self.calls.clear()
+        self._at, self._when, self._fault, self._dead = at, when, fault, False
+
+    def clear(self) -> None:
+        self.calls.clear()
+        self._fault, self._dead = None, False
+
+    @property
+    def writes(self) -> list[tuple[str, str]]:
+        return [call for call in self.calls if not call[1].startswith(READS)]
+
+    def count(self) -> Counter[str]:
+        return Counter(operation for _, operation in self.calls)
+
+    def before(self, model: Any, **_: Any) -> None:
+        self.calls.append((model.service_model.service_name, model.name))
+        if self._dead:
+            raise Killed("dead processes do not call")
+        if self._when == "before":
+            self._strike(model.name)
+
+    def after(self, model: Any, **_: Any) -> None:
+        if self._when == "after":
+            self._strike(model.name)
+
+    def _strike(self, operation: str) -> None:
+        if self._fault is not None and len(self.calls) == self._at:
+            error = self._fault(operation)
+            self._dead = isinstance(error, Killed)
+            raise error
+
+
+def refused(operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": "InternalError", "Message": "injected"}}, operation)
+
+
+def denied(operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": "AccessDenied", "Message": "injected"}}, operation)
+
+
+def killed(_: str) -> Killed:
+    return Killed("injected")
+
+
+@dataclass
+class Account:
+    """A fresh account and one way into it."""
+
+    aws: Aws
+    wire: Wire
+    clock: FakeClock
+
+    def reset(self) -> None:
+        """Back to an empty account, the clients kept: they are what takes time to make."""
+        BackendDict.reset()
+        self.wire.clear()
+
+
+@contextmanager
+def account(region: str = REGION) -> Iterator[Account]:
+    with mock_aws(), moto_gaps.corrected():
+        clock, wire = FakeClock(), Wire()
+        aws = Aws(Access(region, access_key="testing", secret_key="testing"), clock)
+        aws._session.register("before-call", wire.before)
+        aws._session.register("after-call", wire.after)
+        assert aws.account == ACCOUNT
+        wire.clear()
+        yield Account(aws, wire, clock)
+
+
+@dataclass(frozen=True)
+class FakeImage:
+    """An image that is nothing but its manifest."""
+
+    content: str = "1"
+
+    @property
+    def manifest(self) -> str:
+        config = "sha256:" + hashlib.sha256(self.content.encode()).hexdigest()
+        return json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": config, "size": 2},
+                "layers": [],
+            }
+        )
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + hashlib.sha256(self.manifest.encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        return 12_300_000
+
+    def publish(self, aws: Aws, repository: str) -> None:
+        try:
+            aws.ecr.put_image(
+                repositoryName=repository,
+                imageManifest=self.manifest,
+                imageTag=self.digest[7:19],
+                imageDigest=self.digest,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ImageAlreadyExistsException":
+                raise
+
+
+def function(
+    name: str = "grayify",
+    *,
+    memory: int = 512,
+    inputs: tuple[str, ...] = ("photos/in",),
+    outputs: tuple[str, ...] = ("photos/out",),
+    **more: Any,
+) -> Function:
+    """A definition, as short as a test needs it."""
+    parts = {key: more.pop(key) for key in ("iam", "ecr", "cloudwatch") if key in more}
+    return Function(
+        lambda_=Lambda(
+            name=name,
+            memory=memory,
+            container=Container(image="grycap/imagemagick"),
+            input=tuple(Io(path=path) for path in inputs),
+            output=tuple(Io(path=path) for path in outputs),
+            **more,
+        ),
+        **parts,
+    )
+
+
+def dump_account(region: str = REGION) -> dict[str, Any]:
+    """Everything in the account that scar could touch, with what changes by itself left out."""
+    session = boto3.Session("testing", "testing", region_name=region)
+    return {
+        "functions": dict(_functions(session)),
+        "log groups": dict(_log_groups(session)),
+        "roles": dict(_roles(session)),
+        "repositories": dict(_repositories(session)),
+        "buckets": dict(_buckets(session)),
+    }
+
+
+_client_of: dict[tuple[str, str], Any] = {}
+
+
+def _client(session: boto3.Session, service: str) -> Any:
+    key = (session.region_name, service)
+    if key not in _client_of:
+        _client_of[key] = session.client(service)
+    return _client_of[key]
+
+
+_BY_ITSELF = {
+    "LastModified",
+    "RevisionId",
+    "CreateDate",
+    "RoleId",
+    "createdAt",
+    "creationTime",
+    "RoleLastUsed",
+    "ResponseMetadata",
+}
+
+
+def _still(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key not in _BY_ITSELF}
+
+
+def _ask(call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any] | None:
+    try:
+        return _still(call(**arguments))
+    except ClientError:
+        return None
+
+
+def _functions(session: boto3.Session) -> Iterator[tuple[str, Any]]:
+    client = _client(session, "lambda")
+    for item in client.list_functions()["Functions"]:
+        name = item["FunctionName"]
+        policy = _ask(client.get_policy, FunctionName=name)
+        statements = json.loads(policy["Policy"])["Statement"] if policy else []
+        found = client.get_function(FunctionName=name)
+        yield (
+            name,
+            {
+                "configuration": _still(found["Configuration"]),
+                "image": found["Code"].get("ImageUri"),
+                "tags": found.get("Tags"),
+                "policy": sorted(statements, key=lambda statement: str(statement["Sid"])),
+            },
+        )
+
+
+def _log_groups(session: boto3.Session) -> Iterator[tuple[str, Any]]:
+    client = _client(session, "logs")
+    for group in client.describe_log_groups()["logGroups"]:
+        tags = client.list_tags_for_resource(resourceArn=group["logGroupArn"])["tags"]
+        yield group["logGroupName"], {**_still(group), "tags": tags}
+
+
+def _roles(session: boto3.Session) -> Iterator[tuple[str, Any]]:
+    client = _client(session, "iam")
+    for role in client.list_roles()["Roles"]:
+        name = role["RoleName"]
+        inline = {
+            policy: client.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+            for policy in client.list_role_policies(RoleName=name)["PolicyNames"]
+        }
+        attached = client.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+        tags = sorted(client.list_role_tags(RoleName=name)["Tags"], key=str)
+        yield name, {**_still(role), "inline": inline, "attached": attached, "Tags": tags}
+
+
+def _repositories(session: boto3.Session) -> Iterator[tuple[str, Any]]:
+    client = _client(session, "ecr")
+    for repository in client.describe_repositories()["repositories"]:
+        name = repository["repositoryName"]
+        images = client.describe_images(repositoryName=name)["imageDetails"]
+        yield (
+            name,
+            {
+                **_still(repository),
+                "images": sorted((image["imageDigest"], image.get("imageTags")) for image in images),
+                "lifecycle": (_ask(client.get_lifecycle_policy, repositoryName=name) or {}).get("lifecyclePolicyText"),
+                "policy": (_ask(client.get_repository_policy, repositoryName=name) or {}).get("policyText"),
+                "tags": sorted(client.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"], key=str),
+            },
+        )
+
+
+def _buckets(session: boto3.Session) -> Iterator[tuple[str, Any]]:
+    client = _client(session, "s3")
+    for bucket in client.list_buckets()["Buckets"]:
+        name = bucket["Name"]
+        objects = client.list_objects_v2(Bucket=name).get("Contents", ())
+        yield (
+            name,
+            {
+                "objects": {item["Key"]: item["ETag"] for item in objects},
+                "notifications": notifications(name, session),
+                **{
+                    ask: _ask(getattr(client, ask), Bucket=name)
+                    for ask in (
+                        "get_bucket_tagging",
+                        "get_bucket_policy",
+                        "get_bucket_encryption",
+                        "get_public_access_block",
+                        "get_bucket_lifecycle_configuration",
+                        "get_bucket_ownership_controls",
+                    )
+                },
+            },
+        )
+
+
+def notifications(bucket: str, session: boto3.Session | None = None) -> dict[str, Any]:
+    """A bucket's notification configuration, its lists in the order of their Ids."""
+    client = _client(session or boto3.Session("testing", "testing", region_name=REGION), "s3")
+    found = _still(client.get_bucket_notification_configuration(Bucket=bucket))
+    return {
+        key: sorted(value, key=lambda item: str(item["Id"])) if isinstance(value, list) else value
+        for key, value in found.items()
+    }
