@@ -50,9 +50,9 @@ def main(argv: Sequence[str]) -> int:
     """Run one command line; answers the process's exit code."""
     as_json = _wants_json(argv)
     try:
-        args = _build().parse_args(argv)
+        args = build().parse_args(argv)
         if args.command is None:
-            _build().print_help(sys.stderr)
+            build().print_help(sys.stderr)
             return UsageError.exit_code
         return _run(args)
     except ScarError as error:
@@ -160,7 +160,7 @@ def _wants_json(argv: Sequence[str]) -> bool:
 # -- the command line -------------------------------------------------------------------------------------------
 
 
-def _build() -> argparse.ArgumentParser:
+def build() -> argparse.ArgumentParser:
     common = _common()
     parser = _Parser(
         prog="scar",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scar.cli import _build, main
+from scar.cli import build, main
 
 VERBS = ["init", "plan", "validate", "schema", "ls", "rm", "put", "get", "run", "log", "local"]
 
@@ -59,7 +59,7 @@ def test_an_unknown_command_is_a_usage_error_on_standard_error() -> None:
 
 
 def test_flags_may_stand_before_or_after_the_command_and_the_later_one_counts() -> None:
-    parse = _build().parse_args
+    parse = build().parse_args
     assert parse(["--local", "ls"]).local is True
     assert parse(["ls", "--local"]).local is True
     assert parse(["ls"]).local is None
@@ -114,3 +114,10 @@ def test_the_version_is_the_packages() -> None:
 
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert scar("--version").stdout.strip() == f"SCAR {version}"
+
+
+def test_the_reference_page_is_what_the_program_says() -> None:
+    from scar.commands.manual import reference_markdown
+
+    page = ROOT / "docs" / "reference" / "cli.md"
+    assert page.read_text() == reference_markdown(), "write it anew: python -m scar.commands.manual"

@@ -1,0 +1,35 @@
+"""An S3 to talk to: moto's own server in this process, on a free port of 127.0.0.1."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from scar.aws.clients import Access, Aws
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def aws(moto_url: str) -> Aws:
+    return Aws(Access(region="us-east-1", endpoint_url=moto_url, access_key="a", secret_key="b"))
+
+
+@pytest.fixture
+def bucket(aws: Aws, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    name = f"b-{abs(hash(request.node.nodeid)):x}"
+    aws.s3.create_bucket(Bucket=name)
+    return name
