@@ -172,7 +172,9 @@ class RegistryData:
         self.blobs.settle([digest, *references])
         return digest
 
-    def put_image(self, place: Place, manifest: str, tag: str | None, media_type: str | None, digest: str | None) -> Any:
+    def put_image(
+        self, place: Place, manifest: str, tag: str | None, media_type: str | None, digest: str | None
+    ) -> Any:
         """ecr:PutImage, the control plane's way to push or to tag."""
         document = _json_object(manifest.encode())
         kind = media_type or document.get("mediaType") or OCI_MANIFEST
@@ -239,7 +241,7 @@ class RegistryData:
         entries = dict(self._entries.get(place, {}))
         holder = next((entry for entry in entries.values() if tag is not None and tag in entry.tags), None)
         if holder is not None and holder.digest != digest:
-            backend._resolve_image_tag_mutability(repository, tag)  # noqa: SLF001  # raises for a tag that must not move
+            backend._resolve_image_tag_mutability(repository, tag)  # raises for a tag that must not move
             entries[holder.digest] = replace(holder, tags=tuple(t for t in holder.tags if t != tag))
         fresh = MotoImage(place.account, tag, content.decode(), place.name, media_type, digest)
         entry = entries.get(digest) or Entry(digest, media_type, (), fresh.image_pushed_at)
@@ -295,7 +297,7 @@ def _backends() -> Iterator[ECRBackend]:
 
 
 def _repository(place: Place) -> Repository:
-    return ecr_backends[place.account][place.region]._get_repository(place.name)  # noqa: SLF001  # moto has no public reader
+    return ecr_backends[place.account][place.region]._get_repository(place.name)  # moto has no public reader
 
 
 def _moto_image(repository: Repository, digest: str) -> Any:

@@ -160,9 +160,9 @@ class RoleCredentials:
         }
 
 
-class RefusedError(LambdaClientError):
+class RefusedError(LambdaClientError):  # type: ignore[misc]  # moto has no types
     """A refusal in Lambda's own shape, with the HTTP status that goes with it."""
 
-    def __init__(self, kind: str, message: str, status: int = 400, **extra: str) -> None:
+    def __init__(self, kind: str, message: str, status: int = 400) -> None:
         super().__init__(kind, message)
         self.code = status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from moto.events.models import events_backends
@@ -17,13 +17,16 @@ from scar.local.functions.queue import Event
 
 _MESSAGE_BYTES: Final = 1024 * KIB  # SQS and EventBridge; SNS has a quarter of it
 _SNS_BYTES: Final = 256 * KIB
+_Attributes = Mapping[str, tuple[str, str]]  # name → (type, value)
 
 
 class UndeliverableError(Exception):
     """The target is not there or does not take it."""
 
 
-def record(event: Event, payload: bytes, outcome: Outcome | None, *, condition: str, function_arn: str) -> dict[str, Any]:
+def record(
+    event: Event, payload: bytes, outcome: Outcome | None, *, condition: str, function_arn: str
+) -> dict[str, Any]:
     """The invocation record of Lambda's destinations, version 1.0."""
     document: dict[str, Any] = {
         "version": "1.0",
@@ -66,66 +69,58 @@ class Destinations:
         told = json_or_text(outcome.payload) if outcome is not None else {}
         message = told.get("errorMessage") if isinstance(told, dict) else None
         attributes = {
-            "RequestID": _text(event.request_id),
-            "ErrorCode": {"data_type": "Number", "string_value": "200"},
-            "ErrorMessage": _text((str(message or event.reason) or "failed")[:KIB]),
+            "RequestID": ("String", event.request_id),
+            "ErrorCode": ("Number", "200"),
+            "ErrorMessage": ("String", (str(message or event.reason) or "failed")[:KIB]),
         }
         self._send(target, payload.decode(errors="replace"), attributes, event, None)
 
     def _send(
-        self, target: str, text: str, attributes: dict[str, Any], event: Event, document: dict[str, Any] | None
+        self, target: str, text: str, attributes: _Attributes, event: Event, document: dict[str, Any] | None
     ) -> None:
         try:
             service, region, account = target.split(":")[2:5]
         except ValueError as error:
             raise UndeliverableError(f"{target} is not an ARN") from error
+        size, limit = len(text.encode()), _SNS_BYTES if service == "sns" else _MESSAGE_BYTES
+        if size > limit:
+            raise UndeliverableError(f"{target} takes no message of {size} bytes")
         try:
-            self._send_to(service, target, text, attributes, event, document, account=account, region=region)
+            match service:
+                case "sqs":
+                    _send_to_queue(target, text, attributes, account=account, region=region)
+                case "sns":
+                    _publish(target, text, attributes, account=account, region=region)
+                case "lambda":
+                    self._invoke(target, text.encode(), account, region)
+                case "events" if document is not None:
+                    _put_event(target, text, event, document, account=account, region=region)
+                case _:
+                    raise UndeliverableError(f"{target}: the local AWS has no destination of this kind")
         except UndeliverableError:
             raise
         except Exception as error:  # a door: moto raises whatever its backends raise
             raise UndeliverableError(f"{target}: {type(error).__name__}: {error}") from error
 
-    def _send_to(
-        self,
-        service: str,
-        target: str,
-        text: str,
-        attributes: dict[str, Any],
-        event: Event,
-        document: dict[str, Any] | None,
-        *,
-        account: str,
-        region: str,
-    ) -> None:
-        size = len(text.encode())
-        if size > (_SNS_BYTES if service == "sns" else _MESSAGE_BYTES):
-            raise UndeliverableError(f"{target} takes no message of {size} bytes")
-        match service:
-            case "sqs":
-                sqs_backends[account][region].send_message(target.rsplit(":", 1)[-1], text, attributes or None)
-            case "sns":
-                sns_backends[account][region].publish(text, arn=target, message_attributes=attributes or None)
-            case "lambda":
-                self._invoke(target, text.encode(), account, region)
-            case "events":
-                self._put_event(target, text, event, document or {}, account=account, region=region)
-            case _:
-                raise UndeliverableError(f"{target}: the local AWS has no destination of this kind")
 
-    def _put_event(
-        self, target: str, text: str, event: Event, document: dict[str, Any], *, account: str, region: str
-    ) -> None:
-        succeeded = document["requestContext"]["condition"] == "Success"
-        entry = {
-            "Source": "lambda",
-            "DetailType": f"Lambda Function Invocation Result - {'Success' if succeeded else 'Failure'}",
-            "Detail": text,
-            "EventBusName": target.rsplit("/", 1)[-1],
-            "Resources": [document["requestContext"]["functionArn"], event.function],
-        }
-        events_backends[account][region].put_events([entry])
+def _send_to_queue(target: str, text: str, attributes: _Attributes, *, account: str, region: str) -> None:
+    named = {name: {"DataType": kind, "StringValue": value} for name, (kind, value) in attributes.items()}
+    sqs_backends[account][region].send_message(target.rsplit(":", 1)[-1], text, named or None)
 
 
-def _text(value: str) -> dict[str, str]:
-    return {"data_type": "String", "string_value": value}
+def _publish(target: str, text: str, attributes: _Attributes, *, account: str, region: str) -> None:
+    named = {name: {"Type": kind, "Value": value} for name, (kind, value) in attributes.items()}
+    sns_backends[account][region].publish(text, arn=target, message_attributes=named or None)
+
+
+def _put_event(target: str, text: str, event: Event, document: dict[str, Any], *, account: str, region: str) -> None:
+    context = document["requestContext"]
+    end = "Success" if context["condition"] == "Success" else "Failure"
+    entry = {
+        "Source": "lambda",
+        "DetailType": f"Lambda Function Invocation Result - {end}",
+        "Detail": text,
+        "EventBusName": target.rsplit("/", 1)[-1],
+        "Resources": [context["functionArn"], event.function],
+    }
+    events_backends[account][region].put_events([entry])

@@ -1,8 +1,8 @@
 """The Lambda of the local AWS: what becomes of an invocation, from moto's control plane to a sandbox and back.
 
-    Invoke (API, moto's event sources) ─► hooks ─► Functions.invoke ─► Pool ─► Environment ─► Sandbox
-    Event, S3, SNS …                   ─► Functions.accept (on disk) ─► EventQueue ─► Functions.run ─► the same
-                                                                            └► retries, dead-letter queue, destinations
+Invoke (API, moto's event sources) ─► hooks ─► Functions.invoke ─► Pool ─► Environment ─► Sandbox
+Event, S3, SNS …                   ─► Functions.accept (on disk) ─► EventQueue ─► Functions.run ─► the same
+                                                                        └► retries, dead-letter queue, destinations
 """
 
 from __future__ import annotations
@@ -236,7 +236,10 @@ class Functions:
         except LookupError as error:
             raise CannotRunError(f"the image of {configuration.name} cannot be read: {error}") from error
         image_config = image.config.get("config") or {}
-        argv = (*_either(configuration.entry_point, image_config.get("Entrypoint")), *_either(configuration.command, image_config.get("Cmd")))
+        argv = (
+            *_either(configuration.entry_point, image_config.get("Entrypoint")),
+            *_either(configuration.command, image_config.get("Cmd")),
+        )
         if not argv:
             raise CannotRunError(f"the image of {configuration.name} has neither ENTRYPOINT nor CMD", lasting=True)
         try:
@@ -254,7 +257,6 @@ class Functions:
                 working_directory=configuration.working_directory or image_config.get("WorkingDir") or "/",
                 memory_mib=configuration.memory_mib,
                 tmp_mib=configuration.tmp_mib,
-                hostname="169.254.0.1".replace(".", "-"),
             )
             try:
                 return engine.start(spec)
@@ -320,9 +322,11 @@ def _images_in_use() -> list[str]:
     digests = []
     for regions in list(lambda_backends.values()):
         for backend in list(regions.values()):
-            for group in list(backend._lambdas._functions.values()):  # noqa: SLF001  # moto's own listing deep-copies
+            for group in list(backend._lambdas._functions.values()):  # moto's own listing deep-copies
                 versions = [group["latest"], *group["versions"]]
-                digests += [f"sha256:{fn.code_sha_256}" for fn in versions if fn is not None and fn.package_type == "Image"]
+                digests += [
+                    f"sha256:{fn.code_sha_256}" for fn in versions if fn is not None and fn.package_type == "Image"
+                ]
     return digests
 
 

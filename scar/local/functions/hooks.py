@@ -185,7 +185,9 @@ def _payload(body: Any, kind: str) -> bytes:
 
 def _accept(functions: Functions, function: LambdaFunction, name: str, qualifier: str | None, payload: bytes) -> None:
     arn = control.unqualified_arn(function)
-    asked = qualifier or name.removeprefix(arn).rpartition(":")[2] if qualifier or ":" in name.removeprefix(arn) else None
+    asked = (
+        qualifier or name.removeprefix(arn).rpartition(":")[2] if qualifier or ":" in name.removeprefix(arn) else None
+    )
     target = f"{arn}:{asked}" if asked else arn
     token = functions.accept(target, payload, account=function.account_id, region=function.region)
     functions.dispatch(token)
@@ -216,7 +218,9 @@ def _set_image(registry: RegistryData, function: LambdaFunction, updated: dict[s
     uri = updated["ImageUri"]
     parsed = control.ImageUri.parse(uri)
     if parsed is None:
-        raise control.RefusedError("InvalidParameterValueException", f"Source image {uri} is not valid. Provide a valid source image.")
+        raise control.RefusedError(
+            "InvalidParameterValueException", f"Source image {uri} is not valid. Provide a valid source image."
+        )
     try:
         image = registry.image(f"{parsed.host}/{parsed.repository}", parsed.reference)
     except LookupError as error:
@@ -312,8 +316,10 @@ def _ecr_hooks(registry: RegistryData) -> dict[tuple[type, str], _Replacement]:
             image_manifest: str,
             image_tag: str | None,
             image_manifest_mediatype: str | None = None,
-            digest: str | None = None,
+            *rest: str | None,
+            **named: str | None,
         ) -> Any:
+            digest = rest[0] if rest else named.get("digest")
             place = Place(backend.account_id, backend.region_name, repository_name)
             return registry.put_image(place, image_manifest, image_tag, image_manifest_mediatype, digest)
 
@@ -338,7 +344,7 @@ def _ecr_hooks(registry: RegistryData) -> dict[tuple[type, str], _Replacement]:
 
 def _authorization(registry: RegistryData, response: ECRResponse) -> ActionResult:
     """A token that our data plane takes, for as long as AWS's, and where that data plane is."""
-    accounts = response._get_param("registryIds") or [response.current_account]  # noqa: SLF001  # moto's way to read a parameter
+    accounts = response._get_param("registryIds") or [response.current_account]  # moto's way to read a parameter
     expires_at = datetime.now(UTC) + timedelta(hours=_TOKEN_HOURS)
     tokens = [
         {

@@ -99,7 +99,8 @@ class Pool:
                 warm[configuration.arn] += len(environments)
             arns = set(warm) | set(self._in_flight) | set(self._runs)
             return {
-                arn: Counts(warm[arn], self._in_flight[arn], self._runs[arn], self._failures[arn]) for arn in sorted(arns)
+                arn: Counts(warm[arn], self._in_flight[arn], self._runs[arn], self._failures[arn])
+                for arn in sorted(arns)
             }
 
     def stop(self) -> None:
@@ -193,7 +194,9 @@ class Pool:
     def _retire_idle(self) -> None:
         """With the lock held: dead ones, those idle for too long, and the longest idle while there are too many."""
         now, bounds = time.monotonic(), self._bounds
-        idle = sorted((env for envs in self._idle.values() for env in envs), key=lambda env: env.idle_since, reverse=True)
+        idle = sorted(
+            (env for envs in self._idle.values() for env in envs), key=lambda env: env.idle_since, reverse=True
+        )
         memory_mib = 0
         for number, environment in enumerate(idle):
             memory_mib += environment.peak_memory_mib()

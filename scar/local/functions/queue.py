@@ -115,7 +115,9 @@ class EventQueue:
         self._stopped = False
         self._threads: list[threading.Thread] = []
 
-    def accept(self, function: str, payload: bytes, *, account: str, region: str, request_id: str | None = None) -> Token:
+    def accept(
+        self, function: str, payload: bytes, *, account: str, region: str, request_id: str | None = None
+    ) -> Token:
         """Take an event; it is on disk when this returns, and is delivered after `dispatch` or at the next start."""
         now = self._clock()
         request_id = request_id or str(uuid.uuid4())

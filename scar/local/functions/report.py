@@ -92,7 +92,9 @@ class Tail:
 class LogStream:
     """The log stream of one sandbox. Holds at most one batch: who writes faster than the sink takes, waits."""
 
-    def __init__(self, sink: LogSink, configuration: Configuration, flusher: Flusher, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, sink: LogSink, configuration: Configuration, flusher: Flusher, clock: Callable[[], float]
+    ) -> None:
         self._sink, self._flusher, self._clock = sink, flusher, clock
         self._at = configuration
         self.name = stream_name(configuration.version, clock())

@@ -56,7 +56,7 @@ class RuntimeApi:
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_CONNECTIONS)
-        self.address = "127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, name=f"runtime-api {self.address}", daemon=True).start()
 
     def close(self) -> None:
