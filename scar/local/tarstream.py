@@ -1,0 +1,193 @@
+"""Reading a tar that may be hostile: one entry after the other, in bounded memory, every fault a ScarError.
+
+The standard library's reader takes headers of any size into memory and forgives much; a layer is written by strangers.
+Covers what image builders write: ustar, pax (path, linkpath, size) and GNU long names. Sparse files are refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final, Literal, cast
+
+from scar.errors import ScarError
+
+Kind = Literal["file", "folder", "symlink", "hardlink", "special"]
+
+_BLOCK: Final = 512
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_KINDS: Final[dict[bytes, Kind]] = {
+    b"0": "file",
+    b"\0": "file",
+    b"7": "file",
+    b"1": "hardlink",
+    b"2": "symlink",
+    b"3": "special",
+    b"4": "special",
+    b"5": "folder",
+    b"6": "special",
+}
+
+
+class TarError(ScarError):
+    """The archive is not one that can be unpacked; the caller adds which layer it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One member. `name` and `link` are as written, not yet contained; `size` bytes of content follow for a file."""
+
+    name: str
+    kind: Kind
+    mode: int
+    size: int
+    mtime: int
+    link: str
+
+
+class CountedStream:
+    """Exact reads from a decompressed layer, counted against a budget that several layers share."""
+
+    def __init__(self, source: IO[bytes], budget: list[int]) -> None:
+        self._source, self._budget = source, budget
+
+    def read_some(self, size: int) -> bytes:
+        try:
+            chunk = self._source.read(size)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise TarError(f"its compressed data is damaged or cut short: {error}") from error
+        self._budget[0] -= len(chunk)
+        if self._budget[0] < 0:
+            raise TarError("it unpacks to more than an image may hold")
+        return chunk
+
+    def read_exactly(self, size: int) -> bytes:
+        parts, left = [], size
+        while left:
+            chunk = self.read_some(left)
+            if not chunk:
+                raise TarError("it ends in the middle of an entry")
+            parts.append(chunk)
+            left -= len(chunk)
+        return b"".join(parts)
+
+
+@contextmanager
+def open_layer(path: Path) -> Iterator[IO[bytes]]:
+    """The layer's plain tar: gzip and zstd are undone, told by their first bytes."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(0)
+        if start.startswith(_GZIP):
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield cast("IO[bytes]", unpacked)
+        elif start == _ZSTD:
+            with _unzstd(file) as unpacked:
+                yield unpacked
+        else:
+            yield file
+
+
+def _unzstd(file: IO[bytes]) -> IO[bytes]:
+    try:
+        import zstandard  # type: ignore[import-not-found, unused-ignore]  # optional: few images need it
+    except ImportError as error:
+        fix = "Run `pip install zstandard`, or push the image with gzip layers, which Lambda needs as well."
+        raise TarError("it is compressed with zstd, which needs a package that is not installed", fix=fix) from error
+    return cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
+
+
+def entries(stream: CountedStream, *, header_bytes_limit: int) -> Iterator[Entry]:
+    """Every entry up to the end mark. The caller reads exactly `size` bytes and `padding` after each before asking for the next."""
+    extended: dict[str, str] = {}
+    while True:
+        block = stream.read_exactly(_BLOCK)
+        if not block.strip(b"\0"):
+            _expect_nothing_more(stream)
+            return
+        _check_sum(block)
+        kind, size = block[156:157], _number(block[124:136])
+        if kind in {b"x", b"g", b"L", b"K"}:
+            if size > header_bytes_limit:
+                raise TarError(f"it has a header of {size} bytes")
+            content = stream.read_exactly(size + padding(size))[:size]
+            extended |= _extension(kind, content)
+            continue
+        yield _entry(block, kind, size, extended)
+        extended = {}
+
+
+def padding(size: int) -> int:
+    return -size % _BLOCK
+
+
+def _expect_nothing_more(stream: CountedStream) -> None:
+    while chunk := stream.read_some(1 << 16):
+        if chunk.strip(b"\0"):
+            raise TarError("something follows its end mark")
+
+
+def _check_sum(block: bytes) -> None:
+    summed = sum(block[:148]) + 8 * 32 + sum(block[156:])
+    if _number(block[148:156]) != summed:
+        raise TarError("it is not a tar archive, or is damaged")
+
+
+def _number(field: bytes) -> int:
+    """Octal text, or big-endian with the top bit set (GNU, for sizes of 8 GiB and more)."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    text = field.split(b"\0")[0].strip()
+    if not text:
+        return 0
+    if not text.isdigit() or b"8" in text or b"9" in text:
+        if field[0] == 0xFF or text.startswith(b"-"):
+            return 0  # a time before 1970
+        raise TarError("it has a header with a number that is none")
+    return int(text, 8)
+
+
+def _extension(kind: bytes, content: bytes) -> dict[str, str]:
+    if kind == b"L":
+        return {"path": os.fsdecode(content.rstrip(b"\0"))}
+    if kind == b"K":
+        return {"linkpath": os.fsdecode(content.rstrip(b"\0"))}
+    if kind == b"g":
+        return {}  # a comment of `git archive`; global names or sizes would make no sense
+    found: dict[str, str] = {}
+    while content:
+        length, _, _ = content.partition(b" ")
+        if not length.isdigit() or not len(length) < int(length[:10]) <= len(content):
+            raise TarError("it has a damaged pax header")
+        record, content = content[: int(length)], content[int(length) :]
+        key, _, value = record[len(length) + 1 :].removesuffix(b"\n").partition(b"=")
+        found[os.fsdecode(key)] = os.fsdecode(value)
+    return found
+
+
+def _entry(block: bytes, kind: bytes, size: int, extended: dict[str, str]) -> Entry:
+    if kind == b"S" or any(key.startswith("GNU.sparse") for key in extended):
+        raise TarError("it holds a sparse file")
+    if kind not in _KINDS:
+        raise TarError(f"it holds an entry of the unknown type {kind!r}")
+    name = os.fsdecode(block[:100].split(b"\0")[0])
+    if block[257:263] == b"ustar\0" and block[345]:
+        name = f"{os.fsdecode(block[345:500].split(bytes(1))[0])}/{name}"
+    name = extended.get("path", name)
+    link = extended.get("linkpath", os.fsdecode(block[157:257].split(b"\0")[0]))
+    told = extended.get("size", str(size))
+    if not told.isdigit():
+        raise TarError("it has a damaged pax header")
+    what = _KINDS[kind]
+    if what == "file" and name.endswith("/"):
+        what = "folder"
+    if what != "file" and int(told):
+        raise TarError(f"{name!r} has content and is no file")
+    if "\0" in name or "\0" in link:
+        raise TarError("it has a name with a zero byte")
+    return Entry(name, what, _number(block[100:108]) & 0o7777, int(told), _number(block[136:148]), link)
