@@ -25,6 +25,9 @@ from scar.local.state import Lock, State, is_locked, read_json
 __all__ = ["Endpoint", "State", "Status", "down", "ensure_up", "log_lines", "reset", "status"]
 
 _POLL_S = 0.02
+_children: list[
+    subprocess.Popen[bytes]
+] = []  # daemons this process started: they outlive it, but are its to reap while it lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def ensure_up(
     state = State(folder)
     state.prepare()
     deadline = time.monotonic() + wait_s
-    child: subprocess.Popen[bytes] | None = None
+    child = None
     while True:
         if (found := _alive(state)) is not None:
             return found
@@ -114,9 +117,19 @@ def _address(state: State) -> Endpoint | None:
 
 
 def _spawn(state: State, port: int, engine: str, environ: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "scar.local.daemon", "--state", str(state.folder), "--port", str(port), "--engine", engine]
+    argv = [
+        sys.executable,
+        "-m",
+        "scar.local.daemon",
+        "--state",
+        str(state.folder),
+        "--port",
+        str(port),
+        "--engine",
+        engine,
+    ]
     with state.log_file.open("ab") as log:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -125,6 +138,8 @@ def _spawn(state: State, port: int, engine: str, environ: Mapping[str, str] | No
             cwd="/",
             env=None if environ is None else dict(environ),
         )
+    _children.append(child)
+    return child
 
 
 def _start_failure(state: State, what: str) -> ScarError:
@@ -185,6 +200,8 @@ def down(folder: Path, wait_s: float = 30.0) -> bool:
         if time.monotonic() > deadline:
             raise TimedOutError(f"The local AWS has not ended within {wait_s:g} s.", where=str(state.log_file))
         time.sleep(_POLL_S)
+    for child in _children:
+        child.poll()
     return True
 
 

@@ -1,0 +1,293 @@
+"""The local AWS as a process: `python -m scar.local.daemon --state DIR --port N`.
+
+It listens on 127.0.0.1 only, writes where to `daemon.json` once everything is restored, and ends on SIGTERM after saving.
+Exit codes: 0 ended as asked, 1 could not start, 3 another daemon has this state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import logging.handlers
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from scar.errors import ConflictError, ScarError
+from scar.local.state import Lock, State, write_atomically
+
+if TYPE_CHECKING:
+    from scar.local.bodies import Bodies
+    from scar.local.logs import LogSink
+    from scar.local.s3_keys import Keys
+
+ALREADY_RUNNING: Final = 3
+VERSION: Final = version("scar")
+_LOG_BYTES: Final = 4 * 1024 * 1024
+_LOCK_PATIENCE_S: Final = 1.0  # whoever only looks whether a daemon lives holds the lock for an instant
+_HOUSEKEEPING_S: Final = 1.0
+_log = logging.getLogger("scar.local")
+
+
+def main(argv: Sequence[str], build: Build) -> int:
+    """Run a daemon until it is told to end; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m scar.local.daemon", description="The local AWS.")
+    parser.add_argument("--state", type=Path, required=True, help="folder to keep everything in")
+    parser.add_argument("--port", type=int, default=0, help="0: as last time, or any free one")
+    parser.add_argument("--engine", default="auto", help="what runs containers")
+    args = parser.parse_args(argv)
+    state = State(args.state.absolute())
+    try:
+        state.prepare()
+        lock = _take_lock(state)
+        if lock is None:
+            sys.stderr.write(f"{state.folder}: another local AWS is running on this state.\n")
+            return ALREADY_RUNNING
+        with contextlib.closing(_Released(lock)):
+            _log_to(state.log_file)
+            Daemon(state, port=args.port, engine=args.engine, build=build).run()
+    except ScarError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+class _Released:
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+
+    def close(self) -> None:
+        self._lock.release()
+
+
+def _take_lock(state: State) -> Lock | None:
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while (lock := Lock.take(state)) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return lock
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    for noisy in ("botocore", "urllib3", "werkzeug"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class Daemon:
+    """Everything that runs in the process, put together. `build` makes the Lambda engine and the registry."""
+
+    def __init__(self, state: State, *, port: int, engine: str, build: Build) -> None:
+        self._state, self._wanted_port, self._engine, self._build = state, port, engine, build
+        self._started = time.time()
+        self._stop = threading.Event()
+        self._endpoint = ""
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; whatever was begun is finished and saved before this returns."""
+        _raise_file_limit()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        with contextlib.ExitStack() as stack:
+            self._start(stack)
+            self._stop.wait()
+            _log.info("stopping")
+        _log.info("stopped")
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        # moto is imported here, after the lock is ours and the log is open
+        from scar.local import hooks, s3_store
+        from scar.local.bodies import Bodies
+        from scar.local.front import Front
+        from scar.local.logs import LogSink
+        from scar.local.s3_events import Events, Sequencer
+        from scar.local.s3_keys import Keys
+        from scar.local.server import Server
+        from scar.local.services import Services
+
+        hooks.check()
+        bodies = Bodies(self._state.objects)
+        keys, services = Keys(self._state.keys, bodies), Services(self._state.services)
+        logs = LogSink(self._state.logs, made_group=lambda: services.save(["logs"]))
+        functions, registry = self._build(self._state, lambda: self._endpoint, logs, self._engine)
+        events = Events(functions, Sequencer())
+        front = Front(
+            bodies=bodies,
+            keys=keys,
+            services=services,
+            events=events,
+            registry=registry,
+            own=lambda page: self._page(page, keys, functions),
+        )
+        s3_store.install(bodies, front.settle_alone)
+        logs.install()
+        events.install()
+        functions.install()
+        services.load()
+        keys.load()
+        logs.load()
+        stack.callback(keys.close)
+        stack.callback(logs.flush)
+        server = self._listen(Server, front)
+        stack.callback(server.end)
+        self._endpoint = f"http://127.0.0.1:{server.port}"
+        functions.start()
+        stack.callback(functions.stop)
+        self._keep_house(stack, keys, bodies, logs)
+        threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
+        stack.callback(server.shutdown)
+        self._announce(stack, server.port)
+
+    def _listen(self, make: Callable[..., Any], front: Any) -> Any:
+        """The port asked for; else the one of last time, so that what is configured with it keeps working; else any."""
+        last = _number_in(self._state.port_file)
+        for port in [self._wanted_port] if self._wanted_port else [last, 0]:
+            try:
+                return make(port, front)
+            except OSError as error:
+                refused = error
+        raise ConflictError(
+            f"Port {self._wanted_port} cannot be used: {refused.strerror}.",
+            fix="Choose another, or none for any free one.",
+        )
+
+    def _announce(self, stack: contextlib.ExitStack, port: int) -> None:
+        write_atomically(self._state.port_file, f"{port}\n".encode())
+        address = {
+            "pid": os.getpid(),
+            "port": port,
+            "version": VERSION,
+            "started": self._started,
+            "engine": self._engine,
+        }
+        write_atomically(self._state.address_file, json.dumps(address).encode())
+        stack.callback(self._state.address_file.unlink, missing_ok=True)
+        _log.info("listening on %s (%s)", self._endpoint, VERSION)
+
+    def _keep_house(self, stack: contextlib.ExitStack, keys: Keys, bodies: Bodies, logs: LogSink) -> None:
+        ended = threading.Event()
+
+        def work() -> None:
+            while not ended.wait(_HOUSEKEEPING_S):
+                try:
+                    logs.flush()
+                    bodies.bury()
+                    if keys.is_long():
+                        keys.compact()
+                except OSError:  # a full disk, most likely: it may have room again next time
+                    _log.exception("housekeeping failed")
+
+        thread = threading.Thread(target=work, name="housekeeping", daemon=True)
+        thread.start()
+        stack.callback(thread.join, 30.0)
+        stack.callback(ended.set)
+
+    def _page(self, page: str, keys: Keys, functions: FunctionEngine) -> Any:
+        """What `/_scar/<page>` says; None when there is no such page."""
+        if page == "ping":
+            return {"pid": os.getpid(), "version": VERSION}
+        if page != "status":
+            return None
+        from moto.s3.models import s3_backends
+
+        return {
+            "pid": os.getpid(),
+            "version": VERSION,
+            "engine": self._engine,
+            "uptime_s": round(time.time() - self._started, 3),
+            "resident_mib": _resident_mib(),
+            "state_bytes": _size(self._state.folder),
+            "buckets": len(s3_backends.bucket_accounts),
+            "objects": len(keys),
+            "functions": functions.status(),
+        }
+
+
+class FunctionEngine(Protocol):
+    """What runs Lambda functions (scar.local.functions)."""
+
+    def install(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def accept(self, function_arn: str, payload: bytes, *, account: str, region: str) -> Any: ...
+
+    def dispatch(self, token: Any) -> None: ...
+
+    def status(self) -> Mapping[str, Any]: ...
+
+
+class Build(Protocol):
+    """Makes the engine and the registry's WSGI application (None: no registry)."""
+
+    def __call__(
+        self, state: State, endpoint: Callable[[], str], logs: LogSink, engine: str, /
+    ) -> tuple[FunctionEngine, Any]: ...
+
+
+def _number_in(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _resident_mib() -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // (1 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += (Path(parent) / name).lstat().st_size
+    return total
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _lambda_and_registry(
+    state: State, endpoint: Callable[[], str], logs: LogSink, engine: str
+) -> tuple[FunctionEngine, Any]:
+    from scar.local.functions.engine import Functions
+    from scar.local.registry import RegistryData
+    from scar.local.rootfs import RootfsStore
+    from scar.local.sandbox import choose
+
+    registry = RegistryData(state.folder / "registry", endpoint=endpoint)
+    functions = Functions(
+        state=state.folder / "functions",
+        endpoint=endpoint,
+        log=logs,
+        registry=registry,
+        engine=lambda: choose(engine, scratch=state.folder / "sandboxes"),
+        rootfs=RootfsStore(state.folder / "rootfs"),
+        tell=_log.info,
+    )
+    return functions, registry
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], _lambda_and_registry))

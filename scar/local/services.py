@@ -1,0 +1,160 @@
+"""The control planes (functions, roles, queues, buckets' settings …): one snapshot for each service, rewritten after each change.
+
+Requests that change the same service at once share one write. Objects and log events are not here: s3_keys and logs keep those.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from moto.backends import get_backend
+from moto.core.base_backend import BackendDict
+from moto.s3.models import FakeBucket, MultipartDict
+from moto.s3.utils import _VersionedKeyStore
+from moto.utilities.tagging_service import TaggingService
+
+from scar.local import pickling, snapshot
+
+Environ = dict[str, Any]
+
+_READS: Final = re.compile(
+    r"(Get(?!SessionToken|FederationToken)|List|Describe|BatchGet|BatchCheck|Head|Lookup|Filter|Simulate|Decode|Test|StartQuery|Select)"
+)
+# Durable elsewhere, or nothing that must outlive us: a message being looked at becomes visible again after a restart, as on AWS.
+_KEPT_ELSEWHERE: Final = frozenset(
+    {"PutLogEvents", "ReceiveMessage", "ChangeMessageVisibility", "AssumeRole", "GetDownloadUrlForLayer"}
+)
+_INVOCATION: Final = re.compile(
+    r"/20\d\d-\d\d-\d\d/functions/[^/]+/(invocations|invoke-async|response-streaming-invocations)/?$"
+)
+
+
+class Services:
+    """All services' snapshots below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._savers: dict[str, _Saver] = {}
+        self._lock = threading.Lock()
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+    def load(self) -> list[str]:
+        """Restore every service that has a snapshot. All are verified before the first is restored."""
+        found = {
+            path.stem: snapshot.read(path, written_by=pickling.WRITTEN_BY) for path in self._folder.glob("*.snapshot")
+        }
+        # Buckets first: other services look them up while they are restored.
+        for service in sorted(found, key=lambda name: (name != "s3", name)):
+            restore(service, found[service])
+        return sorted(found)
+
+    def changes(self, service: str, environ: Environ, content: bytes) -> bool:
+        """Whether a request may change what the service's snapshot holds."""
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
+            return False
+        action = action_of(environ, content)
+        if action is None:  # REST: the method says it
+            return not (service == "awslambda" and _INVOCATION.search(environ.get("PATH_INFO", "")))
+        return not (_READS.match(action) or action in _KEPT_ELSEWHERE)
+
+    def save(self, services: Iterable[str]) -> None:
+        """Return when the present state of each service is on disk."""
+        for service in services:
+            self._saver(service).save()
+
+    def _saver(self, service: str) -> _Saver:
+        with self._lock:
+            if service not in self._savers:
+                self._savers[service] = _Saver(self._folder / f"{service}.snapshot", lambda: dump(service))
+            return self._savers[service]
+
+
+class _Saver:
+    """Writes one service. Whoever asks while a write runs waits for the next one, which serves all who asked."""
+
+    def __init__(self, path: Path, dump_: Callable[[], bytes]) -> None:
+        self._path, self._dump = path, dump_
+        self._asked = self._written = 0
+        self._counter, self._writer = threading.Lock(), threading.Lock()
+
+    def save(self) -> None:
+        with self._counter:
+            self._asked += 1
+            mine = self._asked
+        with self._writer:
+            if self._written >= mine:
+                return
+            with self._counter:
+                serves = self._asked
+            snapshot.write(self._path, self._dump(), written_by=pickling.WRITTEN_BY)
+            self._written = serves
+
+
+def action_of(environ: Environ, content: bytes) -> str | None:
+    """The API action of a JSON or query protocol request; None for REST."""
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return str(target).rpartition(".")[2]
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return (parse_qs(content.decode("utf-8", "replace")).get("Action") or [None])[0]
+    return (parse_qs(environ.get("QUERY_STRING", "")).get("Action") or [None])[0]
+
+
+def dump(service: str) -> bytes:
+    """A service's backends as bytes. Other threads may be changing it: their own save follows, so a torn look is simply taken again."""
+    for attempt in range(20):
+        try:
+            return pickling.dumps(_state(service))
+        except RuntimeError:  # "changed size during iteration"
+            if attempt == 19:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _state(service: str) -> list[tuple[str, str, dict[str, Any]]]:
+    backends = get_backend(service)
+    assert isinstance(backends, BackendDict), service
+    prepare = _s3_settings if service == "s3" else dict
+    return [(account, region, prepare(vars(backend))) for account, region, backend in list(backends.iter_backends())]
+
+
+def restore(service: str, payload: bytes) -> None:
+    """Put a dumped service back into moto."""
+    backends = get_backend(service)
+    for account, region, state in pickling.loads(payload):
+        vars(backends[account][region]).update(state)
+        if service == "s3":
+            for bucket in state["buckets"].values():
+                backends.bucket_accounts[bucket.name] = (bucket.partition, bucket.account_id)
+
+
+def _s3_settings(state: dict[str, Any]) -> dict[str, Any]:
+    """Buckets with their settings and tags, without their objects and unfinished uploads."""
+    tagger: TaggingService = state["tagger"]
+    bucket_tags = TaggingService()
+    bucket_tags.tags = {arn: tags for arn, tags in list(tagger.tags.items()) if "/" not in arn}
+    return state | {
+        "buckets": {name: _without_objects(bucket) for name, bucket in list(state["buckets"].items())},
+        "tagger": bucket_tags,
+        "_pagination_tokens": {},
+    }
+
+
+def _without_objects(bucket: FakeBucket) -> FakeBucket:
+    empty = FakeBucket.__new__(type(bucket))
+    vars(empty).update(vars(bucket), keys=_VersionedKeyStore(), multiparts=MultipartDict())
+    return empty
+
+
+def as_json(content: bytes) -> dict[str, Any]:
+    """A JSON request's parameters; empty when it is none."""
+    try:
+        document = json.loads(content or b"{}")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
