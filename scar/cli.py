@@ -203,8 +203,7 @@ def build() -> argparse.ArgumentParser:
     validate.add_argument("files", nargs="*", type=Path, metavar="FILE", help="definition files")
     validate.add_argument("-f", "--conf-file", action="append", type=Path, default=[], metavar="FILE")
 
-    schema = verb("schema", _schema, "print the JSON Schema of definition files", "scar schema > scar.schema.json")
-    schema.set_defaults(output="json")
+    verb("schema", _schema, "print the JSON Schema of definition files", "scar schema > scar.schema.json")
 
     ls = verb("ls", _ls, "list the functions, or the objects of a bucket", "scar ls\nscar ls -b my-bucket/output")
     ls.add_argument("-b", "--bucket", metavar="BUCKET[/FOLDER]", help="list objects instead of functions")

@@ -121,3 +121,9 @@ def test_the_reference_page_is_what_the_program_says() -> None:
 
     page = ROOT / "docs" / "reference" / "cli.md"
     assert page.read_text() == reference_markdown(), "write it anew: python -m scar.commands.manual"
+
+
+def test_every_command_answers_with_a_table_unless_asked_otherwise() -> None:
+    parse = build().parse_args
+    for words in (["ls"], ["schema"], ["plan", "-f", "x"], ["put", "-b", "b", "-p", "p"], ["local", "status"]):
+        assert parse(words).output == "table"
