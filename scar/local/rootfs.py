@@ -4,7 +4,7 @@ A layer is written by strangers: nothing of it is followed, linked or written ou
 Owners, devices, set-user bits and extended attributes are not kept; names, content, modes, times and links are.
 """
 
-# ruff: noqa: PTH  (paths are bare strings here: pathlib would be a third of the time of a large image)
+# Paths are bare strings here: pathlib would be a third of the time of a large image.
 
 from __future__ import annotations
 

@@ -86,9 +86,9 @@ def _own_groups(membership: str, mounts: str) -> dict[str, Path]:
         kind, _, options = after.split(" ", 2)
         names = [""] if kind == "cgroup2" else options.split(",") if kind == "cgroup" else []
         for name in names:
-            path = paths.get(name)
-            if path is not None and PurePosixPath(path).is_relative_to(root):
-                found.setdefault(name, Path(point) / PurePosixPath(path).relative_to(root))
+            own = paths.get(name)
+            if own is not None and PurePosixPath(own).is_relative_to(root):
+                found.setdefault(name, Path(point) / PurePosixPath(own).relative_to(root))
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -72,12 +72,12 @@ class Namespaces:
     def start(self, spec: SandboxSpec) -> Tree:
         ways = self._found()
         try:
-            return self._start(spec, ways)
+            return self._start(spec, ways=ways)
         except SetUpError as error:
             if spec.read_only or ways.copied or not error.what.startswith("mount overlay"):
                 raise
             self._ways = replace(ways, copied=True)
-            return self._start(spec, self._ways)
+            return self._start(spec, ways=self._ways)
 
     def _found(self) -> _Ways:
         if self._ways is not None:
@@ -87,7 +87,7 @@ class Namespaces:
         for variant in self._variants:
             for candidate in dict.fromkeys((groups, None)):
                 ways = _Ways(variant, candidate)
-                reason = probing.reason_against(lambda spec, ways=ways: self._start(spec, ways), self._scratch)
+                reason = probing.reason_against(partial(self._start, ways=ways), self._scratch)
                 if reason is None:
                     self._ways = ways
                     self._sweep(ways)
@@ -97,7 +97,7 @@ class Namespaces:
             reasons.append(f"{variant}: {reason}")
         raise ScarError("; ".join(reasons), fix="Allow user namespaces, install bubblewrap, or run as root.")
 
-    def _start(self, spec: SandboxSpec, ways: _Ways) -> Tree:
+    def _start(self, spec: SandboxSpec, *, ways: _Ways) -> Tree:
         name = new_name()
         layers = self._scratch / _LAYERS
         if not spec.read_only:

@@ -24,7 +24,16 @@ KILL_S: Final = 60.0
 START_S: Final = 60.0
 _BOUNDED_INTERVAL_MS: Final = 50
 _PEAK_INTERVAL_MS: Final = 200
-_PROGRAM: Final = "import sys; sys.path.append({folder!r}); import nsinit; nsinit.main({set_up}, {result}, {shown})"
+# The packages above the warden's modules are put in place empty: what they import themselves is not the warden's business.
+_PROGRAM: Final = """
+import sys
+for name, folder in zip(("scar", "scar.local", "scar.local.sandbox"), {folders!r}):
+    sys.modules[name] = package = type(sys)(name)
+    package.__path__ = [folder]
+from scar.local.sandbox import nsinit
+nsinit.main({set_up}, {result}, {shown})
+"""
+_FOLDERS: Final = tuple(str(folder) for folder in reversed(Path(__file__).resolve().parents[:3]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,7 @@ class Tree:
 
     def _take_result(self) -> Ended:
         """The warden has closed its end: it wrote how the tree ended, or was killed itself."""
-        with open(self._result, "rb") as pipe:
+        with os.fdopen(self._result, "rb") as pipe:
             text = pipe.read()
         self._warden.wait()
         if self._warden.stdin is not None:
@@ -174,19 +183,17 @@ def start_tree(spec: SandboxSpec, start: Start, *, name: str | None = None) -> T
     encoded = marshal.dumps(request)
     with ExitStack() as failed, ExitStack() as handed_over:
         output_read, output_write = os.pipe()
-        output = failed.enter_context(open(output_read, "rb"))
+        output = failed.enter_context(os.fdopen(output_read, "rb"))
         handed_over.callback(os.close, output_write)
         set_up_read, set_up_write = os.pipe()
-        set_up = failed.enter_context(open(set_up_read, "rb"))
+        set_up = failed.enter_context(os.fdopen(set_up_read, "rb"))
         handed_over.callback(os.close, set_up_write)
         result_read, result_write = os.pipe()
         failed.callback(os.close, result_read)
         handed_over.callback(os.close, result_write)
         shown = os.memfd_create("scar-peak", os.MFD_CLOEXEC)
         failed.callback(os.close, shown)
-        program = _PROGRAM.format(
-            folder=str(Path(__file__).parent), set_up=set_up_write, result=result_write, shown=shown
-        )
+        program = _PROGRAM.format(folders=_FOLDERS, set_up=set_up_write, result=result_write, shown=shown)
         warden = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", program],
             stdin=subprocess.PIPE,

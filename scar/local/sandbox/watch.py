@@ -1,0 +1,235 @@
+"""A tree seen from outside: waiting for it, its memory, and the end of everything in it."""
+
+# pathlib, signal, json and typing stay out of the warden's modules: together they would double the time that a start takes.
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import sys
+import time
+
+from scar.local.sandbox.kernel import SIGKILL, SIGSTOP, SIGTERM, SetUpError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scar.local.sandbox.kernel import Request
+
+SIGNALFD_SIGINFO_BYTES = 128
+STOP_ROUNDS = 50
+LINGER_S = 20.0
+
+
+def reap(main: int) -> int | None:
+    """Take in every child that ended; the exit code of `main` when it is among them, 128 + signal as the shell has it."""
+    code = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return code
+        if pid == 0:
+            return code
+        if pid == main:
+            ended = os.waitstatus_to_exitcode(status)
+            code = ended if ended >= 0 else 128 - ended
+
+
+def attend(
+    main: int, signals: int, *, lifeline: int | None, tick: Callable[[], bool], interval_ms: int | None
+) -> int | None:
+    """Forward SIGTERM and reap until `main` ends (its exit code), the lifeline closes, or `tick` says to stop (None)."""
+    poll = select.poll()
+    poll.register(signals, select.POLLIN)
+    if lifeline is not None:
+        poll.register(lifeline, select.POLLIN)
+    while True:
+        for descriptor, _ in poll.poll(interval_ms):
+            if descriptor == lifeline and not os.read(lifeline, 4096):
+                return None
+            if descriptor == signals and wants_termination(signals):
+                os.kill(main, SIGTERM)
+        code = reap(main)
+        if code is not None:
+            return code
+        if not tick():
+            return None
+
+
+def wants_termination(signals: int) -> bool:
+    found = False
+    while True:
+        try:
+            records = os.read(signals, SIGNALFD_SIGINFO_BYTES * 16)
+        except BlockingIOError:
+            return found
+        for start in range(0, len(records), SIGNALFD_SIGINFO_BYTES):
+            found = found or int.from_bytes(records[start : start + 4], sys.byteorder) == SIGTERM
+
+
+def children(pid: int) -> Iterator[int]:
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                yield from map(int, file.read().split())
+    except OSError:
+        return
+
+
+def scan_children() -> dict[int, list[int]]:
+    """Every process by its parent, for kernels that do not list children."""
+    found: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    parent = int(file.read().rpartition(b")")[2].split()[1])
+            except OSError:
+                continue
+            found.setdefault(parent, []).append(int(name))
+    return found
+
+
+def descendants(root: int) -> list[int]:
+    table = None if lists_children() else scan_children()
+    found, left = [], [root]
+    while left:
+        pid = left.pop()
+        fresh = list(children(pid)) if table is None else table.get(pid, [])
+        found += fresh
+        left += fresh
+    return found
+
+
+def lists_children() -> bool:
+    pid = os.getpid()
+    return os.path.exists(f"/proc/{pid}/task/{pid}/children")
+
+
+def send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def end_descendants() -> None:
+    """Kill what is left below this process. Orphans come back to it (subreaper), so an empty list of children means all are gone."""
+    deadline = time.monotonic() + LINGER_S
+    while time.monotonic() < deadline:
+        stopped: set[int] = set()
+        for _ in range(STOP_ROUNDS):  # stopped first, so that nothing forks away from under the kill
+            fresh = set(descendants(os.getpid())) - stopped
+            if not fresh:
+                break
+            for pid in fresh:
+                send(pid, SIGSTOP)
+            stopped |= fresh
+        for pid in stopped:
+            send(pid, SIGKILL)
+        reap(0)
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.002)
+        except ChildProcessError:
+            return
+
+
+def number_in(path: str, key: bytes = b"") -> int:
+    """The first number of a cgroup or proc file, or that of the line starting with `key`; 0 when there is none."""
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                if line.startswith(key):
+                    return int(line[len(key) :].split()[0])
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0
+
+
+class Memory:
+    """Bound and peak of a tree: kept by the kernel's cgroup where there is one, else by looking at it now and then."""
+
+    def __init__(self, request: Request, shown: int) -> None:
+        self.groups: list[tuple[str, list[tuple[str, str]]]] = request["cgroups"]
+        self.peak_file: str = request["peak_file"]
+        self.kill_file, self.kill_key = request["oom_file"], request["oom_key"].encode()
+        self.bound_bytes: int | None = None if self.groups else request["memory_bytes"]
+        self.shown, self.peak, self.exceeded = shown, 0, False
+        self.root = 0
+
+    def enter(self, pid: int) -> None:
+        self.root = pid
+        for folder, _ in self.groups:
+            try:
+                write_text(f"{folder}/cgroup.procs", str(pid))
+            except OSError as error:
+                raise SetUpError(f"cgroup: {folder}: {error.strerror}") from error
+
+    def make_groups(self) -> None:
+        for folder, settings in self.groups:
+            try:
+                os.mkdir(folder)
+                for name, value in settings:
+                    if os.path.exists(f"{folder}/{name}") or not name.endswith((".swap.max", "memsw.limit_in_bytes")):
+                        write_text(f"{folder}/{name}", value)
+            except OSError as error:
+                raise SetUpError(f"cgroup: {folder}: {error.strerror}") from error
+
+    def remove_groups(self) -> None:
+        for folder, _ in self.groups:
+            for _ in range(100):
+                try:
+                    os.rmdir(folder)
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.005)
+                    continue
+                break
+
+    def look(self) -> bool:
+        """Note the peak; False once the bound was passed."""
+        if self.groups:
+            self.exceeded = self.exceeded or number_in(self.kill_file, self.kill_key) > 0
+            kept = number_in(self.peak_file)
+            if kept:
+                self.note(kept)
+                return not self.exceeded
+        tree = [self.root, *descendants(self.root)]
+        page = resource.getpagesize()
+        resident = sum(resident_pages(pid) for pid in tree) * page
+        if resident > self.peak:  # shared pages are counted once only when it matters: that is slower to find out
+            resident = sum(proportional_bytes(pid, page) for pid in tree)
+            self.note(resident)
+        self.exceeded = self.exceeded or (self.bound_bytes is not None and resident > self.bound_bytes)
+        return not self.exceeded
+
+    def note(self, value: int) -> None:
+        if value > self.peak:
+            self.peak = value
+            os.pwrite(self.shown, value.to_bytes(8, sys.byteorder), 0)
+
+
+def resident_pages(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def proportional_bytes(pid: int, page: int) -> int:
+    kibibytes = number_in(f"/proc/{pid}/smaps_rollup", b"Pss:")
+    return kibibytes * 1024 or resident_pages(pid) * page
+
+
+def write_text(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
