@@ -15,10 +15,14 @@ import json
 import marshal
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 # Loaded by the C library or by libraries while running, so no list of needed libraries names them.
 OPENED_LATER = ("libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
+# What the standard library asks its build settings for while running; the rest speaks of the machine that built it.
+BUILD_SETTINGS = ("EXT_SUFFIX", "LDVERSION", "MULTIARCH", "Py_DEBUG", "Py_ENABLE_SHARED", "Py_GIL_DISABLED", "SIZEOF_VOID_P",
+                  "SOABI", "TZPATH", "VERSION")  # fmt: skip
 UNCHECKED_HASH = 1  # PEP 552: the flags word of a .pyc that is never compared with its source
 
 
@@ -29,11 +33,14 @@ def facts() -> None:
     wanted = [path for path in extensions if path.name.partition(".")[0] not in refused]
     loaded = [path for path in wanted if _imports(path.name.partition(".")[0])]
     opened = [name for name in OPENED_LATER if _opens(name)]
+    settings = {name: value for name in BUILD_SETTINGS if (value := sysconfig.get_config_var(name)) is not None}
     document = {
         "version": sys.version,
         "minor": list(sys.version_info[:2]),
         "platlibdir": sys.platlibdir,
         "binary": str(Path("/proc/self/exe").readlink()),
+        "settings_module": next((name for name in sys.modules if name.startswith("_sysconfigdata")), None),
+        "settings": settings,
         "stdlib": str(Path(os.__file__).parent),
         "extensions": [str(path) for path in loaded],
         "opened_later": opened,

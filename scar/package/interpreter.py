@@ -43,7 +43,10 @@ DROPPED_EXTENSIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """What the base interpreter is made of. `libraries` maps the name that programs ask for to the real file."""
+    """What the base interpreter is made of. `libraries` maps the name that programs ask for to the real file.
+
+    `settings_module` is where the standard library looks for its build settings; `settings` are those it needs to run.
+    """
 
     version: str
     platlibdir: str
@@ -52,6 +55,8 @@ class Interpreter:
     stdlib: Path
     extensions: tuple[Path, ...]
     libraries: dict[str, Path] = field(hash=False)
+    settings_module: str | None
+    settings: dict[str, str | int] = field(hash=False)
 
     @property
     def loader_name(self) -> str:
@@ -88,6 +93,8 @@ def inspect() -> Interpreter:
         stdlib=Path(facts["stdlib"]),
         extensions=extensions,
         libraries=libraries,
+        settings_module=facts["settings_module"],
+        settings=facts["settings"],
     )
 
 
@@ -97,7 +104,11 @@ def native_entries(interpreter: Interpreter, root: str) -> Iterator[Entry]:
     for name, path in interpreter.libraries.items():
         yield File(f"{root}/lib/{name}", elf.portable(path.read_bytes(), str(path)))
     yield File(f"{root}/bin/python3", elf.portable(interpreter.binary.read_bytes(), str(interpreter.binary)), 0o755)
-    dynload = f"{root}/{interpreter.platlibdir}/{interpreter.stdlib.name}/lib-dynload"
+    stdlib = f"{root}/{interpreter.platlibdir}/{interpreter.stdlib.name}"
+    if interpreter.settings_module is not None:
+        settings = f"build_time_vars = {interpreter.settings!r}\n"
+        yield File(f"{stdlib}/{interpreter.settings_module}.py", settings.encode())
+    dynload = f"{stdlib}/lib-dynload"
     # Python looks for this directory to find itself, so it is there even when every module is built in.
     yield Directory(dynload)
     for path in interpreter.extensions:

@@ -1,0 +1,220 @@
+"""The agent layer: that it runs where nothing else is, and that it is the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from faassupervisor import contract
+from scar.errors import ScarError
+from scar.package import oci
+from scar.package.agent import AgentLayer, agent_layer
+from scar.package.derive import derive
+from scar.package.elf import portable, read
+from scar.package.scratch import scratch
+from tests.scar.package.images import run_inside, unpack
+
+SCRIPT = b"""#!/usr/bin/env python3
+import json, sys, zlib, csv, decimal, sqlite3, ssl, urllib.request, xml.etree.ElementTree, concurrent.futures, asyncio
+with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    total = sum(pool.map(int, ["1", "2"]))
+print(json.dumps({"arguments": sys.argv[1:], "authorities": ssl.create_default_context().cert_store_stats()["x509_ca"] > 50,
+                  "total": total, "encoding": sys.getfilesystemencoding()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def image(agent: AgentLayer) -> oci.Image:
+    base = scratch(agent.architecture)
+    return derive(base, agent, spec=contract.Spec("hello"), script=SCRIPT)
+
+
+@pytest.fixture(scope="module")
+def root(image: oci.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack(image, tmp_path_factory.mktemp("root"))
+
+
+def python_of(agent: AgentLayer) -> tuple[str, ...]:
+    return agent.entrypoint[:-1]
+
+
+def test_the_bundled_python_runs_in_an_image_that_holds_nothing_else(agent: AgentLayer, tmp_path: Path) -> None:
+    only_agent = unpack(oci.Image(b"", "", "", agent.layer.blob, (agent.layer,)), tmp_path)
+    program = "import sys; sys.path.append('/opt/scar/app'); import ssl, zlib, boto3, faassupervisor.contract; print(sys.path)"
+    run = run_inside(only_agent, *python_of(agent), "-c", program)
+    assert run.returncode == 0, run.stderr
+    assert "/opt/scar/lib/python" in run.stdout
+    assert run.stderr == ""
+
+
+def test_every_extension_module_of_the_bundle_can_be_imported(agent: AgentLayer, root: Path) -> None:
+    program = (
+        "import importlib, os, sys; d = next(p for p in sys.path if p.endswith('lib-dynload'));"
+        "[importlib.import_module(n.partition('.')[0]) for n in os.listdir(d)]"
+    )
+    run = run_inside(root, *python_of(agent), "-c", program)
+    assert run.returncode == 0, run.stderr
+
+
+def test_an_s3_client_can_be_made_with_the_bundles_own_models_and_certificates(agent: AgentLayer, root: Path) -> None:
+    program = (
+        "import sys; sys.path.append('/opt/scar/app'); import boto3, botocore.httpsession as h;"
+        "s = boto3.Session('a', 'b', region_name='eu-west-1');"
+        "[s.client(n) for n in ('s3', 'sts', 'batch', 'lambda', 'logs', 'ecr', 'sso', 'sso-oidc')]; s.resource('s3');"
+        "print(open(h.get_cert_path(True)).read().count('BEGIN CERT') > 50)"
+    )
+    run = run_inside(root, *python_of(agent), "-c", program)
+    assert run.stdout == "True\n", run.stderr
+
+
+def test_the_images_environment_does_not_disturb_the_agents_python(agent: AgentLayer, root: Path) -> None:
+    hostile = {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere", "LD_LIBRARY_PATH": "/nowhere", "LC_ALL": "xx_YY"}
+    run = run_inside(root, *python_of(agent), "-c", "import sys, ssl; print(sys.prefix)", environment=hostile)
+    assert (run.stdout, run.returncode) == ("/opt/scar\n", 0), run.stderr
+
+
+def test_the_bundle_can_be_started_from_any_directory(agent: AgentLayer, root: Path) -> None:
+    moved = [word.replace("/opt/scar", f"{root}/opt/scar") for word in python_of(agent)]
+    run = subprocess.run(
+        [*moved, "-c", "import ssl, sys; print(sys.prefix)"], capture_output=True, text=True, check=False
+    )
+    assert run.stdout == f"{root}/opt/scar\n", run.stderr
+
+
+def test_a_script_that_asks_env_for_python_runs_in_scratch(root: Path) -> None:
+    run = run_inside(
+        root, contract.SCRIPT_PATH, "a", "b c", environment={"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}
+    )
+    assert run.returncode == 0, run.stderr
+    expected = {"arguments": ["a", "b c"], "authorities": True, "total": 3, "encoding": "utf-8"}
+    assert json.loads(run.stdout) == expected
+
+
+def test_a_plain_python_in_scratch_finds_boto3(root: Path, image: oci.Image) -> None:
+    environment = contract.Spec.from_json((root / contract.SPEC_PATH[1:]).read_bytes()).image.environment
+    run = run_inside(
+        root, "/usr/bin/python3", "-c", "import boto3, ssl, zlib; print('ok')", environment=dict(environment)
+    )
+    assert run.stdout == "ok\n", run.stderr
+
+
+def test_env_in_scratch_says_127_for_a_program_that_is_not_there(root: Path) -> None:
+    run = run_inside(root, "/usr/bin/env", "COLOUR=blue", "nonesuch")
+    assert (run.returncode, run.stderr) == (127, "env: nonesuch: No such file or directory\n")
+
+
+def test_subprocesses_and_threads_end_cleanly_in_scratch(agent: AgentLayer, root: Path) -> None:
+    program = (
+        "import subprocess, sys, threading, time; threading.Thread(target=time.sleep, args=(9,), daemon=True).start();"
+        "print(subprocess.run(['/usr/bin/python3', '-c', 'raise SystemExit(3)']).returncode)"
+    )
+    run = run_inside(root, *python_of(agent), "-c", program)
+    assert (run.returncode, run.stdout) == (0, "3\n"), run.stderr
+
+
+def test_the_agent_itself_starts_and_fails_cleanly_without_a_lambda_service(agent: AgentLayer, root: Path) -> None:
+    run = run_inside(
+        root, *agent.entrypoint, environment={"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1", "AWS_REGION": "eu-west-1"}
+    )
+    assert run.returncode > 0
+    assert "ModuleNotFoundError" not in run.stderr
+
+
+def test_no_file_of_the_bundle_names_a_directory_of_the_build_machine(agent: AgentLayer) -> None:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(agent.layer.blob.open()))) as tar:
+        for member in tar:
+            if member.isreg():
+                content = tar.extractfile(member).read()  # type: ignore[union-attr]
+                if member.name.endswith(".pyc"):
+                    assert str(Path(__file__).parents[3]).encode() not in content, member.name
+                elif content.startswith(b"\x7fELF") and "/ld-" not in member.name:
+                    assert portable(content, member.name) == content, member.name
+
+
+def test_the_layer_holds_only_the_agents_own_directory_owned_by_root_and_dated_1970(agent: AgentLayer) -> None:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(agent.layer.blob.open()))) as tar:
+        members = tar.getmembers()
+    names = [member.name for member in members]
+    assert names == sorted(names)
+    assert all(name == "opt/scar" or name.startswith("opt/scar/") for name in names)
+    assert {(member.uid, member.gid, member.mtime) for member in members} == {(0, 0, 0)}
+    assert not [name for name in names if name.endswith(".py") and "_sysconfigdata" not in name or "/test/" in name]
+
+
+def test_another_process_elsewhere_builds_the_same_bytes(agent: AgentLayer, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from scar.package.agent import agent_layer;"
+        "print(agent_layer(cache=Path(sys.argv[1])).layer.blob.descriptor.digest)"
+    )
+    environment = {"PYTHONHASHSEED": "77", "PATH": os.environ["PATH"], "LANG": "C", "TZ": "Asia/Tokyo"}
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "c")],
+        cwd="/",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == agent.layer.blob.descriptor.digest
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone", "record"])
+def test_a_damaged_cache_is_built_again(agent: AgentLayer, cache: Path, damage: str) -> None:
+    (directory,) = (cache / "agent").iterdir()
+    layer = directory / "layer.tar.gz"
+    whole = layer.read_bytes()
+    match damage:
+        case "cut":
+            layer.write_bytes(whole[:-1])
+        case "flip":
+            layer.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
+        case "gone":
+            layer.unlink()
+        case _:
+            (directory / "record.json").write_text("{}")
+    # Put back what would be built, unless the product wrongly takes the damaged file.
+    again = agent_layer(cache=cache)
+    assert b"".join(again.layer.blob.open()) == whole
+
+
+def test_a_cached_layer_is_used_without_building(agent: AgentLayer, cache: Path) -> None:
+    told: list[str] = []
+    again = agent_layer(cache=cache, tell=lambda done, total, what: told.append(what))
+    assert again.layer.blob.descriptor == agent.layer.blob.descriptor
+    assert told == []
+
+
+def test_two_builders_at_once_agree(agent: AgentLayer, tmp_path: Path) -> None:
+    digests: list[str] = []
+    builders = [
+        threading.Thread(target=lambda: digests.append(agent_layer(cache=tmp_path).layer.blob.descriptor.digest))
+        for _ in range(2)
+    ]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    assert digests == [agent.layer.blob.descriptor.digest] * 2
+    (directory,) = (tmp_path / "agent").iterdir()
+    assert sorted(path.name for path in directory.iterdir()) == ["layer.tar.gz", "lock", "record.json"]
+
+
+def test_an_agent_for_another_architecture_is_refused_with_the_reason(agent: AgentLayer, tmp_path: Path) -> None:
+    other = "arm64" if agent.architecture == "amd64" else "x86_64"
+    with pytest.raises(ScarError, match="running Python"):
+        agent_layer(other, cache=tmp_path)
+
+
+def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ScarError, match="not a 64-bit ELF"):
+        read(b"#!/bin/sh\n", "x")
+    with pytest.raises(ScarError, match="damaged"):
+        read(b"\x7fELF\x02\x01" + bytes(20), "x")
