@@ -110,7 +110,7 @@ class Daemon:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         # moto is imported here, after the lock is ours and the log is open
-        from scar.local import hooks, s3_store
+        from scar.local import bucket_policy, hooks, s3_store
         from scar.local.bodies import Bodies
         from scar.local.front import Front
         from scar.local.logs import LogSink
@@ -134,6 +134,7 @@ class Daemon:
             own=lambda page: self._page(page, keys, functions),
         )
         s3_store.install(bodies, front.settle_alone)
+        bucket_policy.install()
         logs.install()
         events.install()
         functions.install()

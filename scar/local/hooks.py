@@ -34,6 +34,8 @@ NAMES: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.s3.models:FakeDeleteMarker.version_id": None,
     "moto.s3.models:FakeMultipart.complete": ("self", "body"),
     "moto.s3.models:FakeMultipart.dispose": ("self",),
+    "moto.s3.models:FakeBucket.get_permission": ("self", "action", "resource"),
+    "moto.iam.access_control:IAMPolicy.is_action_permitted": ("self", "action", "resource"),
     "moto.s3.models:FakeBucket.set_notification_configuration": ("self", "notification_config"),
     "moto.s3.models:Notification.matches": ("self", "event_name", "key_name"),
     "moto.s3.models:S3Backend.put_object": ("self", "bucket_name", "key_name", "value"),
