@@ -146,7 +146,7 @@ def test_the_layer_holds_only_the_agents_own_directory_owned_by_root_and_dated_1
     assert names == sorted(names)
     assert all(name == "opt/scar" or name.startswith("opt/scar/") for name in names)
     assert {(member.uid, member.gid, member.mtime) for member in members} == {(0, 0, 0)}
-    assert not [name for name in names if name.endswith(".py") and "_sysconfigdata" not in name or "/test/" in name]
+    assert not [name for name in names if (name.endswith(".py") and "_sysconfigdata" not in name) or "/test/" in name]
 
 
 def test_another_process_elsewhere_builds_the_same_bytes(agent: AgentLayer, tmp_path: Path) -> None:
