@@ -65,11 +65,13 @@ def owned(aws: Aws, name: str, buckets: Iterable[str] = ()) -> Mapping[Id, Resou
     """
     state_bucket = names.state_bucket(aws.account, aws.region)
     with mapped(f"look for function {name}"):
-        marked = marked_inputs(aws, state_bucket, name) or ()
-        inputs = {*buckets, *marked, *invoking_buckets(aws, name)}
-    wanted: list[Resource] = [*_fixed(aws, name, state_bucket)]
-    wanted += [_notification(aws, name, bucket, state_bucket) for bucket in sorted(inputs)]
-    found = observe(aws, wanted)
+        state = StateBucket(state_bucket, name).present(aws)
+        repository = _repository(aws, name).present(aws)
+        inputs = {*buckets, *(state.inputs if state else ()), *invoking_buckets(aws, name)}
+    notifications = [_notification(aws, name, bucket, state_bucket) for bucket in sorted(inputs)]
+    whole: list[Resource] = [_role(aws, name), _log_group(aws, name), _function(aws, name, state_bucket)]
+    found = dict(observe(aws, [*whole, *notifications]))
+    found |= {resource.id: resource for resource in (state, repository) if resource is not None}
     return {key: resource for key, resource in found.items() if _goes(resource, name)}
 
 
@@ -89,7 +91,7 @@ def strays(aws: Aws, name: str, desired: Sequence[Resource]) -> tuple[Resource, 
 
 
 def _goes(resource: Resource, name: str) -> bool:
-    """A log group that Lambda made for a function of somebody else's is not ours; a repository may be marked as kept."""
+    """A log group that Lambda made for somebody else's function is not ours; a repository may be marked as kept."""
     match resource:
         case LogGroup():
             return dict(resource.tags).get(tags.FUNCTION) == name
@@ -99,15 +101,9 @@ def _goes(resource: Resource, name: str) -> bool:
             return True
 
 
-def _fixed(aws: Aws, name: str, state_bucket: str) -> Iterable[Resource]:
-    """What every function has, under the names it always has; `read` fills in the rest."""
-    role, log_group, repository = _role(aws, name), names.log_group(name), names.repository(name)
-    base = f"arn:{aws.partition}:{{}}:{aws.region}:{aws.account}:"
-    yield role
-    yield LogGroup(log_group, base.format("logs") + f"log-group:{log_group}", None, ())
-    yield Repository(repository, base.format("ecr") + f"repository/{repository}", name, None, None, ())
-    yield StateBucket(state_bucket, name)
-    yield LambdaFunction(
+def _function(aws: Aws, name: str, state_bucket: str) -> LambdaFunction:
+    """By name and by what goes after it; `read` fills in the rest."""
+    return LambdaFunction(
         name=name,
         arn=_function_arn(aws, name),
         image_uri="",
@@ -119,8 +115,23 @@ def _fixed(aws: Aws, name: str, state_bucket: str) -> Iterable[Resource]:
         description="",
         environment=(),
         tags=(),
-        after=(role.id, Id("log group", log_group), Id("repository", repository), Id("state bucket", state_bucket)),
+        after=(
+            Id("role", names.role(name, aws.region)),
+            Id("log group", names.log_group(name)),
+            Id("repository", names.repository(name)),
+            Id("state bucket", state_bucket),
+        ),
     )
+
+
+def _log_group(aws: Aws, name: str) -> LogGroup:
+    group = names.log_group(name)
+    return LogGroup(group, _arn(aws, "logs", f"log-group:{group}"), None, ())
+
+
+def _repository(aws: Aws, name: str) -> Repository:
+    repository = names.repository(name)
+    return Repository(repository, _arn(aws, "ecr", f"repository/{repository}"), name, None, None, ())
 
 
 def _role(aws: Aws, name: str) -> Role:
@@ -136,7 +147,11 @@ def _notification(aws: Aws, name: str, bucket: str, state_bucket: str) -> Notifi
 
 
 def _function_arn(aws: Aws, name: str) -> str:
-    return f"arn:{aws.partition}:lambda:{aws.region}:{aws.account}:function:{name}"
+    return _arn(aws, "lambda", f"function:{name}")
+
+
+def _arn(aws: Aws, service: str, resource: str) -> str:
+    return f"arn:{aws.partition}:{service}:{aws.region}:{aws.account}:{resource}"
 
 
 def _tagged(aws: Aws) -> dict[str, Mapping[str, str]]:

@@ -17,7 +17,11 @@ from scar.errors import ConflictError, ServiceError
 from scar.plan.resource import Id
 
 if TYPE_CHECKING:
-    from mypy_boto3_lambda.type_defs import FunctionConfigurationTypeDef, GetFunctionResponseTypeDef
+    from mypy_boto3_lambda.type_defs import (
+        FunctionConfigurationResponseTypeDef,
+        FunctionConfigurationTypeDef,
+        GetFunctionResponseTypeDef,
+    )
 
 ROLE_DEADLINE_S: Final = 120.0  # a new role is known to Lambda within seconds, rarely a minute
 READY_DEADLINE_S: Final = 600.0  # a large image is optimised before the function turns Active
@@ -74,9 +78,9 @@ class LambdaFunction:
     def create(self, aws: Aws) -> None:
         """Asks again while Lambda does not yet know the role, then waits until the function can be invoked."""
 
-        def attempt() -> bool | None:
+        def attempt() -> str | None:
             try:
-                aws.lambda_.create_function(
+                answer = aws.lambda_.create_function(
                     FunctionName=self.name,
                     PackageType="Image",
                     Code={"ImageUri": self.image_uri},
@@ -90,10 +94,11 @@ class LambdaFunction:
                 if code_of(error) != "ResourceConflictException":
                     raise
                 return self._take_over(aws)
-            return True
+            return _state_of(answer)
 
-        until(attempt, deadline_s=ROLE_DEADLINE_S, what=f"Lambda to accept role {self.role_arn}", clock=aws.clock)
-        self._wait_ready(aws)
+        what = f"Lambda to accept role {self.role_arn}"
+        if until(attempt, deadline_s=ROLE_DEADLINE_S, what=what, clock=aws.clock) != READY:
+            self._wait_ready(aws)
 
     def update(self, aws: Aws, actual: LambdaFunction) -> None:
         """Sends code, configuration and tags only where they differ, one after the other as Lambda demands."""
@@ -144,14 +149,14 @@ class LambdaFunction:
             state=_state_of(config),
         )
 
-    def _take_over(self, aws: Aws) -> bool | None:
+    def _take_over(self, aws: Aws) -> str | None:
         """The function is there after all: ours from an answer that was lost (finish it), or another's (refuse)."""
         actual = self.read(aws)
         if actual is None:
             return None
         if actual != self:
             self.update(aws, actual)
-        return True
+        return READY
 
     def _configuration(self) -> dict[str, Any]:
         return {
@@ -209,7 +214,7 @@ class LambdaFunction:
             raise ServiceError(f"Lambda could not make function {self.name} ready: {state}", where=self.arn)
 
 
-def _state_of(config: FunctionConfigurationTypeDef) -> str:
+def _state_of(config: FunctionConfigurationTypeDef | FunctionConfigurationResponseTypeDef) -> str:
     """READY, `Failed: <reason>`, or what Lambda is still busy with."""
     state, update = config.get("State", ""), config.get("LastUpdateStatus", "Successful")
     if state == "Failed":

@@ -37,7 +37,11 @@ class InvokePermission:
 
     @property
     def needs(self) -> tuple[Id, ...]:
-        return (Id("function", self.function),)
+        return (self.within,)
+
+    @property
+    def within(self) -> Id:
+        return Id("function", self.function)
 
     def read(self, aws: Aws) -> InvokePermission | None:
         for statement in statements(aws, self.function):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
@@ -60,6 +60,17 @@ class Repository:
             immutable=repository.get("imageTagMutability") == "IMMUTABLE",
             scan_on_push=bool(scanning.get("scanOnPush", False)),
         )
+
+    def present(self, aws: Aws) -> Repository | None:
+        """As `read`, for half the calls: whether it is there and ours, and its tags. The other fields are this value's."""
+        try:
+            found = tags.pairs_of(aws.ecr.list_tags_for_resource(resourceArn=self.arn)["tags"])
+        except ClientError as error:
+            if is_absent(error):
+                return None
+            raise
+        tags.ours_only(found, f"repository {self.name}", self.function)
+        return replace(self, tags=found)
 
     def create(self, aws: Aws) -> None:
         try:
@@ -129,7 +140,11 @@ class ImageVersion:
 
     @property
     def needs(self) -> tuple[Id, ...]:
-        return (Id("repository", self.repository),)
+        return (self.within,)
+
+    @property
+    def within(self) -> Id:
+        return Id("repository", self.repository)
 
     @property
     def note(self) -> str:

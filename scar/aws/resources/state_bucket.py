@@ -30,7 +30,8 @@ LIFECYCLE: Final = {
             "Filter": {"Prefix": "functions/"},
             "Expiration": {"Days": SPILL_DAYS},
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-        }
+        },
+        {"ID": "leases", "Status": "Enabled", "Filter": {"Prefix": names.LEASES_PREFIX}, "Expiration": {"Days": 1}},
     ]
 }
 # Changes with whatever the bucket is set to, so that a newer scar brings an older bucket up to date.
@@ -79,17 +80,33 @@ class StateBucket:
     def update(self, aws: Aws, actual: StateBucket) -> None:
         self._put_mark(aws)
 
+    def present(self, aws: Aws) -> StateBucket | None:
+        """What `delete` has to take: this function's mark, or a bucket that nobody's mark holds any more."""
+        try:
+            inputs = _read_mark(aws, self.name, self.function)
+        except ClientError as error:
+            if code_of(error) == "NoSuchKey":
+                return None if members(aws, self.name) else self
+            if is_absent(error):
+                return None
+            raise
+        return replace(self, inputs=inputs)
+
     def delete(self, aws: Aws) -> None:
-        """Takes this function's objects, and the whole bucket when no other function is left."""
+        """Takes this function's objects, and the whole bucket when no other function is left.
+
+        Other functions' marks are never touched: one that appears meanwhile keeps the bucket.
+        """
         try:
             self._empty(aws, names.state_prefix(self.function))
-            if self._others(aws):
-                aws.s3.delete_object(**self._owned(aws), Key=self._mark)
-                return
-            self._empty(aws, "")
-            aws.s3.delete_bucket(**self._owned(aws))
+            alone = not members(aws, self.name) - {self.function}
+            if alone:
+                self._empty(aws, "", but=names.MEMBERS_PREFIX)
+            aws.s3.delete_object(**self._owned(aws), Key=self._mark)
+            if alone:
+                aws.s3.delete_bucket(**self._owned(aws))
         except ClientError as error:
-            if not is_absent(error):
+            if not is_absent(error) and code_of(error) != "BucketNotEmpty":
                 raise
 
     @property
@@ -102,12 +119,11 @@ class StateBucket:
     def _owned(self, aws: Aws) -> dict[str, Any]:
         return {"Bucket": self.name, "ExpectedBucketOwner": aws.account}
 
-    def _others(self, aws: Aws) -> bool:
-        page = aws.s3.list_objects_v2(**self._owned(aws), Prefix=names.MEMBERS_PREFIX, MaxKeys=2)
-        return any(item["Key"] != self._mark for item in page.get("Contents", ()))
-
-    def _empty(self, aws: Aws, prefix: str) -> None:
-        for keys in self._pages(aws, prefix):
+    def _empty(self, aws: Aws, prefix: str, but: str | None = None) -> None:
+        for page in self._pages(aws, prefix):
+            keys = [key for key in page if but is None or not key.startswith(but)]
+            if not keys:
+                continue
             answer = aws.s3.delete_objects(
                 **self._owned(aws), Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
             )
@@ -126,11 +142,15 @@ class StateBucket:
 def marked_inputs(aws: Aws, bucket: str, function: str) -> tuple[str, ...] | None:
     """The input buckets that a function's mark lists; None when there is no mark, or no state bucket."""
     try:
-        body = aws.s3.get_object(Bucket=bucket, Key=_mark_of(function), ExpectedBucketOwner=aws.account)["Body"].read()
+        return _read_mark(aws, bucket, function)
     except ClientError as error:
         if is_absent(error):
             return None
         raise
+
+
+def _read_mark(aws: Aws, bucket: str, function: str) -> tuple[str, ...]:
+    body = aws.s3.get_object(Bucket=bucket, Key=_mark_of(function), ExpectedBucketOwner=aws.account)["Body"].read()
     return tuple(json.loads(body or b"{}").get("inputs", ()))
 
 
