@@ -1,0 +1,65 @@
+"""Where files come from and go to. `STORAGES` has one line for each kind; a backend is imported when it is first used.
+
+What every backend promises:
+
+1. `fetch` answers when `target` holds exactly the content that the item names, and the number of its bytes. Otherwise it raises
+   StageInError and `target` does not exist. Memory is bounded whatever the size.
+2. `publish` uploads the files in order of their keys; each one is whole or absent. It answers their URIs, or raises
+   StageOutError that carries the URIs of those already there.
+3. Both give up when the deadline for the agent has passed.
+4. A message names the bucket and the key, and what is missing: never a credential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+from faassupervisor.deadline import Deadline
+from faassupervisor.events.items import ObjectItem
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file to publish. `open` opens it for reading, from its first byte; `size` is what it held when it was checked."""
+
+    bucket: str
+    key: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+
+class Store(Protocol):
+    def fetch(self, item: ObjectItem, target: Path, deadline: Deadline) -> int: ...
+
+    def publish(self, uploads: Sequence[Upload], deadline: Deadline) -> tuple[str, ...]: ...
+
+
+def _s3(variables: Mapping[str, str]) -> Store:
+    from faassupervisor.storage.s3 import S3
+
+    return S3.from_environment(variables)
+
+
+STORAGES: Final[Mapping[str, Callable[[Mapping[str, str]], Store]]] = {"s3": _s3}
+
+
+class Stores:
+    """The backends of one sandbox, each made when first asked for and then kept: a client costs more than a request."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self._made: dict[str, Store] = {}
+
+    def of(self, provider: str) -> Store:
+        """The backend of `TYPE` or `TYPE.ID`. Raises KeyError for a type that is not in the table."""
+        kind = kind_of(provider)
+        if kind not in self._made:
+            self._made[kind] = STORAGES[kind](self._variables)
+        return self._made[kind]
+
+
+def kind_of(provider: str) -> str:
+    return provider.split(".", 1)[0]

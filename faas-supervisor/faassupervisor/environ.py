@@ -1,0 +1,113 @@
+"""The process's arguments and environment, read once at the door into a record, and written never.
+
+Lambda reuses a sandbox: whatever is put into `os.environ` for one caller would be found by the next one's run. So the user's
+process gets an environment that is built as a value (`for_process`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from faassupervisor import contract
+
+USAGE: Final = "usage: app [--event -] [--function DIR] [--tmp DIR]"
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_PRIVATE_NAMES: Final = frozenset({"AWS_LAMBDA_RUNTIME_API", "_HANDLER", "_X_AMZN_TRACE_ID"})
+# The interpreter's and the loader's settings are the agent's own; the user's come with the image's and the function's environment.
+_PRIVATE_PREFIXES: Final = ("LAMBDA_", "PYTHON", "LD_", "AWS_LAMBDA_METADATA_")
+_PER_RECORD: Final = frozenset(
+    {
+        contract.INPUT_FILE_PATH, contract.TMP_INPUT_DIR, contract.TMP_OUTPUT_DIR, contract.STORAGE_OBJECT_KEY, contract.EVENT_TIME,
+        contract.EVENT, contract.REQUEST_ID, contract.AWS_LAMBDA_REQUEST_ID, contract.EVENT_FILE, contract.SCAR_FUNCTION,
+        contract.SCAR_BUCKET, contract.SCAR_SEQUENCER,
+    }
+)  # fmt: skip
+
+
+class UsageError(ValueError):
+    """The arguments do not fit together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the process found when it started.
+
+    `runtime_api` is the address of Lambda's Runtime API or None; `event_on_stdin` asks for one run outside Lambda.
+    `temporary` is where private directories are made; `owns_temporary` says that nobody else uses it, so that
+    whatever a run leaves there may be removed.
+    """
+
+    variables: Mapping[str, str]
+    function_root: Path
+    temporary: Path
+    owns_temporary: bool
+    runtime_api: str | None
+    event_on_stdin: bool
+
+
+def read(arguments: Sequence[str], variables: Mapping[str, str], app: Path) -> Surroundings:
+    """Arguments without the program's name. `app` is the directory that holds this package: the function layer lies beside it.
+
+    On the local machine's `host` engine the layers lie anywhere, and `/tmp` is everybody's; in an image it is this sandbox's own.
+    """
+    runtime_api = variables.get("AWS_LAMBDA_RUNTIME_API") or None
+    options = _options(arguments) if not runtime_api or "--function" in arguments or "--tmp" in arguments else {}
+    temporary = options.get("--tmp")
+    return Surroundings(
+        variables=dict(variables),
+        function_root=Path(options.get("--function") or app.parent / "function"),
+        temporary=Path(temporary or "/tmp"),  # noqa: S108  # Lambda's only writable directory
+        owns_temporary=temporary is not None or app == Path(contract.AGENT_ROOT, "app"),
+        runtime_api=runtime_api,
+        event_on_stdin="--event" in options,
+    )
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    rest = iter(arguments)
+    for name in rest:
+        value = next(rest, None)
+        if name not in {"--event", "--function", "--tmp"} or value is None or (name == "--event" and value != "-"):
+            raise UsageError(USAGE)
+        options[name] = value
+    return options
+
+
+def for_process(variables: Mapping[str, str], spec: contract.Spec, record: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the user's process; later ones win: the image's, the Lambda function's, the spec's, the record's.
+
+    The agent's own variables stay out, and so does any of the contract's names that this record does not set.
+    `PATH` and `HOME` are always there.
+    """
+    environment = dict(spec.image.environment)
+    environment.update((name, value) for name, value in variables.items() if _is_public(name))
+    environment.update(spec.environment)
+    for name in _PER_RECORD:
+        environment.pop(name, None)
+    environment.update(record)
+    environment.setdefault("PATH", DEFAULT_PATH)
+    home = environment.get("HOME", "")
+    if not (home and os.access(home, os.W_OK)):
+        environment["HOME"] = "/tmp"  # noqa: S108  # Lambda's only writable directory
+    return environment
+
+
+def _is_public(name: str) -> bool:
+    return name not in _PRIVATE_NAMES and not name.startswith(_PRIVATE_PREFIXES)
+
+
+def instance_ip() -> str:
+    """This machine's own address as its routes choose it; nothing is sent. 127.0.0.1 without a network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

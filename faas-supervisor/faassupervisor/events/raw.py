@@ -1,0 +1,12 @@
+"""Everything that no other parser knows: the payload is the input file. Last in the table, it never declines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from faassupervisor.events.items import Payload, RawItem
+
+
+def parse(payload: Payload) -> Sequence[RawItem]:
+    """One run on the payload itself."""
+    return (RawItem(event=payload.body),)

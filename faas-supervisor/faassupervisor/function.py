@@ -1,0 +1,31 @@
+"""The function layer beside the agent: the spec, and the script if there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from faassupervisor import contract
+from faassupervisor.storage import STORAGES, kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """`script` is None when the image's own command is to run."""
+
+    spec: contract.Spec
+    script: Path | None = None
+
+
+def load(root: Path) -> Function:
+    """Read the function layer. Raises ContractError when it cannot be served by this agent, OSError when it is not there."""
+    spec = contract.Spec.from_json((root / Path(contract.SPEC_PATH).name).read_bytes())
+    for storage in (*spec.inputs, *spec.outputs):
+        if kind_of(storage.provider) not in STORAGES:
+            raise contract.ContractError(
+                f"function spec: storage provider {storage.provider!r}: this agent knows {', '.join(STORAGES)}"
+            )
+    script = root / Path(contract.SCRIPT_PATH).name
+    if spec.has_script and not script.is_file():
+        raise contract.ContractError(f"function spec: has_script, but {script} is not there")
+    return Function(spec, script if spec.has_script else None)

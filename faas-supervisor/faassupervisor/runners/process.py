@@ -1,0 +1,176 @@
+"""Runner `process`: the user's process as a child of the agent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from faassupervisor.errors import CannotStartError
+from faassupervisor.log import Write
+from faassupervisor.runners import Exit, Exited, Killed, OutOfTime, tree
+from faassupervisor.runners.command import Command
+
+KEPT_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 64 * 1024
+_AFTER_EXIT_GRACE_S: Final = 0.5  # for background children that a script left behind
+_LEAVING_GRACE_S: Final = 0.1  # Lambda gives a runtime 300 ms at shutdown
+_WITHOUT_PIDFD_S: Final = 0.02
+
+
+def run(
+    command: Command,
+    *,
+    environment: Mapping[str, str],
+    working_directory: Path,
+    write: Write,
+    time_s: Callable[[], float],
+    grace_s: Callable[[], float],
+    adopts_orphans: bool,
+) -> Exit:
+    """Run a command to its end, or until `time_s()` (seconds it may still run) is used up.
+
+    Background children of a script that has ended get half a second, those of one that is out of time get `grace_s()`.
+    """
+    started = time.monotonic()
+    process = _start(command, environment, working_directory)
+    output = Output(write)
+    assert process.stdout is not None
+    with process.stdout as pipe:
+        family = tree.Tree(process, complete=adopts_orphans)
+        try:
+            in_time = _watch(process, pipe.fileno(), output, time_s)
+        except BaseException:  # the agent itself is asked to leave: nothing may stay behind
+            family.stop(_LEAVING_GRACE_S)
+            raise
+        family.stop(_AFTER_EXIT_GRACE_S if in_time else grace_s())
+        os.set_blocking(pipe.fileno(), False)
+        while output.read(pipe.fileno()):
+            pass
+    log = output.finish()
+    if not in_time:
+        return OutOfTime(time.monotonic() - started, log)
+    code = process.returncode
+    return Exited(code, log) if code >= 0 else Killed(-code, log)
+
+
+def _start(command: Command, environment: Mapping[str, str], working_directory: Path) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command.arguments,
+            executable=command.program,
+            env=environment,
+            cwd=working_directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            start_new_session=True,
+            umask=0o022,
+        )
+    except OSError as error:
+        raise CannotStartError(
+            _explain(command, error), exit_code=127 if error.errno == errno.ENOENT else 126
+        ) from error
+    except ValueError as error:
+        raise CannotStartError(f"{command.program!a} cannot be started: {error}", exit_code=126) from error
+
+
+def _explain(command: Command, error: OSError) -> str:
+    name = ascii(command.program)
+    match error.errno:
+        case errno.E2BIG:
+            return f"{name} cannot be started: arguments and environment are too long"
+        case errno.ENOENT:
+            return f"{name} cannot be started: it, its interpreter or its loader is not in the image"
+        case errno.ENOEXEC:
+            return f"{name} cannot be started: not a program for this machine (wrong architecture, or a script without '#!')"
+        case _:
+            return f"{name} cannot be started: {error.strerror}"
+
+
+def _watch(process: subprocess.Popen[bytes], pipe: int, output: Output, time_s: Callable[[], float]) -> bool:
+    """Forward output until the process ends; False when its time was over first."""
+    with _Ending(process) as ending:
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        if ending.descriptor is not None:
+            poll.register(ending.descriptor, select.POLLIN)
+        while process.poll() is None:
+            left = time_s()
+            if left <= 0:
+                return False
+            ready = poll.poll(min(left, ending.patience_s) * 1000)
+            if any(descriptor == pipe for descriptor, _ in ready) and not output.read(pipe):
+                poll.unregister(pipe)  # it closed its output and goes on
+    return True
+
+
+class _Ending:
+    """Something to poll that tells a process's end: a pidfd, or on kernels without one a short patience."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.descriptor: int | None = None
+        self.patience_s = _WITHOUT_PIDFD_S
+        try:
+            self.descriptor = os.pidfd_open(process.pid)
+            self.patience_s = 3600.0
+        except OSError:
+            return
+
+    def __enter__(self) -> _Ending:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+
+
+class Output:
+    """What a process writes: whole lines to the log at once, the last part kept. Work grows with the bytes, not with the lines."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._line = bytearray()  # begun, not ended
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
+        self._lost = False
+
+    def read(self, descriptor: int) -> bool:
+        """Take what is there; False at the end, or when a non-blocking descriptor has nothing."""
+        try:
+            chunk = os.read(descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not chunk:
+            return False
+        self._keep(chunk)
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            self._write(bytes(self._line) + chunk[:end])
+            self._line = bytearray(chunk[end:])
+        else:
+            self._line += chunk
+        if len(self._line) > _READ_BYTES:
+            self._write(bytes(self._line))
+            self._line.clear()
+        return True
+
+    def finish(self) -> str:
+        """End an unfinished line in the log; answer the last part of everything, as text."""
+        if self._line:
+            self._write(bytes(self._line) + b"\n")
+            self._line.clear()
+        return b"".join(self._kept)[-KEPT_BYTES:].decode("utf-8", "replace")
+
+    def _keep(self, chunk: bytes) -> None:
+        self._kept.append(chunk)
+        self._kept_bytes += len(chunk)
+        while self._kept_bytes - len(self._kept[0]) >= KEPT_BYTES:
+            self._kept_bytes -= len(self._kept.popleft())

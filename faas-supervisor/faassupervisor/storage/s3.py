@@ -1,0 +1,262 @@
+"""Amazon S3, and whatever speaks its protocol at `AWS_ENDPOINT_URL`. The only place of the agent that makes a client of it.
+
+botocore is used without boto3 and its transfer manager: half the start-up, and memory holds one chunk per transfer whatever the size.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from faassupervisor.deadline import Deadline
+from faassupervisor.errors import StageInError, StageOutError
+from faassupervisor.events.items import ObjectItem
+from faassupervisor.storage import Upload
+from faassupervisor.storage.s3_download import Download
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+MIB: Final = 1024 * 1024
+_WORKERS: Final = 8
+_PART_BYTES: Final = 16 * MIB
+_MOST_PARTS: Final = 10_000  # AmazonS3/latest/userguide/qfacts
+_MIME: Final = mimetypes.MimeTypes()  # the built-in table only: the image's /etc/mime.types must not change an answer
+
+# What S3 says, and what it takes to be allowed or found. Source: AmazonS3/latest/API/ErrorResponses
+_GET_REASONS: Final = {
+    "AccessDenied": "access denied; the function's role needs s3:GetObject (s3:GetObjectVersion for a version) on it, and kms:Decrypt when it is encrypted with a KMS key",
+    "403": "access denied; the function's role needs s3:GetObject on it",
+    "NoSuchKey": "it does not exist (deleted since the event, or the role lacks s3:ListBucket to tell)",
+    "404": "it does not exist",
+    "NoSuchVersion": "the version that the event names does not exist any more",
+    "NoSuchBucket": "the bucket does not exist",
+    "PreconditionFailed": "it was overwritten after this event; the event of the new content will process it",
+    "412": "it was overwritten after this event; the event of the new content will process it",
+    "InvalidObjectState": "it is archived; restore it first",
+}
+_PUT_REASONS: Final = {
+    "AccessDenied": "access denied; the function's role needs s3:PutObject and s3:AbortMultipartUpload on it, and kms:GenerateDataKey when the bucket encrypts with a KMS key",
+    "403": "access denied; the function's role needs s3:PutObject on it",
+    "NoSuchBucket": "the bucket does not exist",
+}
+
+
+class S3:
+    """Backend `s3`; see `faassupervisor.storage` for what it promises."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> S3:
+        """With the role's credentials as Lambda hands them over; without them botocore's own chain is asked (Batch)."""
+        endpoint = variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL") or None
+        config = Config(
+            connect_timeout=10,
+            read_timeout=60,
+            retries={"mode": "standard", "total_max_attempts": 6},
+            max_pool_connections=_WORKERS + 2,
+            tcp_keepalive=True,
+            s3={"addressing_style": "path" if endpoint else "auto"},
+        )
+        client = botocore.session.Session().create_client(
+            "s3",
+            region_name=variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION") or "us-east-1",
+            endpoint_url=endpoint,
+            aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=variables.get("AWS_SESSION_TOKEN"),
+            config=config,
+        )
+        return cls(cast("S3Client", client))
+
+    def fetch(self, item: ObjectItem, target: Path, deadline: Deadline) -> int:
+        """Stream the version that the event names to a temporary name, verify it, rename it."""
+        partial = target.with_name(f".scar-{secrets.token_hex(8)}.part")
+        try:
+            with partial.open("xb") as sink:
+                size = Download(self._client, item, sink, deadline).run()
+            partial.rename(target)
+            return size
+        except ClientError as error:
+            raise StageInError(f"{_uri(item)} cannot be read: {_reason(error, _GET_REASONS)}") from error
+        except BotoCoreError as error:
+            raise StageInError(f"{_uri(item)} could not be read: {error}") from error
+        except OSError as error:
+            raise StageInError(f"{_uri(item)} could not be stored: {error.strerror or error}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def publish(self, uploads: Sequence[Upload], deadline: Deadline) -> tuple[str, ...]:
+        """Small files side by side, large ones one after the other in parallel parts; after a failure nothing new begins."""
+        published: list[str] = []
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="upload") as pool:
+            begun: dict[str, Future[None]] = {}
+            try:
+                for upload in uploads:
+                    if upload.size <= _PART_BYTES:
+                        begun[_uri(upload)] = pool.submit(self._put, upload, deadline)
+                for upload in uploads:
+                    if upload.size > _PART_BYTES:
+                        self._put_in_parts(upload, deadline, pool)
+                        published.append(_uri(upload))
+                    else:
+                        begun[_uri(upload)].result()
+            except (BotoCoreError, ClientError, OSError, StageOutError) as error:
+                _settle(begun.values())
+                published += [uri for uri, future in begun.items() if _succeeded(future)]
+                raise StageOutError(_explain_put(upload, error), published=tuple(sorted(published))) from error
+            except BaseException:
+                _settle(begun.values())
+                raise
+        return tuple(_uri(upload) for upload in uploads)
+
+    def _put(self, upload: Upload, deadline: Deadline) -> None:
+        _check_time(deadline)
+        with upload.open() as source:
+            self._client.put_object(
+                Bucket=upload.bucket,
+                Key=upload.key,
+                Body=_body(source, 0, upload.size),
+                ContentType=content_type(upload.key),
+                ChecksumAlgorithm="CRC32",
+            )
+
+    def _put_in_parts(self, upload: Upload, deadline: Deadline, pool: ThreadPoolExecutor) -> None:
+        _check_time(deadline)
+        client, bucket, key = self._client, upload.bucket, upload.key
+        # A checksum of the whole object, not of its parts' checksums: only such a one lets the next reader verify what it reads.
+        upload_id = client.create_multipart_upload(
+            Bucket=bucket, Key=key, ContentType=content_type(key), ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT"
+        )["UploadId"]
+
+        def put_part(number: int, start: int, length: int) -> CompletedPartTypeDef:
+            _check_time(deadline)
+            with upload.open() as source:
+                answer = client.upload_part(
+                    Bucket=bucket,
+                    Key=key,
+                    UploadId=upload_id,
+                    PartNumber=number,
+                    Body=_body(source, start, length),
+                    ChecksumAlgorithm="CRC32",
+                )
+            part: CompletedPartTypeDef = {"PartNumber": number, "ETag": answer["ETag"]}
+            if "ChecksumCRC32" in answer:
+                part["ChecksumCRC32"] = answer["ChecksumCRC32"]
+            return part
+
+        parts: list[Future[CompletedPartTypeDef]] = []
+        try:
+            parts += [pool.submit(put_part, *part) for part in split(upload.size)]
+            done = [part.result() for part in parts]
+            client.complete_multipart_upload(
+                Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": done}
+            )
+        except BaseException:
+            _settle(parts)  # a part that lands after the abort would stay, unseen and paid for
+            with suppress(BotoCoreError, ClientError):  # the first failure is the one to tell
+                client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+            raise
+
+
+class Slice:
+    """A part of a file as botocore wants a body: readable, seekable, with a length. It never reads more than it is asked for."""
+
+    def __init__(self, source: BinaryIO, start: int, length: int) -> None:
+        self._source, self._start, self._length = source, start, length
+        self._position = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, size: int | None = -1) -> bytes:
+        rest = max(0, self._length - self._position)
+        wanted = rest if size is None or size < 0 else min(size, rest)
+        self._source.seek(self._start + self._position)
+        chunk = self._source.read(wanted)
+        self._position += len(chunk)
+        return chunk
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        base = {0: 0, 1: self._position, 2: self._length}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+def _body(source: BinaryIO, start: int, length: int) -> IO[bytes]:
+    return cast(
+        "IO[bytes]", Slice(source, start, length)
+    )  # botocore asks for these few methods only, its stubs for all
+
+
+def split(size: int) -> list[tuple[int, int, int]]:
+    """Parts of an object as (number, first byte, length): 16 MiB each, more when there would be too many."""
+    part = _PART_BYTES
+    while -(-size // part) > _MOST_PARTS:
+        part *= 2
+    return [(index + 1, start, min(part, size - start)) for index, start in enumerate(range(0, size, part))]
+
+
+def content_type(key: str) -> str:
+    """Guessed from the name by Python's built-in table; compressed or unknown is plain bytes."""
+    kind, encoding = _MIME.guess_type(key.rsplit("/", 1)[-1], strict=False)
+    return kind if kind and not encoding else "application/octet-stream"
+
+
+def _settle(futures: Iterable[Future[Any]]) -> None:
+    """Begin none of those that wait, and wait for those that have begun."""
+    begun = [future for future in futures if not future.cancel()]
+    for future in begun:
+        future.exception()
+
+
+def _succeeded(future: Future[None]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _check_time(deadline: Deadline) -> None:
+    if deadline.for_agent_s() <= 0:
+        raise StageOutError("no time was left")
+
+
+def _explain_put(upload: Upload, error: BaseException) -> str:
+    match error:
+        case ClientError():
+            return f"{_uri(upload)} cannot be written: {_reason(error, _PUT_REASONS)}"
+        case StageOutError():
+            return f"{_uri(upload)} was not published: {error.message}"
+        case OSError():
+            return f"{_uri(upload)} was not published: the output file: {error.strerror or error}"
+        case _:
+            return f"{_uri(upload)} could not be written: {error}"
+
+
+def _reason(error: ClientError, reasons: Mapping[str, str]) -> str:
+    answer = error.response.get("Error", {})
+    code = answer.get("Code", "")
+    return reasons.get(code) or f"{code}: {answer.get('Message', '')}"
+
+
+def _uri(thing: ObjectItem | Upload) -> str:
+    return f"s3://{thing.bucket}/{thing.key}"
