@@ -52,7 +52,7 @@ def start_registry(directory: Path, auth: dict[str, object] | None = None) -> Ru
     host = f"127.0.0.1:{_free_port()}"
     config = {
         "version": "0.1",
-        "log": {"level": "fatal", "accesslog": {"disabled": True}},
+        "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},
         "http": {"addr": host},
         **({"auth": auth} if auth else {}),
