@@ -110,7 +110,7 @@ class Daemon:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         # moto is imported here, after the lock is ours and the log is open
-        from scar.local import bucket_policy, hooks, s3_store
+        from scar.local import bucket_policy, hooks, paths, s3_store
         from scar.local.bodies import Bodies
         from scar.local.front import Front
         from scar.local.logs import LogSink
@@ -135,6 +135,7 @@ class Daemon:
         )
         s3_store.install(bodies, front.settle_alone)
         bucket_policy.install()
+        paths.install()
         logs.install()
         events.install()
         functions.install()

@@ -21,6 +21,7 @@ NAMES: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.moto_server.werkzeug_app:BackendRequest.data": None,
     "moto.moto_server.werkzeug_app:create_backend_app": ("service",),
     "moto.moto_server.werkzeug_app:DISABLE_GLOBAL_CORS": None,
+    "moto.moto_server.utilities:RegexConverter.__init__": ("self", "url_map", "items"),
     "moto.backends:get_backend": ("name",),
     "moto.core.base_backend:BackendDict._instances": None,
     "moto.core.base_backend:BackendDict.iter_backends": ("self",),
