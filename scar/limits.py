@@ -56,7 +56,7 @@ ECS_OVERRIDES_CHARS: Final = 8192
 # botocore lambda:Tags, TagKey, TagValue; names that begin with `aws:` are kept by AWS
 TAGS_PER_RESOURCE: Final = 50
 TAG_NAME_PATTERN: Final = r"(?![aA][wW][sS]:)[\w .:/=+@-]{1,128}"
-TAG_VALUE_CHARS: Final = 256
+TAG_VALUE_PATTERN: Final = r"[\w .:/=+@-]{0,256}"
 
 # botocore lambda:RoleArn, iam:roleNameType
 ROLE_ARN_PATTERN: Final = r"arn:aws[a-zA-Z-]*:iam::\d{12}:role/[a-zA-Z0-9+=,.@_/-]{1,512}"

@@ -17,10 +17,10 @@ from yaml import events
 from yaml.reader import ReaderError
 
 from scar import limits
-from scar.fdl.places import Entry, Items, Node, Place, Problems, Scalar, ScalarKind, Table, shown
+from scar.fdl.places import Entry, Items, Node, Place, Problems, Scalar, ScalarKind, Table, below, shown
 
 # libyaml's parser is some twenty times faster; both give the same events and marks.
-_Loader: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 UNSPEAKABLE: Final = re.compile("[\0\ud800-\udfff]")  # escapes can still make these
@@ -41,6 +41,7 @@ HINTS: Final = (
     ("cannot start any token", "Put the value in quotes."),
     ("unexpected end of stream", "Close the quote or the bracket that was opened here or above."),
     ("unexpected document indicator", "Close the quote that was opened above."),
+    ("invalid Unicode character escape", "Write the character itself."),
     ("undefined tag handle", "Remove the tag: a definition holds plain values only."),
 )
 ANY_HINT: Final = "Check the indentation of this line and of the one above, and that quotes and brackets are closed."
@@ -58,7 +59,7 @@ class _Source(Protocol):
     def peek_event(self) -> Any: ...
 
 
-def compose(text: str, problems: Problems) -> Node | None:
+def compose(text: str, problems: Problems, loader: type[Any] = LOADER) -> Node | None:
     """The one document in `text`; None when there is none to speak of. What is wrong with it is added to `problems`."""
     text = text.removeprefix("\ufeff")
     if len(text) > limits.DEFINITION_BYTES:
@@ -69,19 +70,19 @@ def compose(text: str, problems: Problems) -> Node | None:
             _place_at(text, found.start()),
             "",
             f"the character U+{ord(found[0]):04X} is not allowed in YAML",
-            "Remove it; in a value in double quotes it can be written as an escape.",
+            "Remove it." if found[0] == "\0" else 'Remove it, or write it as an escape in double quotes, as in "\\e".',
         )
         return None
-    loader = _Loader(text)
+    source = loader(text)
     try:
-        return _Composer(loader, problems).document()
+        return _Composer(source, problems).document()
     except _UnreadableError:
         return None
     except yaml.YAMLError as error:
         _explain(error, text, problems)
         return None
     finally:
-        loader.dispose()
+        source.dispose()
 
 
 def _place_at(text: str, index: int) -> Place:
@@ -137,12 +138,12 @@ class _Composer:
         self._values = 0
         self._deepest = 0
 
-    def document(self) -> Node | None:
+    def document(self) -> Node:
         self._source.get_event()  # the stream's start
         if self._source.check_event(events.StreamEndEvent):
-            return None
+            return Scalar("", "null", Place(1, 1))
         self._source.get_event()  # the document's start
-        root = self._node(0)
+        root = self._node(0, "")
         self._source.get_event()  # the document's end
         following = self._source.get_event()
         if isinstance(following, events.DocumentStartEvent):
@@ -155,12 +156,12 @@ class _Composer:
             raise _UnreadableError
         return root
 
-    def _node(self, depth: int) -> Node:
+    def _node(self, depth: int, path: str) -> Node:
         event = self._source.get_event()
         place = _place(event.start_mark)
         self._count(1, place)
         if isinstance(event, events.AliasEvent):
-            return self._alias(event.anchor, depth, place)
+            return self._alias(event.anchor, depth, place, path)
         if depth > limits.DEFINITION_DEPTH:
             self._stop(
                 place,
@@ -170,32 +171,35 @@ class _Composer:
         before, self._deepest, outside = self._values, depth, self._deepest
         if event.anchor is not None:
             self._anchors[event.anchor] = None
-        node = self._bare(event, depth, place)
+        node = self._bare(event, depth, place, path)
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchored(node, self._values - before + 1, self._deepest - depth)
         self._deepest = max(outside, self._deepest)
         return node
 
-    def _bare(self, event: Any, depth: int, place: Place) -> Node:
+    def _bare(self, event: Any, depth: int, place: Place, path: str) -> Node:
         if isinstance(event, events.ScalarEvent):
-            return self._scalar(event, place)
+            return self._scalar(event, place, path)
         wanted = "seq" if isinstance(event, events.SequenceStartEvent) else "map"
-        node = self._items(depth, place) if wanted == "seq" else self._table(depth, place)
+        node = self._items(depth, place, path) if wanted == "seq" else self._table(depth, place, path)
         if event.tag in {None, "!", CORE + wanted}:
             return node
-        return self._bad_tag(event.tag, place)
+        return self._bad_tag(event.tag, place, path)
 
-    def _alias(self, anchor: str | None, depth: int, place: Place) -> Node:
+    def _alias(self, anchor: str | None, depth: int, place: Place, path: str) -> Node:
         assert anchor is not None  # the parser's promise: an alias has a name
         if anchor not in self._anchors:
             self._problems.add(
-                place, "", f"`*{shown(anchor)}` has no anchor above it", f"Mark a value with `&{shown(anchor)}` first."
+                place,
+                path,
+                f"`*{shown(anchor)}` has no anchor above it",
+                f"Mark a value with `&{shown(anchor)}` first.",
             )
             return Scalar("", "broken", place)
         anchored = self._anchors[anchor]
         if anchored is None:
             self._problems.add(
-                place, "", f"`*{shown(anchor)}` stands for a value that it is part of", "Write the value out."
+                place, path, f"`*{shown(anchor)}` stands for a value that it is part of", "Write the value out."
             )
             return Scalar("", "broken", place)
         self._count(anchored.values, place)
@@ -221,37 +225,39 @@ class _Composer:
         self._problems.add(place, "", what, fix)
         raise _UnreadableError
 
-    def _scalar(self, event: Any, place: Place) -> Scalar:
+    def _scalar(self, event: Any, place: Place, path: str) -> Scalar:
         text: str = event.value
         if UNSPEAKABLE.search(text):
-            self._problems.add(place, "", "a value holds a NUL or half a character", "Remove the escape that makes it.")
+            self._problems.add(
+                place, path, "a value holds a NUL or half a character", "Remove the escape that makes it."
+            )
             return Scalar("", "broken", place)
         kind = core_kind(text)
         if event.tag in {None, "!"}:
             return Scalar(text, kind if event.implicit[0] else "text", place)
         name = event.tag.removeprefix(CORE)
         if not event.tag.startswith(CORE) or name not in TAGS:
-            return self._bad_tag(event.tag, place)
+            return self._bad_tag(event.tag, place, path)
         if kind not in TAGS[name]:
-            self._problems.add(place, "", f"`!!{name}` does not fit '{shown(text)}'", "Remove the tag.")
+            self._problems.add(place, path, f"`!!{name}` does not fit '{shown(text)}'", "Remove the tag.")
             return Scalar("", "broken", place)
         return Scalar(text, "text" if name == "str" else kind, place)
 
-    def _bad_tag(self, tag: str, place: Place) -> Scalar:
+    def _bad_tag(self, tag: str, place: Place, path: str) -> Scalar:
         name = f"!!{tag.removeprefix(CORE)}" if tag.startswith(CORE) else tag
         self._problems.add(
-            place, "", f"the tag `{shown(name)}` is not allowed", "Remove it: a definition holds plain values only."
+            place, path, f"the tag `{shown(name)}` is not allowed", "Remove it: a definition holds plain values only."
         )
         return Scalar("", "broken", place)
 
-    def _items(self, depth: int, place: Place) -> Items:
-        nodes = []
+    def _items(self, depth: int, place: Place, path: str) -> Items:
+        nodes: list[Node] = []
         while not self._source.check_event(events.SequenceEndEvent):
-            nodes.append(self._node(depth + 1))
+            nodes.append(self._node(depth + 1, below(path, len(nodes))))
         self._source.get_event()
         return Items(tuple(nodes), place)
 
-    def _table(self, depth: int, place: Place) -> Table:
+    def _table(self, depth: int, place: Place, path: str) -> Table:
         entries: dict[str, Entry] = {}
         merged: list[Table] = []
         merges: Place | None = None
@@ -260,42 +266,42 @@ class _Composer:
             if isinstance(event, events.ScalarEvent) and event.value == "<<" and event.implicit[0]:
                 key_place = _place(event.start_mark)
                 if merges is not None:
-                    self._repeated("<<", key_place, merges)
+                    self._repeated("<<", key_place, merges, path)
                 merges = key_place
-                self._node(depth + 1)
-                merged.extend(self._merged(self._node(depth + 1)))
+                self._node(depth + 1, path)
+                merged.extend(self._merged(self._node(depth + 1, below(path, "<<")), path))
                 continue
-            key = self._node(depth + 1)
-            value = self._node(depth + 1)
-            self._enter(entries, key, value, _place(event.start_mark))
+            key = self._node(depth + 1, path)
+            value = self._node(depth + 1, below(path, key.text) if isinstance(key, Scalar) else path)
+            self._enter(entries, key, value, _place(event.start_mark), path)
         self._source.get_event()
         for table in merged:
             for name, entry in table.entries.items():
                 entries.setdefault(name, entry)
         return Table(entries, place)
 
-    def _enter(self, entries: dict[str, Entry], key: Node, value: Node, place: Place) -> None:
+    def _enter(self, entries: dict[str, Entry], key: Node, value: Node, place: Place, path: str) -> None:
         if not isinstance(key, Scalar):
-            self._problems.add(place, "", "a key is a list or a mapping", "A key is one word.")
+            self._problems.add(place, path, "a key is a list or a mapping", "A key is one word.")
         elif key.kind != "broken":
             if key.text in entries:
-                self._repeated(key.text, place, entries[key.text].place)
+                self._repeated(key.text, place, entries[key.text].place, path)
             else:
                 entries[key.text] = Entry(place, value)
 
-    def _repeated(self, name: str, place: Place, first: Place) -> None:
+    def _repeated(self, name: str, place: Place, first: Place, path: str) -> None:
         self._problems.add(
-            place, "", f"the key `{shown(name)}` is already on line {first.line}", "Keep one of the two."
+            place, path, f"the key `{shown(name)}` is already on line {first.line}", "Keep one of the two."
         )
 
-    def _merged(self, node: Node) -> Iterator[Table]:
+    def _merged(self, node: Node, path: str) -> Iterator[Table]:
         for item in node.nodes if isinstance(node, Items) else (node,):
             if isinstance(item, Table):
                 yield item
             elif not (isinstance(item, Scalar) and item.kind == "broken"):
                 self._problems.add(
                     item.place,
-                    "",
+                    path,
                     "`<<` takes a mapping, or a list of mappings",
                     "Name an anchor of a mapping: `<<: *name`.",
                 )

@@ -7,6 +7,7 @@ the field's type, so a key is named in one place only. `keys_of` lists the keys 
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -70,7 +71,7 @@ class Names:
     reserved_prefixes: tuple[str, ...] = ()
     bytes_: int | None = None
     entries: int | None = None
-    value_chars: int | None = None
+    value: Pattern | None = None
     source: str = ""
 
 
@@ -191,3 +192,12 @@ def shape_of(annotation: object) -> Shape:
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return Shape("section", section=annotation)
     raise TypeError(f"the model uses a type that a file cannot hold: {annotation!r}")
+
+
+def refused_values(key: Key) -> tuple[str | int, ...]:
+    """The choices of a key that this release cannot do yet."""
+    if not isinstance(key.must, OneOf):
+        return ()
+    return tuple(
+        value for value in key.must.values if any(re.fullmatch(refusal.regex, str(value)) for refusal in key.refusals)
+    )

@@ -83,15 +83,13 @@ def _definition(root: Node | None, problems: Problems, folder: Path, source: Pat
 def _text(path: Path) -> str:
     """The file's text without a byte order mark. Raises FdlError when it is not a readable file of at most 1 MiB of UTF-8."""
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                _refuse(path, "is not a file", "Name a definition file, not a device or a pipe.")
+            content = stream.read(limits.DEFINITION_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         _refuse(path, f"cannot be read: {reason}", "Name a definition file that exists and that you may read.")
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            _refuse(path, "is not a file", "Name a definition file, not a folder or a device.")
-        content = stream.read(limits.DEFINITION_BYTES + 1)
     if len(content) > limits.DEFINITION_BYTES:
         _refuse(
             path,
@@ -99,6 +97,11 @@ def _text(path: Path) -> str:
             "A definition names its scripts and images; it does not hold them.",
         )
     return _decoded(path, content)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opening a pipe that nobody writes to would wait for ever."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _decoded(path: Path, content: bytes) -> str:

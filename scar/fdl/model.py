@@ -60,7 +60,7 @@ class Container:
         int,
         Key(
             "Kept back before `timeout`, so that a script that is stopped can still be reported. Less than `timeout`.",
-            Range(1, limits.LAMBDA_TIMEOUT_S[1] - 1, owner="SCAR's"),
+            Range(0, limits.LAMBDA_TIMEOUT_S[1] - 1, owner="SCAR's"),
             unit="s",
         ),
     ] = 10
@@ -467,6 +467,6 @@ class File:
         Scar,
         Key(
             "What earlier versions wrote about themselves.",
-            legacy="has no effect: it told the version of the predecessor's settings",
+            legacy="has no effect: it was SCAR 4's note about its own settings",
         ),
     ] = Scar()

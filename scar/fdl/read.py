@@ -9,28 +9,16 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from scar.fdl.advice import KINDS, homes, listing, wanted
 from scar.fdl.forms import FORMS, FormError
 from scar.fdl.key import Field, Form, Names, OneOf, Pattern, Range, Shape, keys_of
 from scar.fdl.model import File, Function
-from scar.fdl.places import Items, Node, Place, Problems, Scalar, Table, below, shown
+from scar.fdl.places import Entry, Items, Node, Place, Problems, Scalar, Table, below, shown
 
 FAILED: Final = object()
-KINDS: Final = {
-    "text": "text",
-    "whole": "a whole number",
-    "number": "a number",
-    "truth": "true or false",
-    "null": "nothing",
-    "path": "the path of a file",
-    "section": "a section with keys",
-    "table": "a table of names and values",
-    "list": "a list",
-    "anything": "anything",
-}
 EXAMPLE: Final = "Begin with `functions: {aws: [{lambda: {name: …, container: {image: …}}}]}`."
 
 
@@ -71,33 +59,19 @@ class Reading:
 
     def _section(self, section: type[Any], node: Node, path: str) -> Any:
         if not isinstance(node, Table):
-            return self._wrong(node, "section", path)
+            return self._wrong(node, "section", path, f"Its keys are {listing(section)}.")
         self.places[path] = node.place
         fields = {name: field for field in keys_of(section) for name in field.names}
         values: dict[str, Any] = {}
         given: dict[str, str] = {}
         for name, entry in node.entries.items():
-            here = below(path, name)
             field = fields.get(name)
             if field is None:
-                self._unknown(section, name, entry.place, path)
-            elif _absent(entry.value):
-                continue
-            elif field.attribute in given:
-                self._fail(
-                    entry.place,
-                    here,
-                    f"`{name}` is another spelling of `{given[field.attribute]}`",
-                    "Keep one of the two.",
-                )
-            elif field.key.refused and not _empty(entry.value):
-                self._fail(entry.place, here, f"`{name}` {field.key.refused}", field.key.instead)
-            else:
+                if guess := self._unknown(section, name, entry.place, path):
+                    given.setdefault(fields[guess].attribute, name)
+            elif not _absent(entry.value) and self._welcome(field, name, entry, path, given):
                 given[field.attribute] = name
-                if field.key.legacy:
-                    self.problems.warn(entry.place, here, f"`{name}` {field.key.legacy}", "Remove it.")
-                self.places[here] = entry.value.place
-                value = self._value(field, entry.value, here)
+                value = self._value(field, entry.value, below(path, name))
                 if value is not FAILED:
                     values[field.attribute] = value
         for field in keys_of(section):
@@ -112,21 +86,46 @@ class Reading:
                 values[field.attribute] = _blank(field.shape)
         return section(**values)
 
-    def _unknown(self, section: type[Any], name: str, place: Place, path: str) -> None:
+    def _welcome(self, field: Field, name: str, entry: Entry, path: str, given: Mapping[str, str]) -> bool:
+        """Whether a known key may stand here; complains when not, and warns when it changes nothing."""
+        here, key = below(path, name), field.key
+        if field.attribute in given:
+            self._fail(
+                entry.place, here, f"`{name}` is another spelling of `{given[field.attribute]}`", "Keep one of the two."
+            )
+            return False
+        if key.refused:
+            if not _empty(entry.value):
+                self._fail(entry.place, here, f"`{name}` {key.refused}", key.instead)
+            return False
+        if key.legacy:
+            self.problems.warn(entry.place, here, f"`{name}` {key.legacy}", "Remove it.")
+        self.places[here] = entry.value.place
+        return True
+
+    def _unknown(self, section: type[Any], name: str, place: Place, path: str) -> str | None:
+        """Complain about a key that the section does not have. Answers the key that was probably meant."""
         here = below(path, name)
         retired: Mapping[str, str] = getattr(section, "RETIRED", {})
         if name in retired:
             self._fail(place, here, f"`{name}` has no place in a definition any more", retired[name])
-            return
-        fields = keys_of(section)
-        owner = f"`{path.rpartition('.')[2]}`" if path else "a definition"
-        listing = f"The keys of {owner} are {', '.join(field.name for field in fields if not field.key.refused)}."
-        home = _homes().get(name)
-        if guesses := difflib.get_close_matches(name[:64], [each for field in fields for each in field.names], 1):
-            listing = f"Did you mean `{guesses[0]}`? {listing}"
-        elif home is not None:
-            listing = f"`{name}` is a key of `{home}`. {listing}"
-        self._fail(place, here, f"unknown key `{shown(name)}`", listing)
+            return None
+        owner = path.rpartition(".")[2]
+        owner = (
+            f"an item of `{owner.partition('[')[0]}`"
+            if owner.endswith("]")
+            else f"`{owner}`"
+            if owner
+            else "a definition"
+        )
+        fix = f"The keys of {owner} are {listing(section)}."
+        guesses = difflib.get_close_matches(name[:64], [each for field in keys_of(section) for each in field.names], 1)
+        if guesses:
+            fix = f"Did you mean `{guesses[0]}`? {fix}"
+        elif name in homes():
+            fix = f"`{name}` is a key of `{homes()[name]}`. {fix}"
+        self._fail(place, here, f"unknown key `{shown(name)}`", fix)
+        return guesses[0] if guesses else None
 
     def _value(self, field: Field, node: Node, path: str) -> Any:
         key = field.key
@@ -149,7 +148,7 @@ class Reading:
 
     def _wrapped(self, field: Field, wrapper: str, node: Node, path: str) -> Any:
         if not isinstance(node, Table):
-            return self._wrong(node, "section", path)
+            return self._wrong(node, "section", path, f"Write `{field.name}: {{{wrapper}: {{NAME: value}}}}`.")
         others = [name for name in node.entries if name != wrapper]
         if others:
             place = node.entries[others[0]].place
@@ -180,7 +179,7 @@ class Reading:
             case "table":
                 return self._table(field, shape, node, path)
             case "anything":
-                return _plain(node)
+                return plain(node)
             case _:
                 return self._scalar(field, shape, node, path)
 
@@ -233,10 +232,10 @@ class Reading:
                 "Remove some.",
             )
         for name, value in values.items():
-            if names.value_chars is not None and len(value) > names.value_chars:
+            if names.value is not None and not re.fullmatch(names.value.regex, value):
                 here = below(path, name)
                 self._fail(
-                    self.place(here), here, f"the value is longer than {names.value_chars} characters", "Shorten it."
+                    self.place(here), here, f"'{shown(value)}' cannot be used here", f"Write {names.value.says}."
                 )
         size = sum(len(name.encode()) + len(value.encode()) for name, value in values.items())
         if names.bytes_ is not None and size > names.bytes_:
@@ -265,13 +264,13 @@ class Reading:
 
     def _whole(self, field: Field, node: Scalar, path: str) -> Any:
         if node.kind != "whole":
-            return self._wrong(node, "whole", path)
+            return self._wrong(node, "whole", path, wanted(field.key))
         if len(node.text) > 20:
             return self._fail(
                 node.place,
                 path,
                 f"{shown(node.text)} is not a number that anything here can be",
-                _wanted(field.key.must, ""),
+                wanted(field.key),
             )
         value = int(node.text, 0) if node.text[:2] in {"0o", "0x"} else int(node.text)
         return self._limited(field, value, node, path)
@@ -283,14 +282,14 @@ class Reading:
                 owner = f"{limit.owner or 'the'} "
                 if value < least:
                     return self._fail(
-                        node.place, path, f"{value}{unit} is below {owner}{least}{unit}", _wanted(limit, unit)
+                        node.place, path, f"{value}{unit} is below {owner}{least}{unit}", wanted(field.key)
                     )
                 if most is not None and value > most:
                     return self._fail(
-                        node.place, path, f"{value}{unit} is above {owner}{most}{unit}", _wanted(limit, unit)
+                        node.place, path, f"{value}{unit} is above {owner}{most}{unit}", wanted(field.key)
                     )
             case OneOf(values) if value not in values:
-                return self._fail(node.place, path, f"{value}{unit} is not a choice", _wanted(field.key.must, unit))
+                return self._fail(node.place, path, f"{value}{unit} is not among the choices", wanted(field.key))
         return value
 
     def _text(self, field: Field, node: Scalar, path: str) -> Any:
@@ -303,7 +302,7 @@ class Reading:
                 return self._fail(node.place, path, f"`{field.name}: {shown(text)}` {refusal.what}", refusal.fix)
         match must:
             case OneOf(values) if text not in values:
-                return self._fail(node.place, path, f"'{shown(node.text)}' is not a choice", _wanted(must, ""))
+                return self._fail(node.place, path, f"'{shown(node.text)}' is not among the choices", wanted(field.key))
             case Pattern(regex, says=says) if not re.fullmatch(regex, text):
                 return self._fail(node.place, path, f"'{shown(text)}' cannot be used here", f"Write {says}.")
             case Form(name):
@@ -313,22 +312,23 @@ class Reading:
                     return self._fail(node.place, path, error.what, error.fix)
         return text
 
-    def _wrong(self, node: Node, wanted: str, path: str) -> Any:
+    def _wrong(self, node: Node, expected: str, path: str, fix: str | None = None) -> Any:
         """The value has another shape. A broken one was complained about already."""
         if isinstance(node, Scalar) and node.kind == "broken":
             self.failed.add(path)
             return FAILED
         kind = node.kind if isinstance(node, Scalar) else "list" if isinstance(node, Items) else "table"
-        fix = None
-        if wanted == "text" and isinstance(node, Scalar) and kind != "null":
+        if kind == "null":
+            fix = 'Write `""` for an empty text, or remove the item.' if expected == "text" else "Remove the item."
+        elif expected in {"text", "path"} and isinstance(node, Scalar):
             fix = "Put it in quotes."
-        elif wanted == "whole" and isinstance(node, Scalar) and re.fullmatch(r"\d+", node.text):
+        elif expected == "whole" and isinstance(node, Scalar) and re.fullmatch(r"\d+", node.text):
             fix = "Remove the quotes."
-        elif wanted == "truth" and isinstance(node, Scalar):
+        elif expected == "truth":
             fix = "Write true or false, without quotes."
-        elif wanted == "list":
+        elif expected == "list":
             fix = "Begin each item with `- `, or write `[…]`."
-        return self._fail(node.place, path, f"{KINDS[wanted]} was expected, this is {KINDS[kind]}", fix)
+        return self._fail(node.place, path, f"{KINDS[expected]} was expected, this is {KINDS[kind]}", fix)
 
 
 def _absent(node: Node) -> bool:
@@ -343,18 +343,6 @@ def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-def _wanted(must: object, unit: str) -> str:
-    match must:
-        case Range(least, None):
-            return f"Write a whole number from {least} on."
-        case Range(least, most):
-            return f"Write a whole number from {least} to {most}."
-        case OneOf(values):
-            return f"Write one of {', '.join(str(value) for value in values)}."
-        case _:
-            return "Write a smaller number."
-
-
 def _blank(shape: Shape) -> Any:
     """Something to go on with in the place of a value that failed."""
     if shape.kind == "section":
@@ -367,33 +355,16 @@ def _blank(shape: Shape) -> Any:
     ]
 
 
-def _plain(node: Node) -> object:
+def plain(node: Node) -> object:
+    """The values without their places."""
     match node:
         case Table(entries):
-            return {name: _plain(entry.value) for name, entry in entries.items()}
+            return {name: plain(entry.value) for name, entry in entries.items()}
         case Items(nodes):
-            return [_plain(item) for item in nodes]
+            return [plain(item) for item in nodes]
         case Scalar(text, kind):
             if kind == "truth":
                 return text.lower() == "true"
             if kind == "whole" and len(text) <= 20:
                 return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
             return None if kind in {"null", "broken"} else text
-
-
-@cache
-def _homes() -> Mapping[str, str]:
-    """Which section of a function a key belongs to, for those who put it elsewhere. The first section to have it wins."""
-    homes: dict[str, str] = {}
-    pending = [Shape("section", section=Function)]
-    names = {Function: "functions.aws"}
-    while pending:
-        section = pending.pop(0).section
-        assert section is not None
-        for field in keys_of(section):
-            homes.setdefault(field.name, names[section])
-            inner = field.shape.item or field.shape
-            if inner.section is not None:
-                names.setdefault(inner.section, field.name)
-                pending.append(inner)
-    return homes

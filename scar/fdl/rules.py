@@ -31,7 +31,7 @@ def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
     """Add what is wrong between keys and between functions to the reading's problems."""
     for index, function in enumerate(functions):
         path = f"functions.aws[{index}].lambda"
-        if path in reading.places:
+        if reading.sound(path):
             _container(function.lambda_, f"{path}.container", reading, look)
             _scripts(function.lambda_, path, reading, look)
             _times(function.lambda_, path, reading)
@@ -65,7 +65,7 @@ def _container(fn: Lambda, path: str, reading: Reading, look: Look) -> None:
     place = reading.place(path)
     if image and image_file:
         reading.problems.add(place, path, "`image` and `image_file` are both given", "Keep one of the two.")
-    elif not image and not image_file and path not in reading.failed:
+    elif not image and not image_file and not any(each.startswith(path) for each in reading.failed):
         reading.problems.add(
             place, path, "no image is given", "Add `container: {image: …}`, or `image_file` for an archive on disk."
         )
@@ -145,7 +145,11 @@ def _overlapping_inputs(functions: Sequence[Function], inputs: Sequence[_At], re
             open_.pop()
         if open_:
             earlier, later = sorted((open_[-1], at), key=inputs.index)
-            whose = "this function" if earlier.function == later.function else f"`{functions[earlier.function].name}`"
+            whose = (
+                "this function"
+                if earlier.function == later.function
+                else f"`{functions[earlier.function].name or f'functions.aws[{earlier.function}]'}`"
+            )
             reading.problems.add(
                 reading.place(later.path),
                 later.path,
@@ -189,11 +193,11 @@ def _tell_ring(
     steps = []
     for number, index in enumerate(ring):
         out = edges[index][ring[(number + 1) % len(ring)]]
-        steps.append(f"{functions[index].name} → {shown(out.io.path)}")
+        steps.append(f"{functions[index].name or f'functions.aws[{index}]'} → {shown(out.io.path)}")
     reading.problems.add(
         reading.place(first.path),
         first.path,
-        f"the functions would start each other for ever: {' → '.join(steps)} → {functions[ring[0]].name}",
+        f"the functions would start each other for ever: {' → '.join(steps)} → {steps[0].partition(' ')[0]}",
         "Let one of them write to a folder that starts nothing.",
     )
 

@@ -52,7 +52,7 @@ TAG_NAMES: Final = Names(
     reserved_prefixes=("scar:",),
     reserved_by="SCAR marks what it owns with such tags",
     entries=40,  # of limits.TAGS_PER_RESOURCE: the rest is for SCAR's own
-    value_chars=limits.TAG_VALUE_CHARS,
+    value=Pattern(limits.TAG_VALUE_PATTERN, says="at most 256 letters, digits, spaces or any of `_.:/=+@-`"),
     source="AWS Lambda API reference, Tags",
 )
 ENVIRONMENT_DOC: Final = "Numbers and truth values become the text that was written, so `1.10` stays `1.10`; a variable that is null is not set at all."

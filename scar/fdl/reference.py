@@ -1,0 +1,172 @@
+"""The reference page of the definition language, generated from the model: `python -m scar.fdl.reference > docs/reference/fdl.md`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+from scar.fdl.key import Field, Form, Names, OneOf, Pattern, Range, Shape, keys_of, refused_values
+from scar.fdl.model import File
+
+INTRODUCTION: Final = """\
+# Function definitions
+
+A definition file says which functions there are, what runs in them, and which buckets start them. This page is generated from
+the same model that checks the files, so it is complete: a key that is not here is an error. `scar schema` prints the same as a
+JSON Schema for editors, and `scar validate -f FILE` checks a file without touching AWS.
+
+```yaml
+functions:
+  aws:
+    - lambda:
+        name: grayify
+        memory: 1024
+        init_script: grayify.sh
+        container:
+          image: docker.io/library/debian:12
+        input:
+          - path: photos/in
+        output:
+          - path: photos/gray
+            suffix: [.jpg, .png]
+```
+
+## How files are read
+
+- YAML 1.2, UTF-8, one document, at most 1 MiB. Only `true` and `false` are truth values: `yes`, `no`, `on` and `off` are text.
+- `null` (or nothing after the colon) means the same as leaving the key out; so do `[]` and `{}` for a key that is refused.
+- A key that is written twice is an error. Anchors, aliases and `<<` work, up to 20000 values in all and 64 levels.
+- Tags other than YAML's core ones are refused, and nothing in a file is ever expanded or executed: `${HOME}` stays `${HOME}`.
+- Text that looks like a number needs quotes (`name: "123"`), except where a table says *as written*.
+- Paths are resolved against the folder of the definition file.
+- All problems of a file are told at once, each with its line, column and key path, and what to do.
+
+## What keys demand of each other
+
+- A container has exactly one of `image` and `image_file`.
+- Scripts and images on disk exist and may be read; a script has at most 16 MiB.
+- `container.timeout_threshold` is less than `timeout`.
+- Names of functions differ.
+- No input folder of any function lies in another one: S3 tells each file to one function only.
+- No output folder of a function lies in one of its input folders, nor an input folder in an output folder, and no chain of
+  functions comes back to where it began: they would start each other for ever.
+"""
+
+
+def reference_markdown() -> str:
+    """The whole page, ending with a newline."""
+    parts = [INTRODUCTION]
+    parts.extend(_chapter(title, section) for title, section in _sections(File, ""))
+    return "\n".join(parts)
+
+
+def _sections(section: type[Any], path: str) -> Iterator[tuple[str, type[Any]]]:
+    """Every section with its key path, parents first. Sections of keys that are refused have no chapter."""
+    yield path, section
+    for field in keys_of(section):
+        inner = field.shape.item or field.shape
+        if inner.section is not None and not field.key.refused:
+            step = f"{field.name}[]" if field.shape.kind == "list" else field.name
+            yield from _sections(inner.section, f"{path}.{step}" if path else step)
+
+
+def _chapter(path: str, section: type[Any]) -> str:
+    fields = keys_of(section)
+    works = [field for field in fields if not field.key.refused]
+    refused = [field for field in fields if field.key.refused]
+    lines = [f"## `{path}`" if path else "## The file", "", str(section.__doc__).partition("\n")[0], ""]
+    if works:
+        lines += ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
+        lines += [f"| `{field.name}` | {_value(field)} | {_default(field)} | {_meaning(field)} |" for field in works]
+        lines.append("")
+    if refused:
+        lines += ["Known, and refused in this release:", ""]
+        lines += [f"- `{field.name}`: {field.key.instead}" for field in refused]
+        lines.append("")
+    retired: dict[str, str] = dict(getattr(section, "RETIRED", {}))
+    if retired:
+        lines += ["Gone for good, and refused:", ""]
+        lines += [f"- `{name}`: {instead}" for name, instead in retired.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _value(field: Field) -> str:
+    key = field.key
+    text = _kind(field.shape)
+    if key.single:
+        text = f"list of exactly one {text}"
+    if key.bare:
+        text = f"text, or {text}"
+    if key.wrapper:
+        text = f"`{{{key.wrapper}: {{NAME: value}}}}`"
+    if key.as_written and not key.wrapper:
+        text += ", as written"
+    limit = _limit(field)
+    return f"{text}; {limit}" if limit else text
+
+
+def _kind(shape: Shape) -> str:
+    if shape.item is not None:
+        return f"list of {_kind(shape.item)}" if shape.kind == "list" else f"table of {_kind(shape.item)}"
+    return {
+        "text": "text",
+        "path": "path",
+        "whole": "whole number",
+        "truth": "true or false",
+        "section": "section",
+    }.get(shape.kind, "anything")
+
+
+def _limit(field: Field) -> str:
+    unit = f" {field.key.unit}" if field.key.unit else ""
+    most = f"at most {field.key.most} items" if field.key.most is not None else ""
+    match field.key.must:
+        case Range(least, None):
+            return f"from {least}{unit}"
+        case Range(least, top):
+            return f"{least} to {top}{unit}"
+        case OneOf(values):
+            return ", ".join(f"`{value}`" for value in values if value not in refused_values(field.key)) + unit
+        case Pattern(_, says=says) | Form(_, _, says=says):
+            return says.replace("|", "\\|")
+        case Names(_, says=says, bytes_=size, entries=entries):
+            parts = [f"names: {says}"]
+            if size is not None:
+                parts.append(f"{size} bytes in all")
+            if entries is not None:
+                parts.append(f"at most {entries}")
+            return "; ".join(parts).replace("|", "\\|")
+    return most
+
+
+def _default(field: Field) -> str:
+    default = field.default
+    if field.required:
+        return "required"
+    if default is None or default in ((), {}, "") or dataclasses.is_dataclass(default):
+        return ""
+    if isinstance(default, bool):
+        return "`true`" if default else "`false`"
+    return f"`[{default}]`" if field.key.single else f"`{default}`"
+
+
+def _meaning(field: Field) -> str:
+    key = field.key
+    parts = [key.doc]
+    if key.aliases:
+        parts.append(f"Also written {', '.join(f'`{alias}`' for alias in key.aliases)}.")
+    if key.legacy:
+        parts.append(f"It {key.legacy}; a warning says so.")
+    if key.refusals and isinstance(key.must, OneOf):
+        values = ", ".join(f"`{value}`" for value in refused_values(key))
+        parts.append(f"Known, and refused in this release: {values}.")
+    if key.must is not None and key.must.source:
+        parts.append(f"Source of the limit: {key.must.source}.")
+    return " ".join(parts).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference_markdown())
