@@ -105,7 +105,8 @@ def _explain(error: yaml.YAMLError, text: str, problems: Problems) -> None:
     place = _place(mark) if mark is not None else Place(1, 1)
     lines = text.splitlines()
     line = lines[place.line - 1] if place.line <= len(lines) else ""
-    if "\t" in line[: max(place.column, len(line) - len(line.lstrip()))]:
+    indent = line[: len(line) - len(line.lstrip())]
+    if "\t" in indent or ("start any token" in what and line[place.column - 1 : place.column] == "\t"):
         problems.add(place, "", "a tab stands where YAML wants spaces", "Indent with spaces.")
         return
     context, began = getattr(error, "context", None), getattr(error, "context_mark", None)
