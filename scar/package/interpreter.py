@@ -172,7 +172,9 @@ def _closure(programs: Iterable[Path], facts: dict[str, Any], loader_name: str) 
     wanted += facts["opened_later"]
     found: dict[str, Path] = {}
     while wanted:
-        name = wanted.pop()
+        name = Path(
+            wanted.pop()
+        ).name  # python-build-standalone needs `$ORIGIN/../lib/libpython…`, which is our place too
         if name in found or name == loader_name:
             continue
         if name not in known:

@@ -125,7 +125,9 @@ class Transport:
             response = self._exchange(request, url, token)
             if response.status in ok:
                 return response
-            if response.status == 401 and ours and not logged_in:
+            if response.status == 401 and ours:
+                if logged_in:
+                    raise self._denied(f"it answers 401{_said(response)}")
                 challenge = response.headers.get("WWW-Authenticate", "")
                 discard(response)
                 self._log_in(challenge, request.scope, token)

@@ -20,7 +20,8 @@ def unpack(image: oci.Image, root: Path) -> Path:
     for layer in image.layers:
         content = b"".join(layer.blob.open())
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
-            tar.extractall(root, filter=lambda member, path: member)
+            tar.extraction_filter = lambda member, path: member  # absolute links are meant: the root will be theirs
+            tar.extractall(root)
     return root
 
 

@@ -154,7 +154,7 @@ def test_another_process_elsewhere_builds_the_same_bytes(agent: AgentLayer, tmp_
         "import sys; from pathlib import Path; from scar.package.agent import agent_layer;"
         "print(agent_layer(cache=Path(sys.argv[1])).layer.blob.descriptor.digest)"
     )
-    environment = {"PYTHONHASHSEED": "77", "PATH": os.environ["PATH"], "LANG": "C", "TZ": "Asia/Tokyo"}
+    environment = dict(os.environ) | {"PYTHONHASHSEED": "77", "LANG": "C", "TZ": "Asia/Tokyo"}
     run = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "c")],
         cwd="/",
