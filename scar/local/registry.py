@@ -292,8 +292,7 @@ def image_size(image: Any) -> int | None:
 
 
 def _backends() -> Iterator[ECRBackend]:
-    for regions in list(ecr_backends.values()):
-        yield from list(regions.values())
+    yield from [backend for _, _, backend in ecr_backends.iter_backends()]
 
 
 def _repository(place: Place) -> Repository:

@@ -66,6 +66,7 @@ class Outcome:
     payload: bytes
     failed: bool
     version: str
+    request_id: str = ""
     log_tail: bytes = b""
     status_code: int = 200
 
@@ -75,6 +76,7 @@ class Token:
     """An event that was accepted and lies on disk."""
 
     id: str
+    request_id: str
 
 
 class ThrottledError(Exception):

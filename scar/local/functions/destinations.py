@@ -17,6 +17,7 @@ from scar.local.functions.queue import Event
 
 _MESSAGE_BYTES: Final = 1024 * KIB  # SQS and EventBridge; SNS has a quarter of it
 _SNS_BYTES: Final = 256 * KIB
+_SERVICES: Final = frozenset({"sqs", "sns", "lambda", "events"})
 _Attributes = Mapping[str, tuple[str, str]]  # name → (type, value)
 
 
@@ -35,7 +36,7 @@ def record(
             "requestId": event.request_id,
             "functionArn": function_arn,
             "condition": condition,
-            "approximateInvokeCount": event.failures + (outcome is not None and condition == "Success"),
+            "approximateInvokeCount": event.failures + (outcome is not None),
         },
         "requestPayload": json_or_text(payload),
     }
@@ -82,6 +83,8 @@ class Destinations:
             service, region, account = target.split(":")[2:5]
         except ValueError as error:
             raise UndeliverableError(f"{target} is not an ARN") from error
+        if service not in _SERVICES:
+            raise UndeliverableError(f"{target}: the local AWS has no destination of this kind")
         size, limit = len(text.encode()), _SNS_BYTES if service == "sns" else _MESSAGE_BYTES
         if size > limit:
             raise UndeliverableError(f"{target} takes no message of {size} bytes")
@@ -93,12 +96,8 @@ class Destinations:
                     _publish(target, text, attributes, account=account, region=region)
                 case "lambda":
                     self._invoke(target, text.encode(), account, region)
-                case "events" if document is not None:
-                    _put_event(target, text, event, document, account=account, region=region)
                 case _:
-                    raise UndeliverableError(f"{target}: the local AWS has no destination of this kind")
-        except UndeliverableError:
-            raise
+                    _put_event(target, text, event, document or {}, account=account, region=region)
         except Exception as error:  # a door: moto raises whatever its backends raise
             raise UndeliverableError(f"{target}: {type(error).__name__}: {error}") from error
 

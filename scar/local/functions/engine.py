@@ -320,13 +320,10 @@ def _told(event: Event) -> Mapping[str, Any]:
 def _images_in_use() -> list[str]:
     """Digests of every version of every function."""
     digests = []
-    for regions in list(lambda_backends.values()):
-        for backend in list(regions.values()):
-            for group in list(backend._lambdas._functions.values()):  # moto's own listing deep-copies
-                versions = [group["latest"], *group["versions"]]
-                digests += [
-                    f"sha256:{fn.code_sha_256}" for fn in versions if fn is not None and fn.package_type == "Image"
-                ]
+    for _, _, backend in list(lambda_backends.iter_backends()):
+        for group in list(backend._lambdas._functions.values()):  # moto's own listing deep-copies
+            versions = [fn for fn in (group["latest"], *group["versions"]) if fn is not None]
+            digests += [f"sha256:{fn.code_sha_256}" for fn in versions if fn.package_type == "Image"]
     return digests
 
 

@@ -36,6 +36,7 @@ _TOKEN_HOURS: Final = 12
 HOOKED: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     (LambdaResponse, "invoke", ("self",)),
     (LambdaResponse, "invoke_async", ("self",)),
+    (LambdaResponse, "_enrich_response", ("headers", "body")),
     (LambdaFunction, "invoke", ("self", "body", "request_headers", "response_headers")),
     (LambdaFunction, "_set_function_code", ("self", "updated_spec")),
     (LambdaFunction, "get_code", ("self",)),
@@ -56,15 +57,40 @@ HOOKED: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     (EcrImage, "get_image_size_in_bytes", ("self",)),
 )
 
+# What is called, or read, as it is (the form is scar.local.hooks.NAMES').
+USED: Final[Mapping[str, tuple[str, ...] | None]] = {
+    "moto.awslambda.models:LambdaBackend.get_function": ("self", "function_name_or_arn", "qualifier"),
+    "moto.awslambda.models:EventInvokeConfig.__init__": ("self", "arn", "last_modified", "config"),
+    "moto.awslambda.models:ImageConfig.__init__": ("self", "config"),
+    "moto.ecr.models:ECRBackend.create_repository": ("self", "repository_name", "registry_id"),
+    "moto.ecr.models:ECRBackend._get_repository": ("self", "name", "registry_id"),
+    "moto.ecr.models:ECRBackend._resolve_image_tag_mutability": ("self", "repository", "proposed_image_tag"),
+    "moto.ecr.models:Image.__init__": ("self", "account_id", "tag", "manifest", "repository"),
+    "moto.ecr.models:Image.get_image_digest": ("self",),
+    "moto.sts.models:STSBackend.assume_role": ("self", "region_name", "role_session_name", "role_arn", "policy"),
+    "moto.sqs.models:SQSBackend.send_message": ("self", "queue_name", "message_body", "message_attributes"),
+    "moto.sns.models:SNSBackend.publish": ("self", "message", "arn"),
+    "moto.events.models:EventsBackend.put_events": ("self", "events"),
+    "moto.core.base_backend:BackendDict.iter_backends": ("self",),
+}
+
 
 def install(functions: Functions, registry: RegistryData) -> Callable[[], None]:
     """Replace them; calling the answer puts moto back as it was."""
     undo = ExitStack()
     replacements = {**_lambda_hooks(functions), **_ecr_hooks(registry)}
     for owner, name, _ in HOOKED:
-        undo.callback(setattr, owner, name, getattr(owner, name))
+        undo.callback(_put_back, owner, name, vars(owner).get(name))
         setattr(owner, name, replacements[owner, name](getattr(owner, name)))
     return undo.close
+
+
+def _put_back(owner: type, name: str, own: Any) -> None:
+    """An attribute that was inherited is inherited again."""
+    if own is None:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, own)
 
 
 _Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]  # what stands there now → what shall stand there
@@ -103,6 +129,7 @@ def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
     return {
         (LambdaResponse, "invoke"): invoke_request,
         (LambdaResponse, "invoke_async"): invoke_async_request,
+        (LambdaResponse, "_enrich_response"): _with_request_id,
         (LambdaFunction, "invoke"): invoke,
         (LambdaFunction, "_set_function_code"): set_code,
         (LambdaFunction, "get_code"): _with_resolved_image,
@@ -117,6 +144,21 @@ def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
 
 # Invocation
 
+_REQUEST_ID: Final = "scar-request-id"  # of our answer, on its way to the header that moto fills with a random one
+
+
+def _with_request_id(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The response's request id is the invocation's, as on AWS: it finds the run in the log."""
+
+    def replacement(headers: dict[str, str], body: Any) -> tuple[dict[str, str], Any]:
+        request_id = headers.pop(_REQUEST_ID, None)
+        headers, body = original(headers, body)
+        if request_id is not None:
+            headers["x-amzn-requestid"] = request_id
+        return headers, body
+
+    return staticmethod(replacement)
+
 
 def _invoke_request(functions: Functions, response: LambdaResponse) -> tuple[int, dict[str, str], bytes]:
     """POST …/functions/<name>/invocations. moto reads `qualifier`; the API sends `Qualifier`."""
@@ -129,18 +171,19 @@ def _invoke_request(functions: Functions, response: LambdaResponse) -> tuple[int
     executed = {"X-Amz-Executed-Version": str(function.version)}
     match kind:
         case "DryRun":
-            return 204, executed, b""
+            return _answer(204, executed)
         case "Event":
-            _accept(functions, function, name, qualifier, payload)
-            return 202, executed, b""
+            executed[_REQUEST_ID] = _accept(functions, function, name, qualifier, payload)
+            return _answer(202, executed)
         case "RequestResponse":
             outcome = _run(functions, function, payload, headers)
+            executed[_REQUEST_ID] = outcome.request_id
             if headers.get("X-Amz-Log-Type") == "Tail":
                 executed["X-Amz-Log-Result"] = base64.b64encode(outcome.log_tail).decode()
             if outcome.failed:
                 executed["X-Amz-Function-Error"] = "Unhandled"
             executed["Content-Type"] = "application/json"
-            return outcome.status_code, executed, outcome.payload
+            return _answer(outcome.status_code, executed, outcome.payload)
         case _:
             raise control.RefusedError("InvalidParameterValueException", f"Invalid invocation type: {kind}")
 
@@ -150,7 +193,12 @@ def _invoke_async_request(functions: Functions, response: LambdaResponse) -> tup
     name = unquote(response.path.rstrip("/").rsplit("/", 2)[-2])
     function = response.backend.get_function(name, None)
     _accept(functions, function, name, None, _payload(response.body, "Event"))
-    return 202, {}, b""
+    return _answer(202, {})
+
+
+def _answer(status: int, headers: Mapping[str, str], body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+    """moto takes the status from a header of this name, and forgets the one beside it."""
+    return status, {**headers, "status": str(status)}, body
 
 
 def _invoke_by_moto(
@@ -183,7 +231,8 @@ def _payload(body: Any, kind: str) -> bytes:
     return payload or b"{}"
 
 
-def _accept(functions: Functions, function: LambdaFunction, name: str, qualifier: str | None, payload: bytes) -> None:
+def _accept(functions: Functions, function: LambdaFunction, name: str, qualifier: str | None, payload: bytes) -> str:
+    """Take the event and let it run; its request id."""
     arn = control.unqualified_arn(function)
     asked = (
         qualifier or name.removeprefix(arn).rpartition(":")[2] if qualifier or ":" in name.removeprefix(arn) else None
@@ -191,6 +240,7 @@ def _accept(functions: Functions, function: LambdaFunction, name: str, qualifier
     target = f"{arn}:{asked}" if asked else arn
     token = functions.accept(target, payload, account=function.account_id, region=function.region)
     functions.dispatch(token)
+    return token.request_id
 
 
 def _run(functions: Functions, function: LambdaFunction, payload: bytes, headers: Any) -> Outcome:

@@ -125,7 +125,7 @@ class EventQueue:
         self._store.write(event, payload)
         with self._changed:
             self._accepted[event.token] = event
-        return Token(event.token)
+        return Token(event.token, request_id)
 
     def dispatch(self, token: Token) -> None:
         """Let an accepted event run. Again, or for one that has ended: nothing happens."""

@@ -141,6 +141,7 @@ class Environment:
             payload=verdict.payload,
             failed=verdict.error_type is not None,
             version=self.configuration.version,
+            request_id=invocation.request_id,
             log_tail=flight.tail.content(),
         )
 
@@ -291,7 +292,7 @@ class _Lines:
         threading.Thread(target=self._follow, name="sandbox-output", daemon=True).start()
 
     def drain(self, *, to_end: bool) -> None:
-        """Tell what lies in the pipe now; with `to_end`, once the tree is gone, everything."""
+        """Tell what lies in the pipe now, a last line without its end too; with `to_end`, once the tree is gone, everything."""
         if to_end:
             self._ended.wait(timeout=5.0)
             return
@@ -304,6 +305,7 @@ class _Lines:
                 if not taken:
                     break
                 waiting -= taken
+            self._tell_rest()
 
     def _follow(self) -> None:
         while not self._ended.is_set():
@@ -328,11 +330,14 @@ class _Lines:
         return len(data)
 
     def _finish(self) -> None:
-        if self._rest:
-            self._told([self._rest])
-            self._rest = b""
+        self._tell_rest()
         self._output.close()
         self._ended.set()
+
+    def _tell_rest(self) -> None:
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._told([rest])
 
     def _told(self, lines: list[bytes]) -> None:
         if lines:

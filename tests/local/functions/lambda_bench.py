@@ -23,8 +23,7 @@ from botocore.config import Config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from scar.local.functions.engine import Functions, Pace
-from scar.local.functions.pool import Bounds
+from scar.local.functions.engine import Functions
 from scar.local.registry import RegistryData
 from scar.local.sandbox import choose
 from scar.package.oci import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
@@ -61,6 +60,28 @@ def until(check: Callable[[], Any], seconds: float = 10.0) -> Any:
             return found
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds} s")
+
+
+FAIL = 'end=error; echo \'{"errorType":"Mine","errorMessage":"no"}\' >/tmp/reply; echo tried'
+COUNT = 'n=$((n+1)); printf \'{"n": %d, "event": %s}\' $n "$(cat /tmp/event)" >/tmp/reply'
+
+
+def processes(mark: str) -> list[str]:
+    """Command lines on this machine that hold a mark."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if mark in line:
+            found.append(line)
+    return found
+
+
+def error_of(answer: dict[str, Any]) -> tuple[str, str]:
+    assert answer["FunctionError"] == "Unhandled"
+    return answer["body"]["errorType"], answer["body"]["errorMessage"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +122,8 @@ def layer(files: dict[str, bytes]) -> Layer:
             "wc",
             "rm",
             "date",
+            "tr",
+            "yes",
         ):
             entry = tarfile.TarInfo(f"bin/{applet}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
@@ -148,8 +171,9 @@ class Logs:
 class Local:
     """One local AWS without the daemon around it."""
 
-    def __init__(self, folder: Path, *, pace: Pace | None = None, bounds: Bounds | None = None) -> None:
-        self.logs, self.told = Logs(), []
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder, self.logs, self.told = folder, Logs(), []
+        self._open = True
         self.registry = RegistryData(folder / "registry", endpoint=lambda: self.url)
         self.functions = Functions(
             state=folder / "functions",
@@ -158,9 +182,8 @@ class Local:
             registry=self.registry,
             engine=lambda: choose(scratch=folder / "scratch"),
             rootfs=TarRootfs(folder / "rootfs"),
-            pace=pace,
-            bounds=bounds,
             tell=self.told.append,
+            **settings,
         )
         moto = DomainDispatcherApplication(create_backend_app)
 
@@ -179,7 +202,14 @@ class Local:
         self.functions.start()
         return self
 
+    def reopened(self, **settings: Any) -> Local:
+        """Another engine on the same state, with moto's control plane as it is."""
+        return Local(self.folder, **settings)
+
     def __exit__(self, *_: object) -> None:
+        if not self._open:
+            return
+        self._open = False
         self.functions.stop()
         self._server.shutdown()
         self._server.server_close()
@@ -295,3 +325,34 @@ def reset_moto() -> None:
     from moto.core.base_backend import BackendDict
 
     BackendDict.reset()
+
+
+def arn(name: str, service: str = "lambda:{}:{}:function:") -> str:
+    return f"arn:aws:{service.format(REGION, ACCOUNT)}{name}"
+
+
+def runs(local: Local, name: str) -> int:
+    return sum(line.startswith("REPORT") for line in local.logs.of(name))
+
+
+def send(local: Local, name: str, payload: object = None, **more: str) -> None:
+    answer = local.lambda_.invoke(
+        FunctionName=name, InvocationType="Event", Payload=json.dumps(payload).encode(), **more
+    )
+    assert answer["StatusCode"] == 202
+    assert answer["Payload"].read() == b""
+
+
+def queue(local: Local, name: str) -> str:
+    return str(local.sqs.create_queue(QueueName=name)["QueueUrl"])
+
+
+def received(local: Local, url: str) -> dict[str, Any]:
+    def look() -> list[Any]:
+        return local.sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages", [])
+
+    return dict(until(look)[0])
+
+
+def failed(local: Local, name: str) -> list[Any]:
+    return [event for event in local.functions.status()["failed_events"] if event["function"] == arn(name)]
