@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -76,7 +77,12 @@ def _state(fn: Function, site: Site) -> Iterable[Statement]:
 def _objects(items: Iterable[Io], site: Site) -> list[str]:
     """ARNs of what lies in the folders, each ending in `/*`; storage elsewhere than S3 is not IAM's."""
     paths = {f"{item.bucket}/{item.folder}" if item.folder else item.bucket for item in items if is_s3(item)}
-    return sorted(f"{site.bucket_arn(path)}/*" for path in paths)
+    return sorted(f"{site.bucket_arn(_literal(path))}/*" for path in paths)
+
+
+def _literal(text: str) -> str:
+    """A folder's own `*`, `?` and `$` are characters, not IAM's wildcards and variables."""
+    return re.sub(r"[*?$]", lambda found: f"${{{found[0]}}}", text)
 
 
 def is_s3(item: Io) -> bool:

@@ -1,0 +1,100 @@
+"""A definition becomes resources: which, under which names, and in which order."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scar.aws import names, tags
+from scar.aws.resources.function import LambdaFunction
+from scar.design import MODES, Site, design
+from scar.errors import UsageError
+from scar.plan.diff import ordered
+from tests.support.account import FakeImage, function
+
+SITE = Site("123456789012", "eu-west-1")
+FUNCTION_NAMES = st.from_regex(r"[a-zA-Z0-9_-]{1,64}", fullmatch=True)
+
+
+def test_everything_a_function_needs_comes_before_it() -> None:
+    kinds = [resource.id.kind for resource in ordered(design(function(), SITE, FakeImage()))]
+    assert sorted(kinds) == sorted(
+        ["log group", "repository", "image", "role", "state bucket", "function", "bucket", "permission", "notification"]
+    )
+    assert kinds.index("repository") < kinds.index("image") < kinds.index("function")
+    assert kinds.index("role") < kinds.index("function") < kinds.index("permission") < kinds.index("notification")
+    assert kinds.index("bucket") < kinds.index("notification")
+
+
+def test_the_image_is_named_by_digest() -> None:
+    (made,) = [item for item in design(function(), SITE, FakeImage()) if isinstance(item, LambdaFunction)]
+    assert made.image_uri == f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/scar/grayify@{FakeImage().digest}"
+
+
+def test_the_same_definition_gives_equal_resources() -> None:
+    assert design(function(), SITE, FakeImage()) == design(function(), SITE, FakeImage())
+
+
+def test_a_function_without_files_has_no_buckets_but_the_state() -> None:
+    kinds = {item.id.kind for item in design(function(inputs=(), outputs=()), SITE, FakeImage())}
+    assert kinds == {"log group", "repository", "image", "role", "state bucket", "function"}
+
+
+def test_our_own_tags_win_over_the_users() -> None:
+    given_tags = {"team": "a", "createdby": "me", "scar:function": "other"}
+    (made,) = [
+        item for item in design(function(tags=given_tags), SITE, FakeImage()) if isinstance(item, LambdaFunction)
+    ]
+    assert {"team": "a", "createdby": "scar", "scar:function": "grayify"}.items() <= dict(made.tags).items()
+
+
+@pytest.mark.parametrize("mode", ["batch", "lambda-batch"])
+def test_a_mode_that_has_no_design_is_refused(mode: str) -> None:
+    assert mode not in MODES
+    with pytest.raises(UsageError, match=f"execution mode {mode} is not available"):
+        design(function(execution_mode=mode), SITE, FakeImage())
+
+
+def test_a_runtime_other_than_image_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"runtime python3\.12"):
+        design(function(runtime="python3.12"), SITE, FakeImage())
+
+
+@given(FUNCTION_NAMES)
+def test_names_are_ones_that_aws_takes(name: str) -> None:
+    role = names.role(name, "ap-southeast-2")
+    assert len(role) <= 64
+    assert re.fullmatch(r"[\w+=,.@-]+", role)
+    assert re.fullmatch(r"(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*", names.repository(name))
+    assert names.is_notification_of(name, names.notification_id(name, "in/"))
+    assert names.notifying_function(names.notification_id(name, "in/")) == name
+
+
+@given(st.lists(FUNCTION_NAMES, unique=True, min_size=2, max_size=2))
+def test_two_functions_never_share_a_name(pair: list[str]) -> None:
+    one, other = pair
+    assert names.role(one, "eu-west-1").lower() != names.role(other, "eu-west-1").lower()
+    assert names.repository(one) != names.repository(other)
+    assert not names.is_notification_of(one, names.notification_id(other, "in/"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Gray", "gray"), ("a_b", "a-b"), ("a--b", "a-b"), ("_", "-"), ("A" * 64, "a" * 64)]
+)
+def test_names_that_differ_little_stay_apart(one: str, other: str) -> None:
+    assert names.role(one, "eu-west-1").lower() != names.role(other, "eu-west-1").lower()
+    assert names.repository(one) != names.repository(other)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40), max_size=4))
+def test_a_list_packed_into_a_tag_comes_back(items: list[str]) -> None:
+    value = tags.packed(items)
+    assert len(value) <= 256
+    assert re.fullmatch(r"[A-Za-z0-9 _.:/=+@-]*", value)
+    back = tags.unpacked(value)
+    kept = len(back) if back == tuple(items) else len(back) - 1
+    assert back[:kept] == tuple(items[:kept])
+    assert back == tuple(items) or back[-1] == f"+{len(items) - kept}"
