@@ -53,8 +53,8 @@ def is_s3(environ: Environ, signed_for: str | None) -> bool:
     if path.startswith(("/moto-api", "/latest/meta-data/", "/latest/api/")):
         return False
     if "Signature=" in environ.get("QUERY_STRING", "") or environ["REQUEST_METHOD"] != "POST":
-        return "Action=" not in environ.get("QUERY_STRING", "")
-    return environ.get("CONTENT_TYPE", "").startswith("multipart/form-data")
+        return "Action=" not in str(environ.get("QUERY_STRING", ""))
+    return str(environ.get("CONTENT_TYPE", "")).startswith("multipart/form-data")
 
 
 @dataclass(frozen=True, slots=True)

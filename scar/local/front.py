@@ -27,7 +27,7 @@ from scar.limits import MIB
 from scar.local import walls
 from scar.local.address import Caller, Environ, S3Address, caller, is_local_name, is_s3, s3_address
 from scar.local.bodies import Bodies, Body
-from scar.local.refusal import Refusal
+from scar.local.refusal import RefusalError
 from scar.local.s3_events import Events
 from scar.local.s3_upload import receive_document, receive_object
 from scar.local.scope import Scope, working_on
@@ -60,9 +60,10 @@ class _Request(BackendRequest):  # type: ignore[misc]  # moto is untyped here
 
 def create_app(service: Any) -> Flask:
     """moto's WSGI application of one service, with our request class. CORS headers are left out: pages are no callers of ours."""
-    app = create_backend_app(service)
+    app: Flask = create_backend_app(service)
     app.request_class = _Request
     app.debug = False
+    app.config["PROPAGATE_EXCEPTIONS"] = True  # to Front, which answers and logs them
     return app
 
 
@@ -91,15 +92,22 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         who = caller(environ)
         service = who.service or "s3"
         try:
-            if not is_local_name(environ.get("HTTP_HOST", "")):
-                raise Refusal(403, "AccessDenied", "The Host header names another machine.")
             return self._route(environ, start_response, scope, who)
-        except Refusal as refusal:
-            headers, body = refusal.wire(service, scope.request_id)
-            start_response(f"{refusal.status} {refusal.code}", headers)
-            return [body if environ["REQUEST_METHOD"] != "HEAD" else b""]
+        except RefusalError as refusal:
+            return _refused(refusal, service, scope, environ, start_response)
+        except ConnectionError:
+            raise
+        except OSError as error:
+            _log.exception("%s %s could not be stored", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
+            return _refused(_out_of_space(error), service, scope, environ, start_response)
+        except Exception:  # noqa: BLE001 - the door of every request: the caller gets an answer, the log the whole story
+            _log.exception("%s %s failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
+            failed = RefusalError(500, "InternalError", "The local AWS failed; its log says why (`scar local log`).")
+            return _refused(failed, service, scope, environ, start_response)
 
     def _route(self, environ: Environ, start_response: StartResponse, scope: Scope, who: Caller) -> Iterable[bytes]:
+        if not is_local_name(environ.get("HTTP_HOST", "")):
+            raise RefusalError(403, "AccessDenied", "The Host header names another machine.")
         path = environ.get("PATH_INFO", "")
         if path.startswith("/_scar/"):
             return _own_answer(self._own(path.removeprefix("/_scar/")), start_response)
@@ -138,10 +146,10 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
             scope.arrived = body = receive_object(environ, self._bodies, durable="uploadId" not in address.query)
         else:
             body = receive_document(environ)
-            walls.check_s3_document(environ["REQUEST_METHOD"], address, body)
+            walls.check_s3_document(environ["REQUEST_METHOD"], address, environ, body)
         environ["scar.body"] = body
         environ["wsgi.input"] = io.BytesIO()
-        environ["CONTENT_LENGTH"] = str(len(body))
+        environ["CONTENT_LENGTH"] = "0"  # whatever the content type says, there is no form to parse
 
     def _service(self, environ: Environ, start_response: StartResponse, scope: Scope, who: Caller) -> Iterable[bytes]:
         _bounded(environ, REQUEST_BYTES)
@@ -169,29 +177,37 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         with working_on(scope):
             body = app(environ, answer)
             try:
-                tokens = self.settle(scope) if answer.status < 500 or scope.touched else []
-            except OSError as error:
+                self.settle(scope)
+            except BaseException:
                 _close(body)
-                _log.exception("a change could not be made durable")
-                raise _out_of_space(error) from error
+                self._events.dispatch(scope)
+                raise
         answer.headers = [(n, v) for n, v in answer.headers if n.lower() not in ("x-amz-request-id", "x-amz-id-2")]
         answer.headers += [("x-amz-request-id", scope.request_id), ("x-amz-id-2", f"{scope.request_id}/local")]
         start_response(answer.line, answer.headers)
-        return _Closing(body, lambda: self._events.dispatch(tokens)) if tokens else body
+        return _Closing(body, lambda: self._events.dispatch(scope)) if scope.accepted else body
 
     def settle_alone(self, scope: Scope) -> None:
         """The same for a change that no request made."""
-        self._events.dispatch(self.settle(scope))
+        self.settle(scope)
+        self._events.dispatch(scope)
 
-    def settle(self, scope: Scope) -> list[Any]:
+    def settle(self, scope: Scope) -> None:
         """All that the request changed is on disk, and its events are accepted, when this returns."""
         ticket = self._keys.record(scope.touched) if scope.touched else None
         self._keys.sync(ticket)
-        tokens = self._events.hand_on(scope) if scope.events else []
+        self._events.hand_on(scope)
         self._services.save(scope.changed_services)
         for body in scope.discarded:
             self._bodies.discard(body)
-        return tokens
+
+
+def _refused(
+    refusal: RefusalError, service: str, scope: Scope, environ: Environ, start_response: StartResponse
+) -> Iterable[bytes]:
+    headers, body = refusal.wire(service, scope.request_id)
+    start_response(f"{refusal.status} {refusal.code}", headers)
+    return [body if environ["REQUEST_METHOD"] != "HEAD" else b""]
 
 
 def _carries_object(environ: Environ, address: S3Address) -> bool:
@@ -210,20 +226,20 @@ def _changes_keys(method: str, address: S3Address, environ: Environ) -> bool:
 def _bounded(environ: Environ, limit: int) -> None:
     length = environ.get("CONTENT_LENGTH") or "0"
     if int(length) > limit or environ.get("wsgi.input_terminated"):
-        raise Refusal(
+        raise RefusalError(
             413, "RequestEntityTooLargeException", f"The request is above {limit} bytes, or does not say its length."
         )
 
 
-def _out_of_space(error: OSError) -> Refusal:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Refusal(507, "InsufficientStorage", "The disk of the local AWS is full; nothing was stored.")
-    return Refusal(500, "InternalError", f"The local AWS could not store this: {error.strerror}.")
+def _out_of_space(error: OSError) -> RefusalError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return RefusalError(507, "InsufficientStorage", "The disk of the local AWS is full; nothing was stored.")
+    return RefusalError(500, "InternalError", f"The local AWS could not store this: {error.strerror}.")
 
 
 def _own_answer(document: Any, start_response: StartResponse) -> Iterable[bytes]:
     if document is None:
-        raise Refusal(404, "NotFound", "The local AWS has no such page.")
+        raise RefusalError(404, "NotFound", "The local AWS has no such page.")
     body = json.dumps(document).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]

@@ -25,21 +25,15 @@ WRITTEN_BY: Final = f"moto {moto.__version__} on Python {sys.version_info.major}
 
 _PLAIN_MODULES: Final = frozenset(
     {
-        "collections",
-        "datetime",
-        "decimal",
-        "uuid",
-        "zoneinfo",
-        "pathlib",
-        "ipaddress",
-        "enum",
-        "random",
-        "re",
-        "copyreg",
+        "collections", "copyreg", "datetime", "decimal", "enum", "ipaddress", "pathlib", "random", "re",
+        "requests.structures", "uuid", "zoneinfo",
     }
-)
+)  # fmt: skip
 _PLAIN_BUILTINS: Final = frozenset(
-    {"set", "frozenset", "bytearray", "complex", "range", "slice", "object", "dict", "list", "tuple", "str", "bytes", "int", "float", "bool"}
+    {
+        "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range", "set",
+        "slice", "str", "tuple",
+    }
 )  # fmt: skip
 _LOCK_TYPES: Final[dict[type, Callable[[], Any]]] = {
     type(threading.Lock()): threading.Lock,
@@ -66,13 +60,17 @@ class Pickler(pickle.Pickler):
         if kind in _LOCK_TYPES:
             return (_fresh, (kind.__name__,))
         if isinstance(value, weakref.WeakValueDictionary):
-            return (weakref.WeakValueDictionary, ())
+            return (_weak, (dict(value),))
         if isinstance(value, tempfile.SpooledTemporaryFile):
             return (_fresh, ("nothing",))
         if isinstance(value, types.FunctionType) and "<locals>" in value.__qualname__:
             return (_function, (value.__module__, value.__qualname__, value.__code__.co_firstlineno))
         if _is_left_out(value):
             return (_fresh, ("nothing",))
+        named = value if isinstance(value, type | types.FunctionType) else kind
+        if not _is_allowed(named.__module__, named.__qualname__):
+            # said now, to whoever made the change: a state that cannot be read back would be found out at the next start
+            raise pickle.PicklingError(f"{named.__module__}.{named.__qualname__} has no place in the state")
         return NotImplemented
 
 
@@ -107,16 +105,19 @@ class Unpickler(pickle.Unpickler):
         return backends[account][region]
 
     def find_class(self, module: str, name: str) -> Any:
-        root = module.partition(".")[0]
-        if root == "moto" or module == __name__ or module in _PLAIN_MODULES:
-            return super().find_class(module, name)
-        if module == "builtins" and name in _PLAIN_BUILTINS:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in the state")
+        if not _is_allowed(module, name):
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in the state")
+        return super().find_class(module, name)
 
 
 def loads(payload: bytes, bodies: Bodies | None = None) -> Any:
     return Unpickler(io.BytesIO(payload), bodies).load()
+
+
+def _is_allowed(module: str, name: str) -> bool:
+    if module == "builtins":
+        return name in _PLAIN_BUILTINS
+    return module.startswith("moto.") or module == __name__ or module in _PLAIN_MODULES
 
 
 def _moto_only(module: str) -> str:
@@ -129,6 +130,11 @@ def _fresh(kind: str) -> Any:
     """A new lock in place of the one that was held by a process long gone; None for what cannot come back."""
     makers = {type_.__name__: make for type_, make in _LOCK_TYPES.items()}
     return makers[kind]() if kind in makers else None
+
+
+def _weak(values: dict[Any, Any]) -> Any:
+    """The values live in the same state, held by what owns them."""
+    return weakref.WeakValueDictionary(values)
 
 
 def _function(module: str, qualified_name: str, first_line: int) -> Any:

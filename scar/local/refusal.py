@@ -11,7 +11,7 @@ Protocol = Literal["s3", "rest-json", "json", "query"]
 _PROTOCOLS: dict[str, Protocol] = {"s3": "s3", "lambda": "rest-json", "logs": "json", "ecr": "json"}
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """What a service answers instead of doing it: HTTP status, error code, message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:

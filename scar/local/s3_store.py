@@ -37,7 +37,7 @@ _NO_BUFFER = _NoBuffer()
 def install(bodies: Bodies, settle: Callable[[Scope], None]) -> None:
     """Hook moto's S3. `settle` makes durable what happens outside of any request."""
     note = _Notes(settle)
-    BaseModel.__new__ = staticmethod(_untracked)  # type: ignore[method-assign,assignment]  # instances_tracked only ever grows
+    BaseModel.__new__ = staticmethod(_untracked)  # instances_tracked only ever grows
     _install_keys(bodies, note)
     FakeMultipart.complete = functools.partialmethod(_complete, bodies)
     responses.compute_checksum = _compute_checksum

@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 from scar.limits import GIB, KIB, MIB
 from scar.local import checksums
 from scar.local.bodies import CHUNK, Bodies, Body
-from scar.local.refusal import Refusal
+from scar.local.refusal import RefusalError
 
 Environ = dict[str, Any]
 
@@ -28,7 +28,7 @@ _UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 def receive_object(environ: Environ, bodies: Bodies, *, durable: bool) -> Body:
     """Write the request's body to a file of its own and verify it. Afterwards the request looks like one without `aws-chunked`.
 
-    Raises Refusal when any checksum differs, leaving nothing behind.
+    Raises RefusalError when any checksum differs, leaving nothing behind.
     """
     sums = _Sums(environ)
     with bodies.receive() as incoming:
@@ -36,7 +36,7 @@ def receive_object(environ: Environ, bodies: Bodies, *, durable: bool) -> Body:
             incoming.write(chunk)
             sums.update(chunk)
             if incoming.size > OBJECT_BYTES:
-                raise Refusal(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
+                raise RefusalError(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
         found = sums.verify(environ, md5=incoming.md5, size=incoming.size)
         body = incoming.finish(durable=durable, checksums=found)
     _normalise(environ, sums, found)
@@ -51,7 +51,7 @@ def receive_document(environ: Environ) -> bytes:
         content += chunk
         sums.update(chunk)
         if len(content) > DOCUMENT_BYTES:
-            raise Refusal(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
+            raise RefusalError(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
     md5 = hashlib.md5(content, usedforsecurity=False).digest()
     _normalise(environ, sums, sums.verify(environ, md5=md5, size=len(content)))
     return bytes(content)
@@ -89,17 +89,17 @@ class _Sums:
             self.expected[algorithm] = value
 
     def verify(self, environ: Environ, *, md5: bytes, size: int) -> dict[str, str]:
-        """The checksums as computed; Refusal when one differs from what the caller said."""
+        """The checksums as computed; RefusalError when one differs from what the caller said."""
         declared = environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH")
         if declared is not None and declared != str(size):
-            raise Refusal(400, "IncompleteBody", "The request body terminated unexpectedly")
+            raise RefusalError(400, "IncompleteBody", "The request body terminated unexpectedly")
         if (sent := environ.get("HTTP_CONTENT_MD5")) is not None:
             if len(_bytes(sent) or b"") != 16:
-                raise Refusal(400, "InvalidDigest", "The Content-MD5 you specified was invalid.")
+                raise RefusalError(400, "InvalidDigest", "The Content-MD5 you specified was invalid.")
             if _bytes(sent) != md5:
-                raise Refusal(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
+                raise RefusalError(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
         if self.sha256 is not None and self.sha256.hexdigest() != environ["HTTP_X_AMZ_CONTENT_SHA256"].lower():
-            raise Refusal(
+            raise RefusalError(
                 400,
                 "XAmzContentSHA256Mismatch",
                 "The provided 'x-amz-content-sha256' header does not match what was computed.",
@@ -110,9 +110,13 @@ class _Sums:
         expected = self.expected.get(algorithm)
         if expected is not None:
             if len(_bytes(expected) or b"") != len(actual):
-                raise Refusal(400, "InvalidRequest", f"Value for x-amz-checksum-{algorithm.lower()} header is invalid.")
+                raise RefusalError(
+                    400, "InvalidRequest", f"Value for x-amz-checksum-{algorithm.lower()} header is invalid."
+                )
             if _bytes(expected) != actual:
-                raise Refusal(400, "BadDigest", f"The {algorithm} you specified did not match the calculated checksum.")
+                raise RefusalError(
+                    400, "BadDigest", f"The {algorithm} you specified did not match the calculated checksum."
+                )
         return base64.b64encode(actual).decode()
 
 
@@ -145,7 +149,7 @@ def _aws_chunked(source: IO[bytes], trailer: Callable[[str, str], None]) -> Iter
         while size:
             data = source.read(min(size, CHUNK))
             if not data:
-                raise Refusal(400, "IncompleteBody", "The request body terminated unexpectedly")
+                raise RefusalError(400, "IncompleteBody", "The request body terminated unexpectedly")
             size -= len(data)
             yield data
         source.readline(_LINE_BYTES)
@@ -159,7 +163,7 @@ def _chunk_size(line: bytes) -> int:
     try:
         return int(line.split(b";")[0].strip(), 16)
     except ValueError:
-        raise Refusal(400, "IncompleteBody", "The request body terminated unexpectedly") from None
+        raise RefusalError(400, "IncompleteBody", "The request body terminated unexpectedly") from None
 
 
 def _normalise(environ: Environ, sums: _Sums, found: dict[str, str]) -> None:

@@ -18,7 +18,8 @@ class Scope:
     touched: list[tuple[str, str, Any]] = field(
         default_factory=list
     )  # bucket, key, the version that changed (None: some went)
-    events: list[tuple[str, str, Any, Any]] = field(default_factory=list)  # account, event name, bucket, key
+    events: list[Any] = field(default_factory=list)  # s3_events.Happening
+    accepted: list[Any] = field(default_factory=list)  # tokens of events that wait for the request's answer
     changed_services: set[str] = field(default_factory=set)
     arrived: Any = None  # the body that came with the request, until something keeps it
     discarded: list[Any] = field(default_factory=list)  # bodies that lost their last name

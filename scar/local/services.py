@@ -6,6 +6,7 @@ Requests that change the same service at once share one write. Objects and log e
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from moto.s3.utils import _VersionedKeyStore
 from moto.utilities.tagging_service import TaggingService
 
 from scar.local import pickling, snapshot
+from scar.local.state import StateDamagedError
 
 Environ = dict[str, Any]
 
@@ -51,7 +53,11 @@ class Services:
         }
         # Buckets first: other services look them up while they are restored.
         for service in sorted(found, key=lambda name: (name != "s3", name)):
-            restore(service, found[service])
+            try:
+                restore(service, found[service])
+            except (pickle.UnpicklingError, AttributeError, ImportError, KeyError, TypeError) as error:
+                path = self._folder / f"{service}.snapshot"
+                raise StateDamagedError(path, f"The snapshot cannot be read back: {error}.") from error
         return sorted(found)
 
     def changes(self, service: str, environ: Environ, content: bytes) -> bool:
@@ -101,8 +107,8 @@ def action_of(environ: Environ, content: bytes) -> str | None:
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        return (parse_qs(content.decode("utf-8", "replace")).get("Action") or [None])[0]
-    return (parse_qs(environ.get("QUERY_STRING", "")).get("Action") or [None])[0]
+        return next(iter(parse_qs(content.decode("utf-8", "replace")).get("Action", [])), None)
+    return next(iter(parse_qs(str(environ.get("QUERY_STRING", ""))).get("Action", [])), None)
 
 
 def dump(service: str) -> bytes:
