@@ -28,6 +28,14 @@ def listing(section: type[Any]) -> str:
     return ", ".join(field.name for field in keys_of(section) if not field.key.refused)
 
 
+def owner(path: str) -> str:
+    """What to call the section at a key path."""
+    name, _, index = path.rpartition(".")[2].partition("[")
+    if not name:
+        return "a definition"
+    return f"an item of `{name}`" if index else f"`{name}`"
+
+
 def wanted(key: Key) -> str:
     """What to write, from the limit."""
     match key.must:

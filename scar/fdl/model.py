@@ -452,7 +452,7 @@ class Scar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A definition file."""
+    """What stands at the top of a file."""
 
     functions: Annotated[Functions, Key("The functions.")]
     storage_providers: Annotated[

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from scar.fdl.advice import KINDS, homes, listing, wanted
+from scar.fdl.advice import KINDS, homes, listing, owner, wanted
 from scar.fdl.forms import FORMS, FormError
 from scar.fdl.key import Field, Form, Names, OneOf, Pattern, Range, Shape, keys_of
 from scar.fdl.model import File, Function
@@ -64,11 +64,12 @@ class Reading:
         fields = {name: field for field in keys_of(section) for name in field.names}
         values: dict[str, Any] = {}
         given: dict[str, str] = {}
+        meant: set[str] = set()  # keys that a misspelt one stands for: not called missing as well
         for name, entry in node.entries.items():
             field = fields.get(name)
             if field is None:
-                if guess := self._unknown(section, name, entry.place, path):
-                    given.setdefault(fields[guess].attribute, name)
+                guess = self._unknown(section, name, entry, path)
+                meant |= {fields[guess].attribute} if guess else set()
             elif not _absent(entry.value) and self._welcome(field, name, entry, path, given):
                 given[field.attribute] = name
                 value = self._value(field, entry.value, below(path, name))
@@ -76,7 +77,7 @@ class Reading:
                     values[field.attribute] = value
         for field in keys_of(section):
             if field.required and field.attribute not in values:
-                if field.attribute not in given:
+                if field.attribute not in given and field.attribute not in meant:
                     self._fail(
                         node.place,
                         below(path, field.name),
@@ -103,28 +104,21 @@ class Reading:
         self.places[here] = entry.value.place
         return True
 
-    def _unknown(self, section: type[Any], name: str, place: Place, path: str) -> str | None:
+    def _unknown(self, section: type[Any], name: str, entry: Entry, path: str) -> str | None:
         """Complain about a key that the section does not have. Answers the key that was probably meant."""
         here = below(path, name)
         retired: Mapping[str, str] = getattr(section, "RETIRED", {})
         if name in retired:
-            self._fail(place, here, f"`{name}` has no place in a definition any more", retired[name])
+            if not _absent(entry.value):
+                self._fail(entry.place, here, f"`{name}` has no place in a definition any more", retired[name])
             return None
-        owner = path.rpartition(".")[2]
-        owner = (
-            f"an item of `{owner.partition('[')[0]}`"
-            if owner.endswith("]")
-            else f"`{owner}`"
-            if owner
-            else "a definition"
-        )
-        fix = f"The keys of {owner} are {listing(section)}."
+        fix = f"The keys of {owner(path)} are {listing(section)}."
         guesses = difflib.get_close_matches(name[:64], [each for field in keys_of(section) for each in field.names], 1)
         if guesses:
             fix = f"Did you mean `{guesses[0]}`? {fix}"
         elif name in homes():
             fix = f"`{name}` is a key of `{homes()[name]}`. {fix}"
-        self._fail(place, here, f"unknown key `{shown(name)}`", fix)
+        self._fail(entry.place, here, f"unknown key `{shown(name)}`", fix)
         return guesses[0] if guesses else None
 
     def _value(self, field: Field, node: Node, path: str) -> Any:

@@ -32,6 +32,12 @@ def json_schema() -> JsonSchema:
 def _section(section: type[Any]) -> JsonSchema:
     fields = keys_of(section)
     properties = {name: _property(field, name) for field in fields for name in field.names}
+    for name, instead in getattr(section, "RETIRED", {}).items():
+        properties[name] = {
+            "description": f"Has no place in a definition any more. {instead}",
+            "deprecated": True,
+            "type": "null",
+        }
     schema: JsonSchema = {"type": "object", "properties": properties, "additionalProperties": False}
     required = [field.name for field in fields if field.required]
     if required:

@@ -175,7 +175,10 @@ def test_functions_that_are_written_out_read_back_the_same(raw: list[dict[str, A
     first = validate({"functions": {"aws": raw}}, folder=FOLDER, look=found).functions
     document = written(first)
     assert validate(document, folder=FOLDER, look=found).functions == first
-    for text in (json.dumps(document, ensure_ascii=False), yaml.safe_dump(document, allow_unicode=True)):
+    for text in (
+        json.dumps(document, ensure_ascii=False),
+        yaml.safe_dump(document, allow_unicode=True, default_style='"'),
+    ):
         again = parse(text, "f.yaml", FOLDER, look=found).functions
         assert tuple(dataclasses.replace(function, source=None) for function in again) == first
 
