@@ -22,10 +22,7 @@ import pytest
 from botocore.config import Config
 
 from faassupervisor.contract import ImageProcess, Spec, Storage
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `import runtime_api` and `import faults`
-
-from runtime_api import Answer, RuntimeApiServer
+from tests.supervisor.runtime_api import Answer, RuntimeApiServer
 
 PACKAGE = Path(__file__).parents[2] / "faas-supervisor"
 CREDENTIALS = {
