@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -44,6 +45,12 @@ HOOKED: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     (LambdaFunction, "update_configuration", ("self", "config_updates")),
     (LambdaBackend, "create_function", ("self", "spec")),
     (LambdaBackend, "delete_function", ("self", "function_name", "qualifier")),
+    (LambdaBackend, "send_sns_message", ("self", "function_name", "message", "subject", "qualifier")),
+    (
+        LambdaBackend,
+        "send_log_event",
+        ("self", "function_arn", "filter_name", "log_group_name", "log_stream_name", "log_events"),
+    ),
     (LambdaBackend, "put_function_event_invoke_config", ("self", "function_name", "config")),
     (LambdaBackend, "update_function_event_invoke_config", ("self", "function_name", "config")),
     (ECRResponse, "get_authorization_token", ("self",)),
@@ -137,6 +144,8 @@ def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
         (LambdaFunction, "update_configuration"): _keeping_updates,
         (LambdaBackend, "create_function"): _keeping_creation,
         (LambdaBackend, "delete_function"): delete_function,
+        (LambdaBackend, "send_sns_message"): _asynchronously,
+        (LambdaBackend, "send_log_event"): _asynchronously,
         (LambdaBackend, "put_function_event_invoke_config"): lambda _: _put_event_config,
         (LambdaBackend, "update_function_event_invoke_config"): lambda _: _update_event_config,
     }
@@ -144,6 +153,7 @@ def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
 
 # Invocation
 
+_ASYNCHRONOUS: Final[ContextVar[bool]] = ContextVar("asynchronous", default=False)  # set while SNS or Logs hand over
 _REQUEST_ID: Final = "scar-request-id"  # of our answer, on its way to the header that moto fills with a random one
 
 
@@ -204,8 +214,8 @@ def _answer(status: int, headers: Mapping[str, str], body: bytes = b"") -> tuple
 def _invoke_by_moto(
     functions: Functions, function: LambdaFunction, body: Any, request_headers: Any, response_headers: Any
 ) -> bytes:
-    """moto's own event sources (SNS, SQS mappings, log subscriptions, state machines) come this way."""
-    kind = dict(request_headers or {}).get("X-Amz-Invocation-Type", "RequestResponse")
+    """moto's own event sources (SNS, SQS mappings, log subscriptions, state machines) come this way, the API does not."""
+    kind = "Event" if _ASYNCHRONOUS.get() else "RequestResponse"
     payload = _payload(body, kind)
     if kind == "Event":
         _accept(functions, function, function.function_arn, None, payload)
@@ -215,6 +225,19 @@ def _invoke_by_moto(
         response_headers["x-amz-function-error"] = "Unhandled"
     response_headers["x-amz-log-result"] = base64.b64encode(outcome.log_tail).decode()
     return outcome.payload
+
+
+def _asynchronously(original: Callable[..., Any]) -> Callable[..., Any]:
+    """SNS and CloudWatch Logs invoke asynchronously on AWS; moto would wait for the function's end."""
+
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        before = _ASYNCHRONOUS.set(True)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            _ASYNCHRONOUS.reset(before)
+
+    return replacement
 
 
 def _payload(body: Any, kind: str) -> bytes:

@@ -178,12 +178,10 @@ class Local:
         self.functions = Functions(
             state=folder / "functions",
             endpoint=lambda: self.url,
-            log=self.logs,
             registry=self.registry,
             engine=lambda: choose(scratch=folder / "scratch"),
             rootfs=TarRootfs(folder / "rootfs"),
-            tell=self.told.append,
-            **settings,
+            **{"tell": self.told.append, "log": self.logs, **settings},
         )
         moto = DomainDispatcherApplication(create_backend_app)
 
@@ -196,7 +194,7 @@ class Local:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.functions.install()
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def __enter__(self) -> Local:
         self.functions.start()

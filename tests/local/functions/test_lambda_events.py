@@ -123,3 +123,14 @@ def test_an_event_goes_to_the_version_it_was_sent_to(local: Local) -> None:
     )
     send(local, "versions", Qualifier="1")
     until(lambda: "first" in local.logs.of("versions"))
+
+
+def test_a_topic_invokes_its_functions_without_waiting_for_them(local: Local) -> None:
+    local.make("subscriber", "sleep 1; cat /tmp/event")
+    sns = local.client("sns")
+    topic = sns.create_topic(Name="news")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn("subscriber"))
+    started = time.monotonic()
+    sns.publish(TopicArn=topic, Message="extra, extra")
+    assert time.monotonic() - started < 0.8
+    until(lambda: any("extra, extra" in line for line in local.logs.of("subscriber")))

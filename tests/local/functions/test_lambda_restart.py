@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from lambda_bench import ACCOUNT, FAIL, REGION, Local, arn, failed, processes, runs, send, until
 
@@ -80,3 +84,30 @@ def test_a_damaged_event_file_is_put_aside_and_the_others_are_delivered(make_loc
     with again:
         until(lambda: '"kept"' in again.logs.of("whole"))
     assert (events / "failed" / "00000000000000001-cut.damaged").exists()
+
+
+def test_every_accepted_event_is_delivered_although_the_daemon_was_killed_twice(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+
+    def lines() -> list[str]:
+        return ran.read_text().splitlines() if ran.exists() else []
+
+    def seen() -> set[str]:
+        return {line for line in lines() if line.startswith("ran ")}
+
+    def daemon(count: int, ready: Callable[[], object]) -> None:
+        program = [sys.executable, str(Path(__file__).with_name("mortal.py")), str(tmp_path), str(count)]
+        with subprocess.Popen(program, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as process:
+            try:
+                until(ready, 20)
+            finally:
+                process.kill()
+
+    daemon(30, lambda: len(seen()) >= 5)
+    assert (tmp_path / "accepted").read_text() == "30"
+    assert len(seen()) < 30
+    until(lambda: not processes("/bootstrap"))  # the kernel takes what the daemon started
+    before = len(seen())
+    daemon(0, lambda: len(seen()) >= before + 5)
+    daemon(0, lambda: len(seen()) == 30)
+    assert seen() == {f"ran {number}" for number in range(30)}
