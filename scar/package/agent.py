@@ -30,7 +30,7 @@ from scar.package.layer import Digests, Directory, Entry, File, Link, write_laye
 from scar.package.progress import Tell, ignore
 
 CA_FILE: Final = f"{AGENT_ROOT}/etc/ca-certificates.pem"
-_BUILDER: Final = 1  # raised when the same inputs shall give another layer
+_BUILDER_FILES: Final = ("agent.py", "agent_main.py", "base_python.py", "elf.py", "interpreter.py", "layer.py")
 _ROOT: Final = AGENT_ROOT.lstrip("/")
 _AGENT_PACKAGE: Final = "faassupervisor"
 _CLIENT_PACKAGES: Final = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3")
@@ -91,11 +91,12 @@ def agent_layer(architecture: str | None = None, *, cache: Path, tell: Tell = ig
 
 def _key(sources: _Sources, version: str) -> str:
     """What the layer depends on that is quick to know; the inputs' sizes and dates are in the record."""
-    hashed = hashlib.sha256(f"{_BUILDER}\n{sys.version}\n{version}\n".encode())
-    hashed.update(str(getattr(sys, "_base_executable", sys.executable)).encode())
-    for path in interpreter.python_files(sources.agent, sources.agent):
+    base = getattr(sys, "_base_executable", sys.executable)
+    hashed = hashlib.sha256(f"{sys.version}\n{base}\n{version}\n".encode())
+    builder = (Path(__file__).with_name(name) for name in _BUILDER_FILES)
+    for path in (*builder, *interpreter.python_files(sources.agent, sources.agent)):
         content = path.read_bytes()
-        hashed.update(f"\n{path.relative_to(sources.agent)} {len(content)}\n".encode())
+        hashed.update(f"\n{path.name} {len(content)}\n".encode())
         hashed.update(content)
     return hashed.hexdigest()[:32]
 

@@ -17,7 +17,7 @@ from typing import Final, Self
 from scar.errors import NotFoundError, ScarError
 from scar.limits import LAMBDA_IMAGE_BYTES
 from scar.package import oci
-from scar.package.cache import locked, written_whole
+from scar.package.cache import in_cache, written_whole
 from scar.package.compress import GZIP_MAGIC, ZSTD_MAGIC, gunzip
 from scar.package.layer import file_blob
 from scar.package.progress import Tell
@@ -201,10 +201,9 @@ def _unpacked(path: Path, cache: Path, tell: Tell) -> Path:
     with path.open("rb") as source:
         digest = hashlib.file_digest(source, "sha256").hexdigest()
     directory = cache / "archives" / digest
-    directory.mkdir(parents=True, exist_ok=True)
     target = directory / "image.tar"
     size = path.stat().st_size
-    with locked(directory / "lock"):
+    with in_cache(directory):
         if not target.exists():
             with written_whole(target) as out, path.open("rb") as source:
                 done = 0

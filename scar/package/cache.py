@@ -7,15 +7,21 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
+from scar.errors import ScarError
 from scar.package import oci
 from scar.package.layer import Digests, file_layer
+
+_LOCK: Final = "lock"
+_UNUSED_S: Final = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,7 @@ def keep_layer(
 
     A second process that wants the same waits for the first. Killed at any point, the next one starts over.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with locked(directory / "lock"):
+    with in_cache(directory):
         known = _find(directory)
         if known is None or not is_current(known[1]):
             known = _make(directory, build)
@@ -46,11 +51,30 @@ def keep_layer(
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds the lock; it falls open when its holder dies."""
-    with path.open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def in_cache(directory: Path) -> Iterator[None]:
+    """Have a directory of the cache to ourselves: others wait, and the lock falls open when its holder dies.
+
+    What lies beside it and was not used for a month is forgotten.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / _LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _forget_unused(directory.parent)
+            yield
+    except OSError as error:
+        raise ScarError(
+            f"the cache cannot be used: {error}", where=str(directory), fix="Make room there, or name another cache."
+        ) from error
+
+
+def _forget_unused(parent: Path) -> None:
+    """Remove siblings by the date of their lock, which opening it sets."""
+    now = time.time()
+    for lock in parent.glob(f"*/{_LOCK}"):
+        with suppress(OSError):  # another process is removing it too
+            if now - lock.stat().st_mtime > _UNUSED_S:
+                shutil.rmtree(lock.parent)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,9 +54,9 @@ class Interpreter:
     loader: Path
     stdlib: Path
     extensions: tuple[Path, ...]
-    libraries: dict[str, Path] = field(hash=False)
+    libraries: dict[str, Path]
     settings_module: str | None
-    settings: dict[str, str | int] = field(hash=False)
+    settings: dict[str, str | int]
 
     @property
     def loader_name(self) -> str:

@@ -27,6 +27,7 @@ from scar.package.reference import DOCKER_HUB, is_digest
 from scar.package.transport import ATTEMPTS, CutError, Request, Transport, discard, is_loopback
 
 _PARALLEL: Final = 4
+_PIECE: Final = 64 << 10
 _ACCEPT: Final = ", ".join((oci.OCI_MANIFEST, oci.DOCKER_MANIFEST, oci.OCI_INDEX, oci.DOCKER_LIST))
 
 
@@ -155,7 +156,7 @@ class Registry:
         place = urljoin(start.url, location)
         place += ("&" if "?" in place else "?") + urlencode({"digest": digest})
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.descriptor.size)}
-        finish = Request("PUT", place, scope, headers, lambda: map(sending, blob.open()))
+        finish = Request("PUT", place, scope, headers, lambda: map(sending, _pieces(blob.open())))
         discard(self._transport.send(finish, (201,), attempts=1))
         return _How.SENT
 
@@ -201,11 +202,12 @@ def push(
     progress = _Progress(total, tell)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="push") as pool:
         waiting = {pool.submit(_push_blob, registry, repository, blob, progress): blob for blob in blobs.values()}
-        done, unfinished = wait(waiting, return_when=FIRST_EXCEPTION)
-        if unfinished:
+        try:
+            wait(waiting, return_when=FIRST_EXCEPTION)
+        finally:  # all are done; or one failed, or Ctrl-C: the others stop at their next piece
             progress.cancel()
-            pool.shutdown(cancel_futures=True)
-    _raise_first([*done, *unfinished])
+            pool.shutdown(wait=False, cancel_futures=True)
+    _raise_first(list(waiting))
     registry.put_manifest(repository, image, tag)
     count = dict.fromkeys(_How, 0)
     for future, blob in waiting.items():
@@ -261,6 +263,13 @@ def _push_blob(registry: Registry, repository: str, blob: oci.Blob, progress: _P
     how = registry.ensure_blob(repository, counted, lambda chunk: progress.add(digest, chunk))
     progress.end(blob)
     return how
+
+
+def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """A socket's timeout is for one call of sendall as a whole: on a slow line a large chunk would never arrive in time."""
+    for chunk in chunks:
+        for start in range(0, len(chunk), _PIECE):
+            yield chunk[start : start + _PIECE]
 
 
 def _raise_first(futures: list[Future[_How]]) -> None:

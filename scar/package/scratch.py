@@ -38,7 +38,7 @@ import os
 import sys
 
 words = sys.argv[1:]
-if words[:1] == ["-S"] or words[:1] and words[0].startswith("-S"):
+if words and words[0].startswith("-S"):
     import shlex
 
     words = [*shlex.split(words[0][2:]), *words[1:]]

@@ -12,7 +12,7 @@ from typing import Final
 from scar.errors import UsageError
 from scar.package import oci, reference
 from scar.package.archive import open_archive
-from scar.package.credentials import Keychain, docker_keychain
+from scar.package.credentials import Keychain, anonymous, docker_keychain
 from scar.package.progress import Tell, ignore
 from scar.package.registry import Registry
 from scar.package.resolve import Place, image_of, resolve
@@ -82,4 +82,8 @@ class _Remote:
 
 
 def _docker_login() -> Keychain:
-    return docker_keychain(Path.home() / ".docker" / "config.json")
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without a home directory has never logged in
+        return anonymous
+    return docker_keychain(home / ".docker" / "config.json")

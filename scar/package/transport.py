@@ -34,7 +34,7 @@ MAX_PAUSE_S: Final = 30.0
 _REDIRECTS: Final = 5
 _REDIRECT_STATUS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUS: Final = frozenset({429, 500, 502, 503, 504})
-_TIMEOUT: Final = urllib3.Timeout(connect=10, read=60)
+_TIMEOUT: Final = urllib3.Timeout(connect=20, read=60)
 _ERROR_BYTES: Final = 4096
 _TOKEN_BYTES: Final = 1 << 20
 _TOKEN_SPARE_S: Final = 10.0

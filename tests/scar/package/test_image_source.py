@@ -323,3 +323,19 @@ def test_scratch_is_a_small_image_with_the_same_digest_every_time(tmp_path: Path
     with tarfile.open(fileobj=io.BytesIO(bytes_of(images[0].layers[0]))) as tar:
         assert tar.getmember("tmp").mode == 0o1777
     assert "PATH=/usr/local/bin:/usr/bin:/bin" in read_config(images[0])["config"]["Env"]
+
+
+def test_what_was_not_used_for_a_month_leaves_the_cache(tmp_path: Path) -> None:
+    old = tmp_path / "cache" / "layers" / "old"
+    write_directory(old, {"lock": b"", "layer.tar.gz": b"x"})
+    write_directory(tmp_path / "cache" / "layers" / "new", {"lock": b"", "layer.tar.gz": b"x"})
+    os.utime(old / "lock", (0, 0))
+    opened(write_tar(tmp_path / "x.tar", saved()), tmp_path)
+    names = {path.name for path in (tmp_path / "cache" / "layers").iterdir()}
+    assert names == {"new", digest_of(PLAIN).replace(":", "-")}
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ScarError, match="cache cannot be used"):
+        opened(write_tar(tmp_path / "x.tar", saved()), tmp_path)
