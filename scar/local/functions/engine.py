@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +85,6 @@ class Functions:
         self._queue = EventQueue(state / "events", self, workers=self._pace.workers, clock=clock, tell=tell)
         self._pool = Pool(self._launch, bounds=bounds or _bounds_of_this_host(), freed=self._queue.wake)
         self._destinations = Destinations(self._accept_and_dispatch)
-        self._unpacking = threading.Lock()
         self._installed = contextlib.ExitStack()
         registry.pinned = _images_in_use
 
@@ -244,8 +242,7 @@ class Functions:
             raise CannotRunError(f"the image of {configuration.name} has neither ENTRYPOINT nor CMD", lasting=True)
         try:
             engine = self._engine().engine
-            with self._unpacking:
-                rootfs = self._rootfs.ensure(image.digest, image.layers)
+            rootfs = self._rootfs.ensure(image.digest, image.layers)
         except (ScarError, OSError) as error:
             raise CannotRunError(str(error)) from error
 

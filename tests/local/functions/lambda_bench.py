@@ -25,6 +25,7 @@ from werkzeug.serving import make_server
 
 from scar.local.functions.engine import Functions
 from scar.local.registry import RegistryData
+from scar.local.rootfs import RootfsStore
 from scar.local.sandbox import choose
 from scar.package.oci import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
 
@@ -138,21 +139,6 @@ def busybox() -> bytes:
     return Path(found).read_bytes()
 
 
-class TarRootfs:
-    """Unpacks plain layers; enough for the image of these tests."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def ensure(self, image_digest: str, layers: Sequence[Path]) -> Path:
-        target = self._folder / image_digest.removeprefix("sha256:")
-        if not target.is_dir():
-            for path in layers:
-                with tarfile.open(path) as tar:
-                    tar.extractall(target, filter="fully_trusted")
-        return target
-
-
 class Logs:
     """Keeps the lines, and when they came."""
 
@@ -180,7 +166,7 @@ class Local:
             endpoint=lambda: self.url,
             registry=self.registry,
             engine=lambda: choose(scratch=folder / "scratch"),
-            rootfs=TarRootfs(folder / "rootfs"),
+            rootfs=RootfsStore(folder / "rootfs"),
             **{"tell": self.told.append, "log": self.logs, **settings},
         )
         moto = DomainDispatcherApplication(create_backend_app)
