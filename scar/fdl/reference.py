@@ -47,7 +47,7 @@ functions:
 
 - A container has exactly one of `image` and `image_file`.
 - Scripts and images on disk exist and may be read; a script has at most 16 MiB.
-- `container.timeout_threshold` is less than `timeout`.
+- A `container.timeout_threshold` that is written is less than `timeout`.
 - Names of functions differ.
 - No input folder of any function lies in another one: S3 tells each file to one function only.
 - No output folder of a function lies in one of its input folders, nor an input folder in an output folder, and no chain of

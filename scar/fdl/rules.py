@@ -107,12 +107,11 @@ def _exists(
 
 
 def _times(fn: Lambda, path: str, reading: Reading) -> None:
+    """What a file says of the threshold must leave the script time. The default never takes more than a quarter (agent)."""
     threshold = fn.container.timeout_threshold
-    if {f"{path}.timeout", f"{path}.container.timeout_threshold"} & reading.failed or threshold < fn.timeout:
-        return
     key = f"{path}.container.timeout_threshold"
-    if key not in reading.places:
-        key = f"{path}.timeout"
+    if key not in reading.places or {f"{path}.timeout", key} & reading.failed or threshold < fn.timeout:
+        return
     reading.problems.add(
         reading.place(key),
         key,

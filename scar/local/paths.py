@@ -10,7 +10,7 @@ from werkzeug.routing import BaseConverter
 
 def install() -> None:
     """Hook RegexConverter; before the first route is made."""
-    RegexConverter.__init__ = _init  # type: ignore[method-assign]
+    RegexConverter.__init__ = _init
 
 
 def _init(self: Any, url_map: Any, *items: Any) -> None:
