@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Final, Literal
 from scar.errors import ScarError
 from scar.local.sandbox import probing
 from scar.local.sandbox.bounds import Groups, find_groups, sweep_groups
+from scar.local.sandbox.bubblewrap import bubblewrap_argv
 from scar.local.sandbox.spec import Isolation, SandboxSpec
 from scar.local.sandbox.tree import SetUpError, Start, Tree, new_name, start_tree
 
@@ -102,6 +104,9 @@ class Namespaces:
         layers = self._scratch / _LAYERS
         if not spec.read_only:
             layers.mkdir(parents=True, exist_ok=True)
+        layer = (layers / name).resolve()
+        if ways.variant == "bwrap":
+            return start_tree(spec, _bubblewrap_start(spec, layer), name=name)
         start = Start(
             mode="namespaces",
             argv=spec.argv,
@@ -109,7 +114,7 @@ class Namespaces:
             working_directory=spec.working_directory,
             user_namespace=ways.variant == "user",
             switch_user=ways.variant == "root",
-            layer=None if spec.read_only else (layers / name).resolve(),
+            layer=None if spec.read_only else layer,
             copied=ways.copied and not spec.read_only,
             groups=ways.groups,
             binds=tuple((str(bind.source.resolve(strict=True)), bind.target, bind.read_only) for bind in spec.binds),
@@ -119,3 +124,19 @@ class Namespaces:
     def _sweep(self, ways: _Ways) -> None:
         if ways.groups is not None:
             sweep_groups(ways.groups)
+
+
+def _bubblewrap_start(spec: SandboxSpec, layer: Path) -> Start:
+    program = shutil.which("bwrap")
+    if program is None:
+        raise ScarError("bwrap is not on PATH", fix="Install it: `apt install bubblewrap`.")
+    kept = None if spec.read_only else layer
+    return Start(
+        mode="bare",
+        argv=bubblewrap_argv(program, spec, kept),
+        environment=dict(spec.environment),
+        working_directory="/",
+        drop=False,  # it makes its namespaces with the rights it has, and gives them up itself
+        layer=kept,
+        copied=kept is not None,
+    )

@@ -40,7 +40,7 @@ from scar.local.sandbox.kernel import (
 )
 from scar.local.sandbox.rights import drop_privileges, execute, replace_program, set_limits
 from scar.local.sandbox.view import make_view
-from scar.local.sandbox.watch import LINGER_S, Memory, attend, end_descendants, send, write_text
+from scar.local.sandbox.watch import LINGER_S, Memory, Tracer, attend, end_descendants, send, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def make_layer(request: Request) -> None:
     for name, mode in (("up", 0o755), ("work", 0o755), ("tmp", 0o1777)):
         os.mkdir(f"{layer}/{name}")
         os.chmod(f"{layer}/{name}", mode)
+        if request["mode"] == "bare" and request["switch_user"]:
+            os.chown(f"{layer}/{name}", request["uid"], request["gid"])
     if request["copied"]:
         import shutil  # only this slow fallback pays for it
 
@@ -129,7 +131,8 @@ def run_bare(request: Request, go: int, set_up: int) -> NoReturn:
     if os.read(go, 1) != b"g":
         os._exit(125)
     os.close(go)
-    set_limits(request)
+    if request["limited"]:
+        set_limits(request)
     if request["drop"]:
         drop_privileges(request)
     prctl(PR_SET_PDEATHSIG, SIGKILL)
@@ -187,21 +190,30 @@ def start_tree(request: Request, memory: Memory, set_up: int) -> int:
     return main
 
 
-def run_undo(commands: list[list[str]], environment: dict[str, str]) -> None:
-    """Commands of an engine that keeps trees of its own (a daemon's containers): run to their end, within bounds."""
-    for command in commands:
-        pid = os.fork()
-        if pid == 0:
-            unblock_signals()
-            replace_program(command, environment)
-            os._exit(127)
-        deadline = time.monotonic() + LINGER_S
-        while os.waitpid(pid, os.WNOHANG)[0] == 0:
-            if time.monotonic() > deadline:
-                send(pid, SIGKILL)
-                os.waitpid(pid, 0)
-                break
-            time.sleep(0.005)
+def run_command(command: list[str], environment: dict[str, str]) -> bytes:
+    """Run an engine's own command to its end, within bounds, and answer what it said; its failure is an empty answer."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(writing, 1)
+        unblock_signals()
+        replace_program(command, environment)
+        os._exit(127)
+    os.close(writing)
+    deadline = time.monotonic() + LINGER_S
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > deadline:
+            send(pid, SIGKILL)
+            os.waitpid(pid, 0)
+            break
+        time.sleep(0.005)
+    os.set_blocking(reading, False)
+    try:
+        return os.read(reading, 4096)
+    except BlockingIOError:
+        return b""
+    finally:
+        os.close(reading)
 
 
 def finish(request: Request, main: int, *, ended: bool) -> None:
@@ -211,7 +223,8 @@ def finish(request: Request, main: int, *, ended: bool) -> None:
             send(main, SIGKILL)
             os.waitpid(main, 0)  # a pid 1 is gone only after everything in its namespace
         return
-    run_undo(request["undo"], request["environment"])
+    for command in request["undo"]:
+        run_command(command, request["environment"])
     end_descendants()
 
 
@@ -246,10 +259,11 @@ def main(set_up: int, result: int, shown: int) -> NoReturn:
     os.close(set_up)
     try:
         if tree:
-            code = attend(
-                tree, signals, lifeline=request["lifeline"], tick=memory.look, interval_ms=request["interval_ms"]
-            )
+            tick = Tracer(tree, memory.look).look if request["tracer"] else memory.look
+            code = attend(tree, signals, lifeline=request["lifeline"], tick=tick, interval_ms=request["interval_ms"])
             memory.look()
+            if code == 128 + SIGKILL and request["oom_question"]:
+                memory.exceeded = run_command(request["oom_question"], request["environment"]).strip() == b"true"
     finally:
         if tree:
             finish(request, tree, ended=code is not None)

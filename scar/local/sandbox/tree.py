@@ -41,7 +41,10 @@ class Start:
     """How a warden is to make the tree of a spec; the engines differ in this and in nothing else.
 
     `argv` and `environment` are the engine's (its program around the user's), `layer` a folder that the warden makes and removes,
-    `undo` commands it runs at the end, `drop` whether it gives up rights before the engine's program runs.
+    `undo` commands it runs at the end, `drop` whether it gives up rights before the engine's program runs, `limited` whether limits
+    are set on that program. `outer` names the engine's own processes, which do not count as the user's memory; `tracer` that its
+    program ends only after all processes that it traces. `watch` is off where
+    the engine bounds memory itself: then `oom_question` is a command that says `true` when the bound killed the tree.
     """
 
     mode: Literal["namespaces", "bare"]
@@ -51,6 +54,11 @@ class Start:
     user_namespace: bool = False
     switch_user: bool = False
     drop: bool = True
+    limited: bool = True
+    watch: bool = True
+    outer: tuple[str, ...] = ()
+    tracer: bool = False
+    oom_question: tuple[str, ...] = ()
     layer: Path | None = None
     copied: bool = False
     seccomp: bytes = b""
@@ -87,7 +95,11 @@ def _request(spec: SandboxSpec, start: Start, name: str) -> dict[str, Any]:
         "copied": start.copied,
         "seccomp": start.seccomp,
         "undo": [list(command) for command in start.undo],
-        "memory_bytes": None if spec.memory_mib is None else spec.memory_mib * MIB,
+        "limited": start.limited,
+        "outer": list(start.outer),
+        "tracer": start.tracer,
+        "oom_question": list(start.oom_question),
+        "memory_bytes": None if spec.memory_mib is None or not start.watch else spec.memory_mib * MIB,
         "interval_ms": _PEAK_INTERVAL_MS if spec.memory_mib is None else _BOUNDED_INTERVAL_MS,
         "cgroups": [] if limits is None else [(folder, list(settings)) for folder, settings in limits.folders],
         "peak_file": "" if limits is None else limits.peak_file,

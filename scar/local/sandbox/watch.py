@@ -138,6 +138,20 @@ def end_descendants() -> None:
             return
 
 
+class Tracer:
+    """A program that traces the user's and ends only after all it traces: what the user's program left behind is ended here."""
+
+    def __init__(self, tracer: int, look: Callable[[], bool]) -> None:
+        self._tracer, self._look = tracer, look
+
+    def look(self) -> bool:
+        if not descendants(self._tracer):  # the program was its child; orphans are this process's
+            for pid in descendants(os.getpid()):
+                if pid != self._tracer:
+                    send(pid, SIGKILL)
+        return self._look()
+
+
 def number_in(path: str, key: bytes = b"") -> int:
     """The first number of a cgroup or proc file, or that of the line starting with `key`; 0 when there is none."""
     try:
@@ -159,7 +173,7 @@ class Memory:
         self.kill_file, self.kill_key = request["oom_file"], request["oom_key"].encode()
         self.bound_bytes: int | None = None if self.groups else request["memory_bytes"]
         self.shown, self.peak, self.exceeded = shown, 0, False
-        self.root = 0
+        self.root, self.outer = 0, frozenset(name.encode() for name in request["outer"])
 
     def enter(self, pid: int) -> None:
         self.root = pid
@@ -200,6 +214,8 @@ class Memory:
                 self.note(kept)
                 return not self.exceeded
         tree = [self.root, *descendants(self.root)]
+        if self.outer:  # an engine's own programs are not the user's; those it detached are found below this process
+            tree = [pid for pid in descendants(os.getpid()) if program_name(pid) not in self.outer]
         page = resource.getpagesize()
         resident = sum(resident_pages(pid) for pid in tree) * page
         if resident > self.peak:  # shared pages are counted once only when it matters: that is slower to find out
@@ -212,6 +228,14 @@ class Memory:
         if value > self.peak:
             self.peak = value
             os.pwrite(self.shown, value.to_bytes(8, sys.byteorder), 0)
+
+
+def program_name(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().rstrip(b"\n")
+    except OSError:
+        return b""
 
 
 def resident_pages(pid: int) -> int:

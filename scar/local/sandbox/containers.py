@@ -1,0 +1,207 @@
+"""Podman and Docker: the engines of others, for their control groups or because the user named them.
+
+Both keep a container outside the tree that asked for it, so the warden runs `rm --force` when that tree ends, for whatever reason.
+Only a warden that is killed itself leaves one: containers are named after their starter, and `sweep` removes those of dead starters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Final
+
+from scar.errors import ScarError
+from scar.local.sandbox import probing
+from scar.local.sandbox.spec import Isolation, SandboxSpec
+from scar.local.sandbox.tree import Start, Tree, new_name, start_tree
+
+_LABEL: Final = "scar-local"
+_COMMAND_S: Final = 60.0
+_PROCESSES_OF_USER: Final = 32_768  # counts all of that user's on the machine; --pids-limit bounds the container
+_ISOLATION: Final = Isolation(
+    files="only the image, what is bound and a private /tmp",
+    processes="own process namespace",
+    network="shared with this machine",
+    memory="control group of the container engine",
+    note="a container outlives its keeper if that is killed as well; the next start removes it",
+)
+
+
+class Podman:
+    """`podman run --rootfs`: the unpacked image itself, under an overlay of podman's own."""
+
+    name = "podman"
+    isolation = _ISOLATION
+    program = "podman"
+
+    def __init__(self, scratch: Path, *, environ: Mapping[str, str] | None = None) -> None:
+        self._scratch = scratch
+        self._environ = dict(os.environ if environ is None else environ)
+        self._swept = False
+
+    def probe(self) -> str | None:
+        if shutil.which(self.program, path=self._environ.get("PATH")) is None:
+            return f"{self.program} is not on PATH"
+        return probing.reason_against(self.start, self._scratch)
+
+    def start(self, spec: SandboxSpec) -> Tree:
+        if not self._swept:
+            self.sweep()
+            self._swept = True
+        name = new_name()
+        argv, extra = run_argv(self.program, spec, name, self._root(spec), self._environ)
+        start = Start(
+            mode="bare",
+            argv=argv,
+            environment={**self._environ, **extra},
+            working_directory="/",
+            drop=False,
+            limited=False,
+            watch=False,
+            outer=(self.program, "conmon", "runc", "crun", "fuse-overlayfs", "slirp4netns", "pasta"),
+            undo=((self.program, "rm", "--force", *self._now(), name),),
+            oom_question=(self.program, "inspect", "--format", "{{.State.OOMKilled}}", name),
+        )
+        return start_tree(spec, start, name=name)
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove containers whose starter is gone; their names."""
+        listed = self._run("ps", "--all", "--filter", f"label={_LABEL}", "--format", "{{.Names}}").split()
+        gone = tuple(
+            name for name in listed if name.startswith("scar-local-") and not Path("/proc", name.split("-")[2]).exists()
+        )
+        if gone:
+            self._run("rm", "--force", *self._now(), *gone)
+        return gone
+
+    def _root(self, spec: SandboxSpec) -> tuple[str, ...]:
+        """`:O` keeps the mount points that podman makes, and a writable root's writes, out of the image's folder."""
+        return ("--rootfs", f"{spec.rootfs.resolve()}:O")
+
+    def _now(self) -> tuple[str, ...]:
+        return ("--time", "0")
+
+    def _run(self, *arguments: str, content: IO[bytes] | None = None) -> str:
+        try:
+            done = subprocess.run(
+                [self.program, *arguments],
+                stdin=content or subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=_COMMAND_S,
+                env=self._environ,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ScarError(f"{self.program} {arguments[0]} does not answer: {error}") from error
+        if done.returncode != 0:
+            raise ScarError(
+                f"{self.program} {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()[-500:]}"
+            )
+        return done.stdout.decode(errors="replace")
+
+
+class Docker(Podman):
+    """`docker run` of an image imported once from the unpacked root: the daemon has no other way to a folder."""
+
+    name = "docker"
+    program = "docker"
+
+    def _root(self, spec: SandboxSpec) -> tuple[str, ...]:
+        image = image_name(spec.rootfs)
+        try:
+            self._run("image", "inspect", image)
+        except ScarError:
+            self._import(spec.rootfs, image)
+        return (image,)
+
+    def _now(self) -> tuple[str, ...]:
+        return ()
+
+    def _import(self, rootfs: Path, image: str) -> None:
+        importing = subprocess.Popen(
+            [self.program, "import", "-", image],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=self._environ,
+        )
+        with importing:
+            assert importing.stdin is not None
+            assert importing.stderr is not None
+            try:
+                with tarfile.open(fileobj=importing.stdin, mode="w|") as archive:
+                    archive.add(rootfs, arcname=".")
+                importing.stdin.close()
+            except BrokenPipeError:
+                pass  # what went wrong is on its standard error
+            said = importing.stderr.read().decode(errors="replace").strip()
+        if importing.returncode != 0:
+            raise ScarError(f"docker import failed: {said[-500:]}")
+
+
+def image_name(rootfs: Path) -> str:
+    """A name for the image made of a root folder: another one once the folder was made anew."""
+    status = rootfs.stat()
+    identity = f"{rootfs.resolve()} {status.st_ino} {status.st_ctime_ns}"
+    return f"scar-local-rootfs:{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
+
+
+def run_argv(
+    program: str, spec: SandboxSpec, name: str, root: Iterable[str], environ: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The command line, and variables to add to the client's environment.
+
+    Values travel in the environment, where other users cannot read them, except names that the client itself needs (PATH, HOME, …).
+    """
+    argv = [
+        program,
+        "run",
+        "--name",
+        name,
+        "--label",
+        f"{_LABEL}={os.getpid()}",
+        "--network",
+        "host",
+        "--log-driver",
+        "none",
+    ]
+    argv += ["--user", f"{spec.uid}:{spec.gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    argv += ["--pids-limit", str(spec.max_processes), "--workdir", spec.working_directory]
+    for limit, bound in (
+        ("nofile", _at_most(resource.RLIMIT_NOFILE, spec.max_open_files)),
+        ("nproc", _at_most(resource.RLIMIT_NPROC, _PROCESSES_OF_USER)),
+        ("core", 0),
+    ):
+        argv += ["--ulimit", f"{limit}={bound}:{bound}"]
+    if spec.memory_mib is not None:
+        argv += ["--memory", f"{spec.memory_mib}m", "--memory-swap", f"{spec.memory_mib}m"]
+    if spec.read_only:
+        tmp = f"/tmp:rw,exec,nosuid,nodev,size={spec.tmp_mib}m,mode=1777"  # noqa: S108  (the container's own)
+        argv += ["--read-only", "--tmpfs"]
+        # podman would copy the image's /tmp, and its mode, into it, and make more places writable
+        argv += [f"{tmp},notmpcopyup", "--read-only-tmpfs=false"] if program == "podman" else [tmp]
+    for bind in spec.binds:
+        source = str(bind.source.resolve(strict=True))
+        if "," in source or "," in bind.target:
+            raise ScarError(f"{program} cannot bind {source}: its name has a comma")
+        argv += ["--mount", f"type=bind,source={source},target={bind.target}" + (",readonly" if bind.read_only else "")]
+    extra = {}
+    for key, value in spec.environment.items():
+        if key in environ:
+            argv += ["--env", f"{key}={value}"]
+        else:
+            argv += ["--env", key]
+            extra[key] = value
+    return (*argv, *root, *spec.argv), extra
+
+
+def _at_most(kind: int, wanted: int) -> int:
+    """`wanted`, or this process's own hard limit where that is lower; told, because an engine's default may be above it."""
+    hard = resource.getrlimit(kind)[1]
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
