@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -240,8 +241,8 @@ def test_memory_stays_bounded_however_large_the_object(lab, bucket, out):
     answer = agent.invoke({"Records": [bucket.record("in/large")]}, timeout_s=60)
     assert answer.error_type is None, answer.body
     assert bucket.client.head_object(Bucket=bucket.name, Key="out/copy")["ContentLength"] == 200 * MIB
-    with open(f"/proc/{agent.process.pid}/status") as status:
-        peak_kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    status = Path(f"/proc/{agent.process.pid}/status").read_text()
+    peak_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     assert peak_kib < 150 * 1024
 
 
