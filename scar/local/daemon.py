@@ -119,6 +119,7 @@ class Daemon:
         from scar.local.server import Server
         from scar.local.services import Services
 
+        self._state.address_file.unlink(missing_ok=True)  # of a daemon that was killed
         hooks.check()
         bodies = Bodies(self._state.objects)
         keys, services = Keys(self._state.keys, bodies), Services(self._state.services)

@@ -176,6 +176,8 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         answer = _Held()
         with working_on(scope):
             body = app(environ, answer)
+            if answer.status >= 400:
+                scope.events.clear()  # whatever moto began, it was refused
             try:
                 self.settle(scope)
             except BaseException:

@@ -95,9 +95,8 @@ def _alive(state: State) -> Endpoint | None:
     if not is_locked(state):
         return None
     found = _address(state)
-    if found is None or _ask(found, "/_scar/ping", timeout_s=2.0) is None:
-        return None
-    return found
+    # The file may still be a killed daemon's while its successor already answers on the same port.
+    return found if found is not None and _says_its_pid(found) else None
 
 
 def _address(state: State) -> Endpoint | None:

@@ -25,6 +25,8 @@ DEFAULT_ACCOUNT: Final = "123456789012"  # moto's
 DEFAULT_REGION: Final = "us-east-1"
 GROUP_BYTES: Final = 64 * MIB  # a group's file above this loses its oldest half: a local AWS must not fill the disk
 
+_LINE_BYTES: Final = 2 * MIB  # above any log event: AWS takes at most 1 MiB
+
 _Place = tuple[str, str, str]  # account, region, group
 _log = logging.getLogger("scar.local")
 
@@ -102,6 +104,7 @@ class LogSink:
                 if group is None:
                     path.unlink()
                 else:
+                    _cut_torn_line(path)
                     _fill(group, _rows(path))
         finally:
             self._replaying = False
@@ -198,13 +201,22 @@ def _place(path: Path) -> _Place:
     return (account, region, group)
 
 
+def _cut_torn_line(path: Path) -> None:
+    """A line that was being written when the daemon died goes, or the next one would be glued to it."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(0, size - _LINE_BYTES)
+        file.seek(start)
+        tail = file.read()
+        if not tail.endswith(b"\n"):
+            file.truncate(start + tail.rfind(b"\n") + 1)
+
+
 def _rows(path: Path) -> Iterator[list[Any]]:
-    """The rows of a group's file; a line that was being written when the daemon died is left out."""
+    """The rows of a group's file, oldest first."""
     with path.open("rb") as source:
         next(source)
         for number, line in enumerate(source, 2):
-            if not line.endswith(b"\n"):
-                return
             try:
                 row = json.loads(line)
             except ValueError as error:

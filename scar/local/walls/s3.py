@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from scar.limits import BUCKET_NAME_PATTERN, KIB, OBJECT_KEY_BYTES
 from scar.local.address import S3Address
@@ -12,6 +13,7 @@ from scar.local.refusal import RefusalError
 Environ = dict[str, Any]
 
 METADATA_BYTES: Final = 2 * KIB  # AmazonS3/latest/userguide/UsingMetadata: names and values of x-amz-meta-* together
+OBJECT_TAGS: Final = 10
 _OWNERS_ACLS: Final = frozenset({"", "private", "bucket-owner-full-control"})
 
 
@@ -23,8 +25,21 @@ def check(method: str, address: S3Address, environ: Environ) -> None:
         raise RefusalError(400, "KeyTooLongError", "Your key is too long")
     if method in ("PUT", "POST") and _metadata_bytes(environ) > METADATA_BYTES:
         raise RefusalError(400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
+    _check_tags(environ.get("HTTP_X_AMZ_TAGGING", ""))
     if method == "PUT" and not creates_bucket and _grants(environ) and not _takes_acls(address.bucket):
         raise RefusalError(400, "AccessControlListNotSupported", "The bucket does not allow ACLs")
+
+
+def _check_tags(header: str) -> None:
+    """Before the object is stored; moto looks at its tags afterwards. Source: AmazonS3/latest/userguide/object-tagging."""
+    tags = parse_qsl(header, keep_blank_values=True)
+    if len(tags) > OBJECT_TAGS:
+        raise RefusalError(400, "BadRequest", f"Object tags cannot be greater than {OBJECT_TAGS}")
+    for name, value in tags:
+        if name.startswith("aws:") or not 1 <= len(name) <= 128 or len(value) > 256:
+            raise RefusalError(400, "InvalidTag", "The tag provided was not a valid tag.")
+    if len({name for name, _ in tags}) < len(tags):
+        raise RefusalError(400, "InvalidArgument", "The header 'x-amz-tagging' shall not contain a tag name twice")
 
 
 def _metadata_bytes(environ: Environ) -> int:
