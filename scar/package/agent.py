@@ -94,7 +94,8 @@ def _key(sources: _Sources, version: str) -> str:
     base = getattr(sys, "_base_executable", sys.executable)
     hashed = hashlib.sha256(f"{sys.version}\n{base}\n{version}\n".encode())
     builder = (Path(__file__).with_name(name) for name in _BUILDER_FILES)
-    for path in (*builder, *interpreter.python_files(sources.agent, sources.agent)):
+    agent = sources.agent
+    for path in (*builder, *interpreter.python_files(agent, agent), *_data_files(agent)):
         content = path.read_bytes()
         hashed.update(f"\n{path.name} {len(content)}\n".encode())
         hashed.update(content)
@@ -141,10 +142,10 @@ def _build(out: IO[bytes], sources: _Sources, tell: Tell) -> tuple[Digests, Mapp
     """Write the layer; note what it was made from as (file, size, mtime in ns), so that any change makes it anew."""
     python = interpreter.inspect()
     modules = [*_stdlib_modules(python), *_app_modules(sources)]
-    models = list(_model_files(sources))
-    files = [*python.native_files(), sources.certificates, *(path for path, _ in [*models, *modules])]
+    data = [*_model_files(sources), *_agent_data(sources)]
+    files = [*python.native_files(), sources.certificates, *(path for path, _ in [*data, *modules])]
     inputs = [_stamp(path) for path in files]
-    digests = write_layer(_entries(python, sources, modules, models), out)
+    digests = write_layer(_entries(python, sources, modules, data), out)
     tell(digests.size, digests.size, "agent layer built")
     return digests, {"inputs": inputs, "entrypoint": _entrypoint(python.loader_name)}
 
@@ -164,10 +165,10 @@ def _entries(
     python: interpreter.Interpreter,
     sources: _Sources,
     modules: Sequence[tuple[Path, str]],
-    models: Sequence[tuple[Path, str]],
+    data: Sequence[tuple[Path, str]],
 ) -> Iterator[Entry]:
     entries: list[Entry] = [*interpreter.native_entries(python, _ROOT), *interpreter.compile_sources(modules)]
-    entries += (File(place.lstrip("/"), path.read_bytes()) for path, place in models)
+    entries += (File(place.lstrip("/"), path.read_bytes()) for path, place in data)
     entries.append(File(CA_FILE.lstrip("/"), sources.certificates.read_bytes()))
     entries.append(Link(f"{_ROOT}/app/botocore/cacert.pem", "../../etc/ca-certificates.pem"))
     # /opt itself is left out: an image may have its own, with its own mode, or a link there.
@@ -190,6 +191,18 @@ def _app_modules(sources: _Sources) -> Iterator[tuple[Path, str]]:
             yield path, f"{app}/{package.name}/{path.relative_to(package)}"
     for module in sources.modules:
         yield module, f"{app}/{module.name}"
+
+
+def _agent_data(sources: _Sources) -> Iterator[tuple[Path, str]]:
+    for path in _data_files(sources.agent):
+        yield path, f"{AGENT_ROOT}/app/{sources.agent.name}/{path.relative_to(sources.agent)}"
+
+
+def _data_files(package: Path) -> Iterator[Path]:
+    """What a package holds beside modules."""
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "py.typed":
+            yield path
 
 
 def _model_files(sources: _Sources) -> Iterator[tuple[Path, str]]:

@@ -76,14 +76,8 @@ def inspect() -> Interpreter:
     facts = json.loads(_run_child("facts", *DROPPED_EXTENSIONS))
     binary = Path(facts["binary"])
     program = elf.read(binary.read_bytes(), str(binary))
-    if program.interpreter is None or "musl" in program.interpreter:
-        kind = "statically linked" if program.interpreter is None else "linked with musl"
-        raise ScarError(
-            f"{binary} is {kind}; the agent is built from a Python linked with the GNU C library",
-            fix="Run scar with a Python of Debian, Ubuntu, Fedora, conda, pyenv or python-build-standalone.",
-        )
+    loader = loader_of(program, binary)
     extensions = tuple(Path(path) for path in facts["extensions"])
-    loader = Path(program.interpreter)
     libraries = _closure([binary, *extensions], facts, loader.name)
     return Interpreter(
         version=facts["version"],
@@ -96,6 +90,17 @@ def inspect() -> Interpreter:
         settings_module=facts["settings_module"],
         settings=facts["settings"],
     )
+
+
+def loader_of(program: elf.Elf, binary: Path) -> Path:
+    """The program's loader; raises ScarError when it is not the GNU C library's."""
+    if program.interpreter is None or "musl" in program.interpreter:
+        kind = "statically linked" if program.interpreter is None else "linked with musl"
+        raise ScarError(
+            f"{binary} is {kind}; the agent is built from a Python linked with the GNU C library",
+            fix="Run scar with a Python of Debian, Ubuntu, Fedora, conda, pyenv or python-build-standalone.",
+        )
+    return Path(program.interpreter)
 
 
 def native_entries(interpreter: Interpreter, root: str) -> Iterator[Entry]:

@@ -50,7 +50,11 @@ def _only_entry(archive: Archive) -> _Entry:
     document = parse(b'{"images":' + archive.read(_MANIFEST) + b"}", archive.where)
     images = document["images"]
     if not isinstance(images, list) or not images:
-        raise ScarError(f"{_MANIFEST} lists no image", where=archive.where)
+        raise ScarError(
+            f"{_MANIFEST} lists no image",
+            where=archive.where,
+            fix="Write the file with `docker save -o FILE IMAGE`, or `skopeo copy … oci-archive:FILE`.",
+        )
     entries = [_entry(item, archive.where) for item in images]
     if len(entries) > 1:
         tags = sorted(tag for entry in entries for tag in entry.tags)

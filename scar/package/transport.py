@@ -24,7 +24,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NameResolutionError, SSLError
 
 from scar.errors import DeniedError, NotFoundError, ScarError, ServiceError
 from scar.package.credentials import Credentials
@@ -157,7 +157,7 @@ class Transport:
                 timeout=_TIMEOUT,
             )
         except HTTPError as error:
-            raise CutError(f"{request.method} {_without_query(url)}: {error}") from error
+            raise _unreachable(error, f"{request.method} {_without_query(url)}") from error
 
     def _is_ours(self, url: str) -> bool:
         parts = urlsplit(url)
@@ -170,19 +170,19 @@ class Transport:
 
     def _log_in(self, challenge: str, scope: str, refused: _Token | None) -> None:
         """Answer a 401: Basic for every scope from now on, or a token for this one."""
-        kind, _, rest = challenge.partition(" ")
+        bearer = re.search(r"\bBearer\s+(.*)", challenge, re.IGNORECASE)
         with self._lock:
             known = self._tokens.get(scope) or self._tokens.get("")
             if known is not None and known is not refused and known.expires > self._clock():
                 return  # another thread has just logged in
-            if kind.lower() == "basic":
+            if bearer is not None:
+                self._tokens[scope] = self._fetch_token(dict(_CHALLENGE_PARAMETER.findall(bearer[1])), scope)
+            elif re.search(r"\bBasic\b", challenge, re.IGNORECASE):
                 if self._credentials is None or refused is not None:
                     raise self._denied("it wants a user and a password")
                 self._tokens[""] = _Token(self._credentials.basic, float("inf"))
-            elif kind.lower() == "bearer":
-                self._tokens[scope] = self._fetch_token(dict(_CHALLENGE_PARAMETER.findall(rest)), scope)
             else:
-                raise self._denied(f"it asks for {kind or 'nothing known'!r}")
+                raise self._denied(f"it asks for {challenge.partition(' ')[0] or 'nothing'!r}, which is not known here")
 
     def _fetch_token(self, challenge: Mapping[str, str], scope: str) -> _Token:
         realm = urlsplit(challenge.get("realm", ""))
@@ -226,7 +226,7 @@ class Transport:
                 timeout=_TIMEOUT,
             )
         except HTTPError as error:
-            raise CutError(f"the token server {realm.netloc} did not answer: {error}") from error
+            raise _unreachable(error, f"the token server {realm.netloc}") from error
 
     def _denied(self, why: str) -> DeniedError:
         user = (
@@ -236,6 +236,15 @@ class Transport:
             f"the registry {self._origin.netloc} refuses us{user}: {why}",
             fix=f"Run `docker login {self._origin.netloc}`, or check the image's name.",
         )
+
+
+def _unreachable(error: HTTPError, asked: str) -> ServiceError:
+    """No answer at all. A name that nobody knows and a certificate that nobody trusts will not be better in a minute."""
+    if isinstance(error, NameResolutionError | SSLError):
+        return ServiceError(
+            f"{asked}: {error}", fix="Check the registry's name, and the network's proxy and certificates."
+        )
+    return CutError(f"{asked}: {error}")
 
 
 def discard(response: urllib3.BaseHTTPResponse) -> None:

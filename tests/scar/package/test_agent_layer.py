@@ -18,7 +18,8 @@ from scar.errors import ScarError
 from scar.package import oci
 from scar.package.agent import AgentLayer, agent_layer
 from scar.package.derive import derive
-from scar.package.elf import portable, read
+from scar.package.elf import Elf, portable, read
+from scar.package.interpreter import loader_of
 from scar.package.scratch import scratch
 from tests.scar.package.images import run_inside, unpack
 
@@ -218,3 +219,11 @@ def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
         read(b"#!/bin/sh\n", "x")
     with pytest.raises(ScarError, match="damaged"):
         read(b"\x7fELF\x02\x01" + bytes(20), "x")
+
+
+@pytest.mark.parametrize(
+    ("loader", "kind"), [(None, "statically linked"), ("/lib/ld-musl-x86_64.so.1", "linked with musl")]
+)
+def test_a_python_without_the_gnu_c_library_is_refused_with_the_reason(loader: str | None, kind: str) -> None:
+    with pytest.raises(ScarError, match=f"/x/python3 is {kind}"):
+        loader_of(Elf(loader, None, ()), Path("/x/python3"))

@@ -476,6 +476,44 @@ def test_an_image_with_the_same_layer_twice_sends_it_once(faulty: Faulty) -> Non
     assert result.bytes_sent == layer.blob.descriptor.size + twice.config.descriptor.size + len(twice.manifest)
 
 
+def test_a_registry_that_nobody_knows_is_not_asked_again_and_again() -> None:
+    pauses: list[float] = []
+    with pytest.raises(ServiceError, match=r"registry\.invalid"):
+        Registry("registry.invalid", sleep=pauses.append).manifest("x", "latest")
+    assert pauses == []
+
+
+def test_one_of_several_ways_to_log_in_is_chosen(faulty: Faulty) -> None:
+    faulty.blobs["latest"] = b"{}"
+    faulty.on("GET", "manifests", status(401, WWW_Authenticate='Negotiate, Basic realm="x"'))
+    faulty.registry(LOGIN).manifest("x", "latest")
+    assert faulty.requests[-1][2]["Authorization"] == LOGIN.basic
+
+
+def test_a_way_to_log_in_that_is_not_known_is_named(faulty: Faulty) -> None:
+    faulty.on("GET", "manifests", status(401, WWW_Authenticate="Negotiate"))
+    with pytest.raises(DeniedError, match="'Negotiate'"):
+        faulty.registry(LOGIN).manifest("x", "latest")
+
+
+def test_an_identity_token_is_handed_to_the_token_server_in_a_form(faulty: Faulty) -> None:
+    faulty.blobs["latest"] = b"{}"
+    forms: list[bytes] = []
+
+    def grant(handler: Handler) -> None:
+        forms.append(handler.body())
+        handler.answer(200, b'{"access_token":"granted"}')
+
+    faulty.on(
+        "GET", "manifests", status(401, WWW_Authenticate=f'Bearer realm="http://{faulty.host}/token",service="s"')
+    )
+    faulty.on("POST", "token", grant)
+    faulty.registry(Credentials(None, "refresh")).manifest("x", "latest")
+    assert b"grant_type=refresh_token" in forms[0]
+    assert b"refresh_token=refresh" in forms[0]
+    assert faulty.requests[-1][2]["Authorization"] == "Bearer granted"
+
+
 def test_nobody_listening_is_a_service_error_that_names_the_registry() -> None:
     registry = Registry("127.0.0.1:1", anonymous("127.0.0.1:1"), sleep=lambda seconds: None)
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:1"):
