@@ -31,6 +31,7 @@ class Upload:
         self.id = str(uuid.uuid4())
         self.lock = threading.Lock()
         self.size = 0
+        self.touched = time.monotonic()
         self._hash = hashlib.sha256()
         self._path = folder / self.id
         self._file = self._path.open("xb")
@@ -39,6 +40,7 @@ class Upload:
         self._file.write(part)
         self._hash.update(part)
         self.size += len(part)
+        self.touched = time.monotonic()
 
     def finish(self, digest: str, target: Path) -> None:
         """Give the blob its name; on disk when this returns. Raises DigestMismatchError, after which the upload is gone."""
@@ -88,7 +90,12 @@ class BlobStore:
     def begin(self) -> Upload:
         upload = Upload(self._arriving)
         with self._lock:
+            left = [old for old in self._uploads.values() if upload.touched - old.touched > _PUSH_S]
+            for old in left:
+                del self._uploads[old.id]
             self._uploads[upload.id] = upload
+        for old in left:
+            old.abandon()
         return upload
 
     def upload(self, upload_id: str) -> Upload | None:

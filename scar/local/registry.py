@@ -10,6 +10,7 @@ The HTTP side (`/v2/…`) is in `registry_http`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -44,7 +45,7 @@ class Place(NamedTuple):
 
 
 class StoredImage(NamedTuple):
-    """An image that can be run: its configuration document and its compressed layers, lowest first."""
+    """An image that can be run: its configuration document, its compressed layers, lowest first, and their bytes together."""
 
     digest: str
     config: Mapping[str, Any]
@@ -124,11 +125,14 @@ class RegistryData:
         if "config" not in manifest:
             raise LookupError(f"{digest} is an index of images, not an image")
         config = self.blobs.read(manifest["config"]["digest"])
-        layers = tuple(self.blobs.find(layer["digest"]) for layer in manifest["layers"])
-        if config is None or None in layers:
+        layers = [path for layer in manifest["layers"] if (path := self.blobs.find(layer["digest"])) is not None]
+        if config is None or len(layers) < len(manifest["layers"]):
             raise LookupError(f"parts of {digest} are missing")
-        size = sum(int(layer["size"]) for layer in manifest["layers"])
-        return StoredImage(digest, json.loads(config), tuple(path for path in layers if path is not None), size)
+        try:
+            document = json.loads(config)
+        except ValueError as error:
+            raise LookupError(f"the configuration of {digest} is not JSON") from error
+        return StoredImage(digest, document, tuple(layers), sum(path.stat().st_size for path in layers))
 
     def locate(self, repository: str, account: str | None = None, region: str | None = None) -> Place | None:
         """The repository in moto's ECR; a bare name without account or region is searched in all."""
@@ -164,9 +168,10 @@ class RegistryData:
         tag = None if by_digest else reference
         if tag is not None and not _TAG.fullmatch(tag):
             raise ManifestError("MANIFEST_INVALID", f"{tag!r} is not a tag")
-        digest = self.blobs.put(content)
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if by_digest and reference != digest:
             raise ManifestError("DIGEST_INVALID", f"the manifest hashes to {digest}, not {reference}")
+        self.blobs.put(content)
         with self._lock:
             self._record(place, digest, content, media_type, tag)
         self.blobs.settle([digest, *references])

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from scar.limits import LAMBDA_SYNC_PAYLOAD_BYTES
 
@@ -48,6 +48,34 @@ class Configuration:
     timeout_s: int = 3
     tmp_mib: int = 512
     log_group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProcess:
+    """What an image's configuration document says about its process."""
+
+    entry_point: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: tuple[str, ...]
+    working_directory: str
+
+    @classmethod
+    def parse(cls, document: Any) -> ImageProcess:
+        """Raises CannotRunError when the document, which comes from whoever pushed the image, has another shape."""
+        config = document.get("config") or {} if isinstance(document, dict) else None
+        if not isinstance(config, dict):
+            raise CannotRunError("the image's configuration is not a JSON object", lasting=True)
+        where = config.get("WorkingDir") or "/"
+        if not isinstance(where, str):
+            raise CannotRunError("the image's WorkingDir is not a string", lasting=True)
+        return cls(_strings(config, "Entrypoint"), _strings(config, "Cmd"), _strings(config, "Env"), where)
+
+
+def _strings(config: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = config.get(key) or ()
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and "\0" not in item for item in value):
+        raise CannotRunError(f"the image's {key} is not a list of strings", lasting=True)
+    return tuple(value)
 
 
 @dataclass(frozen=True, slots=True)

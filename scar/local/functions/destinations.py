@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from moto.events.models import events_backends
@@ -56,10 +56,12 @@ def json_or_text(content: bytes) -> Any:
 
 
 class Destinations:
-    """Delivers to an ARN. `invoke` accepts an asynchronous event for another function."""
+    """Delivers to an ARN. `invoke` accepts an asynchronous event for another function; `persist` saves moto's services by name."""
 
-    def __init__(self, invoke: Callable[[str, bytes, str, str], None]) -> None:
-        self._invoke = invoke
+    def __init__(
+        self, invoke: Callable[[str, bytes, str, str], None], persist: Callable[[Sequence[str]], None]
+    ) -> None:
+        self._invoke, self._persist = invoke, persist
 
     def send_record(self, target: str, document: dict[str, Any], event: Event) -> None:
         """Raises UndeliverableError."""
@@ -98,6 +100,8 @@ class Destinations:
                     self._invoke(target, text.encode(), account, region)
                 case _:
                     _put_event(target, text, event, document or {}, account=account, region=region)
+            if service != "lambda":
+                self._persist(("sqs",))  # topics and event buses hand messages on to queues at once
         except Exception as error:  # a door: moto raises whatever its backends raise
             raise UndeliverableError(f"{target}: {type(error).__name__}: {error}") from error
 

@@ -23,6 +23,7 @@ from scar.local.functions import control, hooks
 from scar.local.functions.configuration import (
     CannotRunError,
     Configuration,
+    ImageProcess,
     Invocation,
     LogSink,
     Outcome,
@@ -61,6 +62,7 @@ class Functions:
 
     `endpoint` answers where the local AWS listens, as sandboxes see it; `engine` chooses the sandbox engine, which may take
     a while and may fail (ScarError): it is asked by the first invocation. `state` is a folder of its own.
+    `tell` takes a line for the daemon's log; `persist` saves moto's services of these names before an event counts as ended.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Functions:
         bounds: Bounds | None = None,
         clock: Callable[[], float] = time.time,
         tell: Callable[[str], None] = lambda _: None,
+        persist: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         self.registry = registry
         self._endpoint, self._log, self._engine, self._rootfs = endpoint, log, engine, rootfs
@@ -84,7 +87,7 @@ class Functions:
         self._flusher = Flusher(tell)
         self._queue = EventQueue(state / "events", self, workers=self._pace.workers, clock=clock, tell=tell)
         self._pool = Pool(self._launch, bounds=bounds or _bounds_of_this_host(), freed=self._queue.wake)
-        self._destinations = Destinations(self._accept_and_dispatch)
+        self._destinations = Destinations(self._accept_and_dispatch, persist)
         self._installed = contextlib.ExitStack()
         registry.pinned = _images_in_use
 
@@ -233,11 +236,8 @@ class Functions:
             image = self.registry.stored(configuration.image_digest)
         except LookupError as error:
             raise CannotRunError(f"the image of {configuration.name} cannot be read: {error}") from error
-        image_config = image.config.get("config") or {}
-        argv = (
-            *_either(configuration.entry_point, image_config.get("Entrypoint")),
-            *_either(configuration.command, image_config.get("Cmd")),
-        )
+        process = ImageProcess.parse(image.config)
+        argv = (*(configuration.entry_point or process.entry_point), *(configuration.command or process.command))
         if not argv:
             raise CannotRunError(f"the image of {configuration.name} has neither ENTRYPOINT nor CMD", lasting=True)
         try:
@@ -250,8 +250,8 @@ class Functions:
             spec = SandboxSpec(
                 rootfs=rootfs,
                 argv=argv,
-                environment=self._environment(configuration, image_config.get("Env") or (), runtime_api, log_stream),
-                working_directory=configuration.working_directory or image_config.get("WorkingDir") or "/",
+                environment=self._environment(configuration, process.environment, runtime_api, log_stream),
+                working_directory=configuration.working_directory or process.working_directory,
                 memory_mib=configuration.memory_mib,
                 tmp_mib=configuration.tmp_mib,
             )
@@ -288,10 +288,6 @@ class Functions:
             "AWS_DEFAULT_REGION": configuration.region,
             **self._credentials.of(configuration),
         }
-
-
-def _either(override: Sequence[str], of_the_image: Sequence[str] | None) -> tuple[str, ...]:
-    return tuple(override or of_the_image or ())
 
 
 def _back_off_s(waits: int) -> float:

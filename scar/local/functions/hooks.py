@@ -22,6 +22,7 @@ from moto.ecr.models import Image as EcrImage
 from moto.ecr.responses import ECRResponse
 
 from scar.limits import LAMBDA_ASYNC_PAYLOAD_BYTES, LAMBDA_SYNC_PAYLOAD_BYTES
+from scar.local import hooks as moto_names
 from scar.local.functions import control
 from scar.local.functions.configuration import CannotRunError, Outcome, StoppingError, ThrottledError
 from scar.local.registry import Place, RegistryData, image_size
@@ -83,13 +84,19 @@ USED: Final[Mapping[str, tuple[str, ...] | None]] = {
 
 
 def install(functions: Functions, registry: RegistryData) -> Callable[[], None]:
-    """Replace them; calling the answer puts moto back as it was."""
+    """Replace them; calling the answer puts moto back as it was. Raises scar.local.hooks.MovedError for a moto of another shape."""
     undo = ExitStack()
+    moto_names.check({**USED, **{moto_name(owner, name): taken for owner, name, taken in HOOKED}})
     replacements = {**_lambda_hooks(functions), **_ecr_hooks(registry)}
     for owner, name, _ in HOOKED:
         undo.callback(_put_back, owner, name, vars(owner).get(name))
         setattr(owner, name, replacements[owner, name](getattr(owner, name)))
     return undo.close
+
+
+def moto_name(owner: type, name: str) -> str:
+    """As scar.local.hooks names it."""
+    return f"{owner.__module__}:{owner.__name__}.{name}"
 
 
 def _put_back(owner: type, name: str, own: Any) -> None:
@@ -334,8 +341,10 @@ def _with_kept_configuration(original: Callable[..., Any]) -> Callable[..., Any]
 def _keeping_creation(original: Callable[..., Any]) -> Callable[..., Any]:
     def replacement(backend: LambdaBackend, spec: dict[str, Any]) -> LambdaFunction:
         answer = original(backend, spec)
-        _keep(backend.get_function(spec["FunctionName"]), spec)
-        _keep(answer, spec)
+        # moto answers a copy when a version is published at once, and the version is another.
+        for function in (answer, backend.get_function(answer.function_name, str(answer.version))):
+            _keep(function, spec)
+        _keep(backend.get_function(answer.function_name), spec)
         return answer
 
     return replacement

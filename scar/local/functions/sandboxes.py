@@ -88,6 +88,7 @@ class Environment:
         self._ended: Ended | None = None
         self._killed = False
         self._used = False
+        self._asked = 0
         self._deadline = 0.0
         self._api = RuntimeApi(self)
         self._started = time.monotonic()
@@ -151,10 +152,13 @@ class Environment:
         with self._changed:
             if self._ready_at is None:
                 self._ready_at = time.monotonic()
-                self._changed.notify_all()
-            self._changed.wait_for(lambda: self._work() is not None or self._over())
+            # A runtime that asks again has lost its earlier connection: an event must not be written into that one.
+            self._asked += 1
+            turn = self._asked
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: turn != self._asked or self._work() is not None or self._over())
             flight = self._work()
-            if flight is None or self._over():
+            if turn != self._asked or flight is None or self._over():
                 return None
             flight.fetched = True
             invocation = flight.invocation

@@ -165,9 +165,13 @@ class Local:
             state=folder / "functions",
             endpoint=lambda: self.url,
             registry=self.registry,
-            engine=lambda: choose(scratch=folder / "scratch"),
             rootfs=RootfsStore(folder / "rootfs"),
-            **{"tell": self.told.append, "log": self.logs, **settings},
+            **{
+                "engine": lambda: choose(scratch=folder / "scratch"),
+                "tell": self.told.append,
+                "log": self.logs,
+                **settings,
+            },
         )
         moto = DomainDispatcherApplication(create_backend_app)
 

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lambda_bench import ACCOUNT, FAIL, REGION, Local, arn, failed, processes, runs, send, until
+from lambda_bench import ACCOUNT, FAIL, REGION, Local, arn, failed, processes, queue, runs, send, until
 
 from scar.local.functions.engine import Pace
 
@@ -84,6 +84,20 @@ def test_a_damaged_event_file_is_put_aside_and_the_others_are_delivered(make_loc
     with again:
         until(lambda: '"kept"' in again.logs.of("whole"))
     assert (events / "failed" / "00000000000000001-cut.damaged").exists()
+
+
+def test_a_dead_letter_is_saved_before_its_event_goes(make_local: Callable[..., Local]) -> None:
+    saved: list[tuple[list[str], int]] = []
+
+    def persist(services: Sequence[str]) -> None:
+        saved.append((list(services), len(list((local.folder / "functions" / "events").glob("*.event")))))
+
+    local = make_local(persist=persist, pace=Pace(retry_scale=1 / 600))
+    queue(local, "saved")
+    local.make("saving", FAIL, DeadLetterConfig={"TargetArn": arn("saved", "sqs:{}:{}:")})
+    send(local, "saving")
+    until(lambda: failed(local, "saving"))
+    assert saved == [(["sqs"], 1)]
 
 
 def test_every_accepted_event_is_delivered_although_the_daemon_was_killed_twice(tmp_path: Path) -> None:
