@@ -15,7 +15,7 @@ def fitted(answer: Reply | Failure, limit_bytes: int = LIMIT_BYTES) -> bytes:
     text = answer.to_json()
     kept_chars = 256 * 1024
     while len(text) > limit_bytes and kept_chars:
-        kept_chars //= 2
+        kept_chars //= 4
         answer = _with_runs(answer, tuple(replace(run, output=_last(run.output, kept_chars)) for run in answer.runs))
         text = answer.to_json()
     kept_items = max([len(answer.runs), *(len(run.outputs) for run in answer.runs)])

@@ -146,3 +146,69 @@ class _Handler(BaseHTTPRequestHandler):
     def _hang_up(self) -> None:
         self.wfile.flush()
         self.close_connection = True
+
+
+class BottomlessS3:
+    """Any GET answers `size` bytes that nobody keeps; what is put is counted and dropped. For transfers too large for a fake to hold."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.received = size, 0
+        self._http = _BottomlessServer(("127.0.0.1", 0), _BottomlessHandler)
+        self._http.store = self
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def __enter__(self) -> BottomlessS3:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+
+class _BottomlessServer(ThreadingHTTPServer):
+    daemon_threads = True
+    store: BottomlessS3
+
+
+class _BottomlessHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _BottomlessServer
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        size = self.server.store.size
+        self._head(size)
+        block = bytes(1 << 20)
+        for start in range(0, size, len(block)):
+            self.wfile.write(block[: size - start])
+
+    def do_PUT(self) -> None:
+        if "100-continue" in self.headers.get("Expect", ""):
+            self.send_response_only(100)
+            self.end_headers()
+        left = int(self.headers["Content-Length"])
+        self.server.store.received += left
+        while left:
+            left -= len(self.rfile.read(min(left, 1 << 20)))
+        self._head(0)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        text = b"<X><UploadId>u</UploadId></X>"
+        self._head(len(text))
+        self.wfile.write(text)
+
+    def _head(self, length: int) -> None:
+        self.send_response_only(200)
+        self.send_header("Content-Length", str(length))
+        self.send_header("ETag", '"0-1"')
+        self.end_headers()

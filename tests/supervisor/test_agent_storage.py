@@ -11,7 +11,7 @@ import pytest
 
 from faassupervisor.contract import Storage
 from faassupervisor.storage.s3 import content_type, split
-from tests.supervisor.faults import Fault, FaultyS3, always, once
+from tests.supervisor.faults import BottomlessS3, Fault, FaultyS3, always, once
 
 COPY = 'cat "$INPUT_FILE_PATH" > "$TMP_OUTPUT_DIR/copy"; printf %s "$STORAGE_OBJECT_KEY" > "$TMP_OUTPUT_DIR/key"'
 MIB = 1024 * 1024
@@ -228,19 +228,20 @@ def test_a_part_that_never_arrives_leaves_neither_object_nor_parts(lab, bucket, 
     assert bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", []) == []
 
 
-def test_memory_stays_bounded_however_large_the_object(lab, bucket, out):
-    piece = os.urandom(8 * MIB)
-    begun = bucket.client.create_multipart_upload(Bucket=bucket.name, Key="in/large")
-    place = {"Bucket": bucket.name, "Key": "in/large", "UploadId": begun["UploadId"]}
-    parts = []
-    for number in range(1, 26):
-        etag = bucket.client.upload_part(**place, PartNumber=number, Body=piece)["ETag"]
-        parts.append({"PartNumber": number, "ETag": etag})
-    bucket.client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
-    agent = lab.agent(COPY, outputs=out)
-    answer = agent.invoke({"Records": [bucket.record("in/large")]}, timeout_s=60)
-    assert answer.error_type is None, answer.body
-    assert bucket.client.head_object(Bucket=bucket.name, Key="out/copy")["ContentLength"] == 200 * MIB
+def test_memory_stays_bounded_however_large_the_object(lab):
+    with BottomlessS3(200 * MIB) as s3:
+        rule = (Storage("s3", "b", "out"),)
+        agent = lab.agent(
+            'mv "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/copy"', outputs=rule, environment={"AWS_ENDPOINT_URL": s3.endpoint}
+        )
+        event = {
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": "b"}, "object": {"key": "large"}},
+        }
+        answer = agent.invoke({"Records": [event]}, timeout_s=60)
+        assert answer.error_type is None, answer.body
+        assert s3.received == 200 * MIB
     status = Path(f"/proc/{agent.process.pid}/status").read_text()
     peak_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     assert peak_kib < 150 * 1024
