@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
@@ -167,21 +166,10 @@ def test_another_process_elsewhere_builds_the_same_bytes(agent: AgentLayer, tmp_
     assert run.stdout.strip() == agent.layer.blob.descriptor.digest
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "gone", "record"])
-def test_a_damaged_cache_is_built_again(agent: AgentLayer, cache: Path, damage: str) -> None:
-    (directory,) = (cache / "agent").iterdir()
-    layer = directory / "layer.tar.gz"
+def test_a_damaged_cache_is_built_again(agent: AgentLayer, cache: Path) -> None:
+    layer = next((cache / "agent").glob("*/layer.tar.gz"))
     whole = layer.read_bytes()
-    match damage:
-        case "cut":
-            layer.write_bytes(whole[:-1])
-        case "flip":
-            layer.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
-        case "gone":
-            layer.unlink()
-        case _:
-            (directory / "record.json").write_text("{}")
-    # Put back what would be built, unless the product wrongly takes the damaged file.
+    layer.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
     again = agent_layer(cache=cache)
     assert b"".join(again.layer.blob.open()) == whole
 
@@ -191,21 +179,6 @@ def test_a_cached_layer_is_used_without_building(agent: AgentLayer, cache: Path)
     again = agent_layer(cache=cache, tell=lambda done, total, what: told.append(what))
     assert again.layer.blob.descriptor == agent.layer.blob.descriptor
     assert told == []
-
-
-def test_two_builders_at_once_agree(agent: AgentLayer, tmp_path: Path) -> None:
-    digests: list[str] = []
-    builders = [
-        threading.Thread(target=lambda: digests.append(agent_layer(cache=tmp_path).layer.blob.descriptor.digest))
-        for _ in range(2)
-    ]
-    for builder in builders:
-        builder.start()
-    for builder in builders:
-        builder.join()
-    assert digests == [agent.layer.blob.descriptor.digest] * 2
-    (directory,) = (tmp_path / "agent").iterdir()
-    assert sorted(path.name for path in directory.iterdir()) == ["layer.tar.gz", "lock", "record.json"]
 
 
 def test_an_agent_for_another_architecture_is_refused_with_the_reason(agent: AgentLayer, tmp_path: Path) -> None:
