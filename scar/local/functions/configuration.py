@@ -16,7 +16,7 @@ LATEST: Final = "$LATEST"
 
 
 class LogSink(Protocol):
-    """Where log lines go. `put` makes group and stream when they are absent; a line is (milliseconds since 1970, text)."""
+    """Where log lines go. `put` makes group and stream when they are absent, also for no lines; a line is (milliseconds since 1970, text)."""
 
     def put(
         self, group: str, stream: str, lines: Sequence[tuple[int, str]], *, account: str = ..., region: str = ...

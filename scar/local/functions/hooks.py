@@ -6,13 +6,10 @@ moto has no extension points; assigning class attributes is what there is. What 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 from moto.awslambda.models import EventInvokeConfig, ImageConfig, LambdaBackend, LambdaFunction
 from moto.awslambda.responses import LambdaResponse
@@ -21,17 +18,14 @@ from moto.ecr.models import ECRBackend
 from moto.ecr.models import Image as EcrImage
 from moto.ecr.responses import ECRResponse
 
-from scar.limits import LAMBDA_ASYNC_PAYLOAD_BYTES, LAMBDA_SYNC_PAYLOAD_BYTES
 from scar.local import hooks as moto_names
-from scar.local.functions import control
-from scar.local.functions.configuration import CannotRunError, Outcome, StoppingError, ThrottledError
+from scar.local.functions import control, invoking
 from scar.local.registry import Place, RegistryData, image_size
 from scar.local.registry_http import password
 
 if TYPE_CHECKING:
     from scar.local.functions.engine import Functions
 
-_Headers = Mapping[str, str]
 _TOKEN_HOURS: Final = 12
 
 # (class, attribute, its parameters): what `install` replaces or calls. The test compares them with moto's.
@@ -112,14 +106,14 @@ _Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]  # what stands
 
 def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
     def invoke_request(_: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda response: _invoke_request(functions, response)
+        return lambda response: invoking.invoke_request(functions, response)
 
     def invoke_async_request(_: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda response: _invoke_async_request(functions, response)
+        return lambda response: invoking.invoke_async_request(functions, response)
 
     def invoke(_: Callable[..., Any]) -> Callable[..., Any]:
         def replacement(function: LambdaFunction, body: Any, request_headers: Any, response_headers: Any) -> bytes:
-            return _invoke_by_moto(functions, function, body, request_headers, response_headers)
+            return invoking.invoke_by_moto(functions, function, body, request_headers, response_headers)
 
         return replacement
 
@@ -143,7 +137,7 @@ def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
     return {
         (LambdaResponse, "invoke"): invoke_request,
         (LambdaResponse, "invoke_async"): invoke_async_request,
-        (LambdaResponse, "_enrich_response"): _with_request_id,
+        (LambdaResponse, "_enrich_response"): invoking.with_request_id,
         (LambdaFunction, "invoke"): invoke,
         (LambdaFunction, "_set_function_code"): set_code,
         (LambdaFunction, "get_code"): _with_resolved_image,
@@ -151,143 +145,11 @@ def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
         (LambdaFunction, "update_configuration"): _keeping_updates,
         (LambdaBackend, "create_function"): _keeping_creation,
         (LambdaBackend, "delete_function"): delete_function,
-        (LambdaBackend, "send_sns_message"): _asynchronously,
-        (LambdaBackend, "send_log_event"): _asynchronously,
+        (LambdaBackend, "send_sns_message"): invoking.asynchronously,
+        (LambdaBackend, "send_log_event"): invoking.asynchronously,
         (LambdaBackend, "put_function_event_invoke_config"): lambda _: _put_event_config,
         (LambdaBackend, "update_function_event_invoke_config"): lambda _: _update_event_config,
     }
-
-
-# Invocation
-
-_ASYNCHRONOUS: Final[ContextVar[bool]] = ContextVar("asynchronous", default=False)  # set while SNS or Logs hand over
-_REQUEST_ID: Final = "scar-request-id"  # of our answer, on its way to the header that moto fills with a random one
-
-
-def _with_request_id(original: Callable[..., Any]) -> Callable[..., Any]:
-    """The response's request id is the invocation's, as on AWS: it finds the run in the log."""
-
-    def replacement(headers: dict[str, str], body: Any) -> tuple[dict[str, str], Any]:
-        request_id = headers.pop(_REQUEST_ID, None)
-        headers, body = original(headers, body)
-        if request_id is not None:
-            headers["x-amzn-requestid"] = request_id
-        return headers, body
-
-    return staticmethod(replacement)
-
-
-def _invoke_request(functions: Functions, response: LambdaResponse) -> tuple[int, dict[str, str], bytes]:
-    """POST …/functions/<name>/invocations. moto reads `qualifier`; the API sends `Qualifier`."""
-    name = unquote(response.path.rstrip("/").rsplit("/", 2)[-2])
-    qualifier = (response.querystring.get("Qualifier") or [None])[0]
-    function = response.backend.get_function(name, qualifier)
-    headers: _Headers = response.headers
-    kind = headers.get("X-Amz-Invocation-Type") or "RequestResponse"
-    payload = _payload(response.body, kind)
-    executed = {"X-Amz-Executed-Version": str(function.version)}
-    match kind:
-        case "DryRun":
-            return _answer(204, executed)
-        case "Event":
-            executed[_REQUEST_ID] = _accept(functions, function, name, qualifier, payload)
-            return _answer(202, executed)
-        case "RequestResponse":
-            outcome = _run(functions, function, payload, headers)
-            executed[_REQUEST_ID] = outcome.request_id
-            if headers.get("X-Amz-Log-Type") == "Tail":
-                executed["X-Amz-Log-Result"] = base64.b64encode(outcome.log_tail).decode()
-            if outcome.failed:
-                executed["X-Amz-Function-Error"] = "Unhandled"
-            executed["Content-Type"] = "application/json"
-            return _answer(outcome.status_code, executed, outcome.payload)
-        case _:
-            raise control.RefusedError("InvalidParameterValueException", f"Invalid invocation type: {kind}")
-
-
-def _invoke_async_request(functions: Functions, response: LambdaResponse) -> tuple[int, dict[str, str], bytes]:
-    """The deprecated InvokeAsync."""
-    name = unquote(response.path.rstrip("/").rsplit("/", 2)[-2])
-    function = response.backend.get_function(name, None)
-    _accept(functions, function, name, None, _payload(response.body, "Event"))
-    return _answer(202, {})
-
-
-def _answer(status: int, headers: Mapping[str, str], body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-    """moto takes the status from a header of this name, and forgets the one beside it."""
-    return status, {**headers, "status": str(status)}, body
-
-
-def _invoke_by_moto(
-    functions: Functions, function: LambdaFunction, body: Any, request_headers: Any, response_headers: Any
-) -> bytes:
-    """moto's own event sources (SNS, SQS mappings, log subscriptions, state machines) come this way, the API does not."""
-    kind = "Event" if _ASYNCHRONOUS.get() else "RequestResponse"
-    payload = _payload(body, kind)
-    if kind == "Event":
-        _accept(functions, function, function.function_arn, None, payload)
-        return b""
-    outcome = _run(functions, function, payload, request_headers or {})
-    if outcome.failed:
-        response_headers["x-amz-function-error"] = "Unhandled"
-    response_headers["x-amz-log-result"] = base64.b64encode(outcome.log_tail).decode()
-    return outcome.payload
-
-
-def _asynchronously(original: Callable[..., Any]) -> Callable[..., Any]:
-    """SNS and CloudWatch Logs invoke asynchronously on AWS; moto would wait for the function's end."""
-
-    def replacement(*args: Any, **kwargs: Any) -> Any:
-        before = _ASYNCHRONOUS.set(True)
-        try:
-            return original(*args, **kwargs)
-        finally:
-            _ASYNCHRONOUS.reset(before)
-
-    return replacement
-
-
-def _payload(body: Any, kind: str) -> bytes:
-    payload = body.encode() if isinstance(body, str) else (body or b"")
-    limit = LAMBDA_ASYNC_PAYLOAD_BYTES if kind == "Event" else LAMBDA_SYNC_PAYLOAD_BYTES
-    if len(payload) > limit:
-        what = f"Request must be smaller than {limit} bytes for the InvokeFunction operation"
-        raise control.RefusedError("RequestTooLargeException", what, 413)
-    try:
-        json.loads(payload or b"{}")
-    except ValueError as error:
-        what = f"Could not parse request body into json: {error}"
-        raise control.RefusedError("InvalidRequestContentException", what) from error
-    return payload or b"{}"
-
-
-def _accept(functions: Functions, function: LambdaFunction, name: str, qualifier: str | None, payload: bytes) -> str:
-    """Take the event and let it run; its request id."""
-    arn = control.unqualified_arn(function)
-    asked = (
-        qualifier or name.removeprefix(arn).rpartition(":")[2] if qualifier or ":" in name.removeprefix(arn) else None
-    )
-    target = f"{arn}:{asked}" if asked else arn
-    token = functions.accept(target, payload, account=function.account_id, region=function.region)
-    functions.dispatch(token)
-    return token.request_id
-
-
-def _run(functions: Functions, function: LambdaFunction, payload: bytes, headers: Any) -> Outcome:
-    encoded = dict(headers).get("X-Amz-Client-Context")
-    try:
-        context = base64.b64decode(encoded, validate=True).decode() if encoded else None
-    except ValueError as error:
-        raise control.RefusedError("InvalidRequestContentException", "Client context is not base64 of JSON") from error
-    try:
-        return functions.invoke(function, payload, client_context=context)
-    except ThrottledError as error:
-        raise control.RefusedError("TooManyRequestsException", f"Rate Exceeded. Reason: {error.reason}", 429) from error
-    except CannotRunError as error:
-        kind, status = ("InvalidRuntimeException", 502) if error.lasting else ("ServiceException", 500)
-        raise control.RefusedError(kind, str(error), status) from error
-    except StoppingError as error:
-        raise control.RefusedError("ServiceException", "The local AWS is stopping.", 500) from error
 
 
 # Control plane of Lambda

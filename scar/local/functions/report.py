@@ -101,6 +101,7 @@ class LogStream:
         self._lock = threading.Lock()
         self._lines: list[tuple[int, str]] = []
         self._size = 0
+        self._tell_sink([])  # makes group and stream, so that whoever invokes finds them there
 
     def write(self, *lines: str) -> None:
         with self._lock:
@@ -122,6 +123,9 @@ class LogStream:
         if not self._lines:
             return
         lines, self._lines, self._size = self._lines, [], 0
+        self._tell_sink(lines)
+
+    def _tell_sink(self, lines: list[tuple[int, str]]) -> None:
         try:
             self._sink.put(self._at.log_group, self.name, lines, account=self._at.account, region=self._at.region)
         except Exception as error:  # noqa: BLE001  # a door: a broken log group must not stop functions or other streams

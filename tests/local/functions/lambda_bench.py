@@ -227,7 +227,8 @@ class Local:
 
     @cached_property
     def role(self) -> str:
-        policy = {"Version": "2012-10-17", "Statement": []}
+        trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        policy = {"Version": "2012-10-17", "Statement": [trust]}
         made = self.client("iam").create_role(RoleName="runs", AssumeRolePolicyDocument=json.dumps(policy))
         return str(made["Role"]["Arn"])
 
