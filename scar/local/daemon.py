@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scar.local.bodies import Bodies
     from scar.local.logs import LogSink
     from scar.local.s3_keys import Keys
+    from scar.local.sandbox.spec import Choice
 
 ALREADY_RUNNING: Final = 3
 VERSION: Final = version("scar")
@@ -124,15 +126,16 @@ class Daemon:
         bodies = Bodies(self._state.objects)
         keys, services = Keys(self._state.keys, bodies), Services(self._state.services)
         logs = LogSink(self._state.logs, made_group=lambda: services.save(["logs"]))
-        functions, registry = self._build(self._state, lambda: self._endpoint, logs, self._engine)
+        parts = self._build(self._state, lambda: self._endpoint, logs, self._engine)
+        functions = parts.functions
         events = Events(functions, Sequencer())
         front = Front(
             bodies=bodies,
             keys=keys,
             services=services,
             events=events,
-            registry=registry,
-            own=lambda page: self._page(page, keys, functions),
+            registry=parts.registry,
+            own=lambda page: self._page(page, keys, parts),
         )
         s3_store.install(bodies, front.settle_alone)
         bucket_policy.install()
@@ -199,7 +202,7 @@ class Daemon:
         stack.callback(thread.join, 30.0)
         stack.callback(ended.set)
 
-    def _page(self, page: str, keys: Keys, functions: FunctionEngine) -> Any:
+    def _page(self, page: str, keys: Keys, parts: Parts) -> Any:
         """What `/_scar/<page>` says; None when there is no such page."""
         if page == "ping":
             return {"pid": os.getpid(), "version": VERSION}
@@ -210,13 +213,13 @@ class Daemon:
         return {
             "pid": os.getpid(),
             "version": VERSION,
-            "engine": self._engine,
+            "engine": {"asked": self._engine, **parts.engine()},
             "uptime_s": round(time.time() - self._started, 3),
             "resident_mib": _resident_mib(),
             "state_bytes": _size(self._state.folder),
             "buckets": len(s3_backends.bucket_accounts),
             "objects": len(keys),
-            "functions": functions.status(),
+            "functions": parts.functions.status(),
         }
 
 
@@ -236,12 +239,20 @@ class FunctionEngine(Protocol):
     def status(self) -> Mapping[str, Any]: ...
 
 
-class Build(Protocol):
-    """Makes the engine and the registry's WSGI application (None: no registry)."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is plugged into the daemon: the Lambda engine, the registry's WSGI application (None: no registry), and what is to be
+    said of the sandbox engine."""
 
-    def __call__(
-        self, state: State, endpoint: Callable[[], str], logs: LogSink, engine: str, /
-    ) -> tuple[FunctionEngine, Any]: ...
+    functions: FunctionEngine
+    registry: Any
+    engine: Callable[[], Mapping[str, Any]]
+
+
+class Build(Protocol):
+    """Makes the parts of one daemon."""
+
+    def __call__(self, state: State, endpoint: Callable[[], str], logs: LogSink, engine: str, /) -> Parts: ...
 
 
 def _number_in(path: Path) -> int:
@@ -271,25 +282,54 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _lambda_and_registry(
-    state: State, endpoint: Callable[[], str], logs: LogSink, engine: str
-) -> tuple[FunctionEngine, Any]:
+class EngineChoice:
+    """The sandbox engine, chosen by the first function that runs (a probe takes a while) and remembered."""
+
+    def __init__(self, preference: str, scratch: Path) -> None:
+        self._preference, self._scratch = preference, scratch
+        self._lock = threading.Lock()
+        self._chosen: Choice | None = None
+
+    def __call__(self) -> Choice:
+        """Raises ScarError, with the reason of every rung, when nothing here can run a container."""
+        from scar.local.sandbox import choose
+
+        with self._lock:
+            if self._chosen is None:
+                # Naming `host` is the consent that running without isolation needs.
+                self._chosen = choose(self._preference, scratch=self._scratch, allow_host=self._preference == "host")
+                _log.info("functions run by %s", self._chosen.engine.name)
+            return self._chosen
+
+    def told(self) -> Mapping[str, Any]:
+        """Empty before the choice."""
+        if self._chosen is None:
+            return {}
+        engine = self._chosen.engine
+        return {
+            "name": engine.name,
+            "isolation": asdict(engine.isolation),
+            "passed_over": dict(self._chosen.passed_over),
+        }
+
+
+def _lambda_and_registry(state: State, endpoint: Callable[[], str], logs: LogSink, engine: str) -> Parts:
     from scar.local.functions.engine import Functions
     from scar.local.registry import RegistryData
     from scar.local.rootfs import RootfsStore
-    from scar.local.sandbox import choose
 
+    choice = EngineChoice(engine, state.folder / "sandboxes")
     registry = RegistryData(state.folder / "registry", endpoint=endpoint)
     functions = Functions(
         state=state.folder / "functions",
         endpoint=endpoint,
         log=logs,
         registry=registry,
-        engine=lambda: choose(engine, scratch=state.folder / "sandboxes"),
+        engine=choice,
         rootfs=RootfsStore(state.folder / "rootfs"),
         tell=_log.info,
     )
-    return functions, registry
+    return Parts(functions, registry, choice.told)
 
 
 if __name__ == "__main__":

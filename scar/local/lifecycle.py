@@ -43,7 +43,8 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a running daemon says of itself. `functions` is the Lambda engine's own report."""
+    """What a running daemon says of itself. `functions` is the Lambda engine's own report; `engine` says what was `asked` for and,
+    once a function has run, the `name` of what runs them, its `isolation`, and why others were `passed_over`."""
 
     endpoint: Endpoint
     uptime_s: float
@@ -51,6 +52,7 @@ class Status:
     state_bytes: int
     buckets: int
     objects: int
+    engine: Mapping[str, Any]
     functions: Mapping[str, Any]
 
 
@@ -178,6 +180,7 @@ def status(folder: Path) -> Status | None:
         state_bytes=document["state_bytes"],
         buckets=document["buckets"],
         objects=document["objects"],
+        engine=document["engine"],
         functions=document["functions"],
     )
 

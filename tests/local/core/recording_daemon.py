@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scar.local.daemon import main
+from scar.local.daemon import Parts, main
 from scar.local.state import State
 
 
@@ -46,8 +46,8 @@ class Recorder:
             os.fsync(file.fileno())
 
 
-def build(state: State, endpoint: Callable[[], str], logs: Any, engine: str) -> tuple[Recorder, None]:
-    return Recorder(state.folder / "recorded.jsonl"), None
+def build(state: State, endpoint: Callable[[], str], logs: Any, engine: str) -> Parts:
+    return Parts(Recorder(state.folder / "recorded.jsonl"), None, dict)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def test_up_status_down_and_up_again_on_the_same_port(brought_down: Path):
     assert found.endpoint == first
     assert (found.buckets, found.objects) == (0, 0)
     assert found.resident_mib > 20
+    assert found.engine == {"asked": "auto"}
     assert lifecycle.down(brought_down)
     assert lifecycle.status(brought_down) is None
     assert not lifecycle.down(brought_down)
@@ -146,7 +147,7 @@ def test_the_state_is_private(brought_down: Path):
 def test_it_listens_on_loopback_only(daemon: Running):
     assert daemon.process is not None
     listening = set()
-    inodes = {os.readlink(f"/proc/{daemon.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{daemon.process.pid}/fd")}
+    inodes = {str(fd.readlink()) for fd in Path(f"/proc/{daemon.process.pid}/fd").iterdir()}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{daemon.process.pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
