@@ -29,7 +29,10 @@ _ISOLATION: Final = Isolation(
     processes="own process namespace",
     network="shared with this machine",
     memory="control group of the container engine",
-    note="a container outlives its keeper if that is killed as well; the next start removes it",
+    note=(
+        "a container outlives its keeper if that is killed as well, and the next start removes it; "
+        "standard output and error are each in order, but not with each other"
+    ),
 )
 
 

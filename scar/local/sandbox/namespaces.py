@@ -139,4 +139,5 @@ def _bubblewrap_start(spec: SandboxSpec, layer: Path) -> Start:
         drop=False,  # it makes its namespaces with the rights it has, and gives them up itself
         layer=kept,
         copied=kept is not None,
+        depth=2,
     )

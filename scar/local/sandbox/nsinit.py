@@ -260,7 +260,8 @@ def main(set_up: int, result: int, shown: int) -> NoReturn:
     try:
         if tree:
             tick = Tracer(tree, memory.look).look if request["tracer"] else memory.look
-            code = attend(tree, signals, lifeline=request["lifeline"], tick=tick, interval_ms=request["interval_ms"])
+            lifeline, interval_ms, depth = request["lifeline"], request["interval_ms"], request["depth"]
+            code = attend(tree, signals, lifeline=lifeline, tick=tick, interval_ms=interval_ms, depth=depth)
             memory.look()
             if code == 128 + SIGKILL and request["oom_question"]:
                 memory.exceeded = run_command(request["oom_question"], request["environment"]).strip() == b"true"

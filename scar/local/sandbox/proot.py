@@ -75,6 +75,7 @@ class PRoot:
             copied=not spec.read_only,
             seccomp=call_filter,
             tracer=True,
+            depth=1,
         )
         return start_tree(spec, start, name=name)
 

@@ -42,7 +42,8 @@ class Start:
 
     `argv` and `environment` are the engine's (its program around the user's), `layer` a folder that the warden makes and removes,
     `undo` commands it runs at the end, `drop` whether it gives up rights before the engine's program runs, `limited` whether limits
-    are set on that program. `outer` names the engine's own processes, which do not count as the user's memory; `tracer` that its
+    are set on that program. `outer` names the engine's own processes, which do not count as the user's memory; `depth` how many of them stand above
+    the user's program, `tracer` that its
     program ends only after all processes that it traces. `watch` is off where
     the engine bounds memory itself: then `oom_question` is a command that says `true` when the bound killed the tree.
     """
@@ -58,6 +59,7 @@ class Start:
     watch: bool = True
     outer: tuple[str, ...] = ()
     tracer: bool = False
+    depth: int = 0
     oom_question: tuple[str, ...] = ()
     layer: Path | None = None
     copied: bool = False
@@ -98,6 +100,7 @@ def _request(spec: SandboxSpec, start: Start, name: str) -> dict[str, Any]:
         "limited": start.limited,
         "outer": list(start.outer),
         "tracer": start.tracer,
+        "depth": start.depth,
         "oom_question": list(start.oom_question),
         "memory_bytes": None if spec.memory_mib is None or not start.watch else spec.memory_mib * MIB,
         "interval_ms": _PEAK_INTERVAL_MS if spec.memory_mib is None else _BOUNDED_INTERVAL_MS,

@@ -39,7 +39,7 @@ def reap(main: int) -> int | None:
 
 
 def attend(
-    main: int, signals: int, *, lifeline: int | None, tick: Callable[[], bool], interval_ms: int | None
+    main: int, signals: int, *, lifeline: int | None, tick: Callable[[], bool], interval_ms: int | None, depth: int = 0
 ) -> int | None:
     """Forward SIGTERM and reap until `main` ends (its exit code), the lifeline closes, or `tick` says to stop (None)."""
     poll = select.poll()
@@ -51,12 +51,20 @@ def attend(
             if descriptor == lifeline and not os.read(lifeline, 4096):
                 return None
             if descriptor == signals and wants_termination(signals):
-                os.kill(main, SIGTERM)
+                send(program_below(main, depth), SIGTERM)
         code = reap(main)
         if code is not None:
             return code
         if not tick():
             return None
+
+
+def program_below(main: int, depth: int) -> int:
+    """The user's program: `main`, or so many generations below it where an engine's own processes stand between."""
+    pid = main
+    for _ in range(depth):
+        pid = next(children(pid), pid)
+    return pid
 
 
 def wants_termination(signals: int) -> bool:
