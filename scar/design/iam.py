@@ -37,7 +37,8 @@ def lambda_policy(fn: Function, site: Site) -> dict[str, Any]:
 
 
 def ecr_pull(site: Site, function: str) -> dict[str, Any]:
-    """Lambda may pull the repository's images, for this function only."""
+    """Lambda may pull the repository's images, for this function (and its versions) only."""
+    arn = site.arn("lambda", f"function:{function}")
     return {
         "Version": VERSION,
         "Statement": [
@@ -46,7 +47,7 @@ def ecr_pull(site: Site, function: str) -> dict[str, Any]:
                 "Effect": "Allow",
                 "Principal": {"Service": "lambda.amazonaws.com"},
                 "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-                "Condition": {"ArnEquals": {"aws:SourceArn": site.arn("lambda", f"function:{function}")}},
+                "Condition": {"StringLike": {"aws:sourceArn": [arn, f"{arn}:*"]}},
             }
         ],
     }

@@ -58,7 +58,16 @@ def _role_arn(fn: Function, site: Site) -> str:
     given = fn.iam.role
     if given is None:
         return site.role_arn(names.role(fn.name, site.region))
-    return given if given.startswith("arn:") else site.role_arn(given)
+    if not given.startswith("arn:"):
+        return site.role_arn(given)
+    account = given.split(":")[4]
+    if account != site.account:
+        raise UsageError(
+            f"iam.role is of account {account}, but the function would be made in account {site.account}",
+            where=fn.name,
+            fix="Name a role of this account, leave `iam.role` out, or use the other account's profile.",
+        )
+    return given
 
 
 def _log_group(fn: Function, site: Site) -> LogGroup:

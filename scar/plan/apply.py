@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from scar.aws.clients import Aws
 from scar.aws.errors import mapped
+from scar.aws.wait import SystemClock
 from scar.errors import ScarError
 from scar.plan.diff import Plan, Step
 from scar.plan.resource import Id
@@ -128,6 +129,8 @@ def _run(aws: Aws, steps: Iterable[Step], tell: Tell, tally: _Tally, threads: in
                         tell.done(step, seconds)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(aws.clock, SystemClock):  # what is being waited for need not be: the next run sees to it
+                aws.clock.interrupt()
             raise
 
 
@@ -157,7 +160,10 @@ def _do(aws: Aws, step: Step) -> float:
 
 
 def _story(outcome: Outcome) -> str:
-    lines = [f"{failure.step}: {failure.error}" for failure in outcome.failed]
+    lines = [
+        str(failure.error) if failure.error.where else f"{failure.step.id}: {failure.error}"
+        for failure in outcome.failed
+    ]
     lines.append(f"done: {_names(outcome.done)}")
     lines.append(f"left: {_names([*(failure.step for failure in outcome.failed), *outcome.skipped])}")
     return "\n".join(lines)

@@ -59,7 +59,7 @@ class Step:
         line = f"{SIGNS[self.verb]} {self.id}"
         if self.changes:
             return f"{line}  {', '.join(map(str, self.changes))}"
-        if self.verb == "create" and isinstance(self.resource, Noted) and self.resource.note:
+        if isinstance(self.resource, Noted) and self.resource.note:
             return f"{line}  ({self.resource.note})"
         return line
 
@@ -139,11 +139,14 @@ def _change(name: str, old: object, new: object) -> Change:
 
 
 def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, int) or (isinstance(value, str) and len(value) <= _LONGEST_VALUE)
+    return value is None or isinstance(value, int) or (isinstance(value, str) and len(_plain(value)) <= _LONGEST_VALUE)
 
 
 def _plain(value: object) -> str:
-    return "none" if value in (None, "") else str(value)
+    """As a line shows it: an image by the beginning of its digest."""
+    text = "none" if value in (None, "") else str(value)
+    name, at, digest = text.partition("@sha256:")
+    return digest[:12] if at and name else text
 
 
 def _tuple_change(old: Sequence[Any], new: Sequence[Any]) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from scar.aws.resources.buckets import tls_only
-from tests.support.account import ACCOUNT, REGION, Account, dump_account, function
+from tests.support.account import ACCOUNT, REGION, Account, bucket_settings, dump_account, function
 from tests.support.deploying import init, plan_init, rm
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -16,7 +16,7 @@ STATE = f"scar-state-{ACCOUNT}-{REGION}"
 def test_every_bucket_that_is_made_is_private_encrypted_owned_whole_and_tls_only(acct: Account) -> None:
     init(acct.aws, function())
     for name in ("photos", STATE):
-        bucket = dump_account()["buckets"][name]
+        bucket = bucket_settings(name)
         blocked = bucket["get_public_access_block"]["PublicAccessBlockConfiguration"]
         assert set(blocked.values()) == {True}
         assert len(blocked) == 4
@@ -36,7 +36,7 @@ def test_the_tls_only_policy() -> None:
 
 def test_the_state_bucket_forgets_spills(acct: Account) -> None:
     init(acct.aws, function())
-    rules = dump_account()["buckets"][STATE]["get_bucket_lifecycle_configuration"]["Rules"]
+    rules = bucket_settings(STATE)["get_bucket_lifecycle_configuration"]["Rules"]
     assert {rule["Filter"]["Prefix"]: rule["Expiration"]["Days"] for rule in rules} == {"functions/": 14, "leases/": 1}
 
 

@@ -106,7 +106,7 @@ def test_a_bucket_that_is_no_longer_an_input_notifies_no_more(acct: Account) -> 
     init(acct.aws, function(inputs=("photos/in", "films/in")))
     plan = plan_init(acct.aws, function(inputs=("photos/in",)))
     assert {str(step) for step in plan.steps if step.verb == "delete"} == {
-        "- notification films → grayify",
+        "- notification films → grayify  (in/*)",
         "- permission films → grayify",
     }
     init(acct.aws, function(inputs=("photos/in",)))

@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
 
 from scar.aws.clients import Access, Aws
@@ -197,7 +198,7 @@ def dump_account(region: str = REGION) -> dict[str, Any]:
         "log groups": dict(_log_groups(session)),
         "roles": dict(_roles(session)),
         "repositories": dict(_repositories(session)),
-        "buckets": dict(_buckets(session)),
+        "buckets": dict(_buckets()),
     }
 
 
@@ -247,7 +248,8 @@ def _functions(session: boto3.Session) -> Iterator[tuple[str, Any]]:
                 "configuration": _still(found["Configuration"]),
                 "image": found["Code"].get("ImageUri"),
                 "tags": found.get("Tags"),
-                "policy": sorted(statements, key=lambda statement: str(statement["Sid"])),
+                # moto, unlike AWS, takes a statement twice under one Sid when two ask at once
+                "policy": [dict(found) for _, found in sorted({item["Sid"]: item for item in statements}.items())],
             },
         )
 
@@ -289,30 +291,38 @@ def _repositories(session: boto3.Session) -> Iterator[tuple[str, Any]]:
         )
 
 
-def _buckets(session: boto3.Session) -> Iterator[tuple[str, Any]]:
-    client = _client(session, "s3")
-    for bucket in client.list_buckets()["Buckets"]:
-        name = bucket["Name"]
-        objects = client.list_objects_v2(Bucket=name).get("Contents", ())
+def _buckets() -> Iterator[tuple[str, Any]]:
+    """Settings as moto holds them, for reading each through the API is what takes longest in a sweep."""
+    backend = get_backend("s3")[ACCOUNT]["aws"]
+    for name, bucket in backend.buckets.items():
         yield (
             name,
             {
                 # A lease whose holder died stays, expires by the clock of whoever waits for it, and is taken over.
-                "objects": {item["Key"]: item["ETag"] for item in objects if not item["Key"].startswith("leases/")},
-                "notifications": notifications(name, session),
-                **{
-                    ask: _ask(getattr(client, ask), Bucket=name)
-                    for ask in (
-                        "get_bucket_tagging",
-                        "get_bucket_policy",
-                        "get_bucket_encryption",
-                        "get_public_access_block",
-                        "get_bucket_lifecycle_configuration",
-                        "get_bucket_ownership_controls",
-                    )
-                },
+                "objects": {key: item.etag for key, item in bucket.keys.items() if not key.startswith("leases/")},
+                "notifications": notifications(name) if bucket.notification_configuration else {},
+                "tags": backend.tagger.get_tag_dict_for_resource(bucket.arn),
+                "policy": bucket.policy,
+                "encryption": bucket.encryption,
+                "access": vars(bucket.public_access_block) if bucket.public_access_block else None,
+                "rules": json.dumps(bucket.rules, default=vars),
+                "ownership": bucket.ownership_rule,
             },
         )
+
+
+def bucket_settings(bucket: str) -> dict[str, Any]:
+    """What the API tells of a bucket's settings, by the call that tells it."""
+    client = _client(boto3.Session("testing", "testing", region_name=REGION), "s3")
+    asked = (
+        "get_bucket_tagging",
+        "get_bucket_policy",
+        "get_bucket_encryption",
+        "get_public_access_block",
+        "get_bucket_lifecycle_configuration",
+        "get_bucket_ownership_controls",
+    )
+    return {ask: _ask(getattr(client, ask), Bucket=bucket) for ask in asked}
 
 
 def notifications(bucket: str, session: boto3.Session | None = None) -> dict[str, Any]:

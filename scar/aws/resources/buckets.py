@@ -9,6 +9,9 @@ from botocore.exceptions import ClientError
 
 from scar.aws.clients import Aws
 from scar.aws.errors import code_of
+from scar.aws.wait import until
+
+BUSY_S: Final = 120.0
 
 PUBLIC_ACCESS_BLOCK: Final = {
     "BlockPublicAcls": True,
@@ -40,15 +43,25 @@ def tls_only(bucket: str, partition: str) -> dict[str, Any]:
 
 
 def create(aws: Aws, bucket: str) -> None:
-    """Make the bucket in the region of `aws` if this account does not have it yet."""
+    """Make the bucket in the region of `aws` if this account does not have it yet.
+
+    S3 turns away whoever comes while another makes or deletes a bucket of the name; then it is asked again.
+    """
     settings: dict[str, Any] = {"Bucket": bucket, "ObjectOwnership": "BucketOwnerEnforced"}
     if aws.region != "us-east-1":  # the one region that must not be named
         settings["CreateBucketConfiguration"] = {"LocationConstraint": aws.region}
-    try:
-        aws.s3.create_bucket(**settings)
-    except ClientError as error:
-        if code_of(error) != "BucketAlreadyOwnedByYou":
-            raise
+
+    def attempt() -> bool | None:
+        try:
+            aws.s3.create_bucket(**settings)
+        except ClientError as error:
+            if code_of(error) == "OperationAborted":
+                return None
+            if code_of(error) != "BucketAlreadyOwnedByYou":
+                raise
+        return True
+
+    until(attempt, deadline_s=BUSY_S, what=f"another to be done with bucket {bucket}", clock=aws.clock)
 
 
 def secure(aws: Aws, bucket: str) -> None:

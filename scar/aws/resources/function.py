@@ -78,6 +78,8 @@ class LambdaFunction:
     def create(self, aws: Aws) -> None:
         """Asks again while Lambda does not yet know the role, then waits until the function can be invoked."""
 
+        refusals: list[str] = []
+
         def attempt() -> str | None:
             try:
                 answer = aws.lambda_.create_function(
@@ -90,13 +92,16 @@ class LambdaFunction:
                 )
             except ClientError as error:
                 if _is_not_yet_known(error):
+                    refusals.append(str(error))
                     return None
                 if code_of(error) != "ResourceConflictException":
                     raise
                 return self._take_over(aws)
             return _state_of(answer)
 
-        what = f"Lambda to accept role {self.role_arn}"
+        def what() -> str:
+            return f"Lambda to accept role and image of {self.name}; it said: {refusals[-1] if refusals else 'nothing'}"
+
         if until(attempt, deadline_s=ROLE_DEADLINE_S, what=what, clock=aws.clock) != READY:
             self._wait_ready(aws)
 
@@ -236,6 +241,9 @@ def _image_of(found: GetFunctionResponseTypeDef) -> str:
 
 
 def _is_not_yet_known(error: ClientError) -> bool:
-    """IAM tells Lambda about a new role, and ECR about a new policy, some seconds after it was made."""
+    """Lambda comes to know of a new role, and of leave to pull an image, some seconds after it was made."""
     message = error.response["Error"].get("Message", "")
-    return code_of(error) == "InvalidParameterValueException" and "cannot be assumed" in message
+    known_later = ("cannot be assumed", "permission to access the ECR image")
+    return code_of(error) in {"InvalidParameterValueException", "AccessDeniedException"} and any(
+        part in message for part in known_later
+    )

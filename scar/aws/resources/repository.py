@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -55,7 +56,9 @@ class Repository:
             arn=self.arn,
             function=self.function,
             lifecycle=_document(lambda: aws.ecr.get_lifecycle_policy(repositoryName=self.name)["lifecyclePolicyText"]),
-            policy=_document(lambda: aws.ecr.get_repository_policy(repositoryName=self.name)["policyText"]),
+            policy=_without_lambdas_own(
+                _document(lambda: aws.ecr.get_repository_policy(repositoryName=self.name)["policyText"])
+            ),
             tags=found,
             immutable=repository.get("imageTagMutability") == "IMMUTABLE",
             scan_on_push=bool(scanning.get("scanOnPush", False)),
@@ -167,6 +170,15 @@ class ImageVersion:
 
     def delete(self, aws: Aws) -> None:
         """It goes with its repository, or by the repository's lifecycle rule."""
+
+
+def _without_lambdas_own(policy: str | None) -> str | None:
+    """Lambda may add a statement to the policy when a function is made; it is neither ours nor a difference."""
+    if policy is None:
+        return None
+    document = json.loads(policy)
+    kept = [item for item in document["Statement"] if item.get("Sid") != "LambdaECRImageRetrievalPolicy"]
+    return canonical({**document, "Statement": kept})
 
 
 def _document(ask: Callable[[], str]) -> str | None:

@@ -60,6 +60,10 @@ class StateBucket:
     def needs(self) -> tuple[Id, ...]:
         return ()
 
+    @property
+    def note(self) -> str:
+        return f"what is {self.function}'s in it"
+
     def read(self, aws: Aws) -> StateBucket | None:
         if not has(aws, self.name, _SETTINGS_KEY):
             return None

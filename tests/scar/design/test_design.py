@@ -12,6 +12,7 @@ from scar.aws import names, tags
 from scar.aws.resources.function import LambdaFunction
 from scar.design import MODES, Site, design
 from scar.errors import UsageError
+from scar.fdl.model import Iam
 from scar.plan.diff import ordered
 from tests.support.account import FakeImage, function
 
@@ -36,6 +37,12 @@ def test_the_image_is_named_by_digest() -> None:
 
 def test_the_same_definition_gives_equal_resources() -> None:
     assert design(function(), SITE, FakeImage()) == design(function(), SITE, FakeImage())
+
+
+def test_a_role_of_another_account_is_refused() -> None:
+    fn = function(iam=Iam(role="arn:aws:iam::999999999999:role/theirs"))
+    with pytest.raises(UsageError, match="account 999999999999"):
+        design(fn, SITE, FakeImage())
 
 
 def test_a_function_without_files_has_no_buckets_but_the_state() -> None:
