@@ -42,6 +42,8 @@ class Podman:
     name = "podman"
     isolation = _ISOLATION
     program = "podman"
+    # Its OOMKilled stays false with control groups of version 1; but nothing inside can send SIGKILL to the first process.
+    tells_oom = False
 
     def __init__(self, scratch: Path, *, environ: Mapping[str, str] | None = None) -> None:
         self._scratch = scratch
@@ -69,6 +71,7 @@ class Podman:
             watch=False,
             outer=(self.program, "conmon", "runc", "crun", "fuse-overlayfs", "slirp4netns", "pasta"),
             undo=((self.program, "rm", "--force", *self._now(), name),),
+            killed_is_oom=not self.tells_oom and spec.memory_mib is not None,
             oom_question=(self.program, "inspect", "--format", "{{.State.OOMKilled}}", name),
         )
         return start_tree(spec, start, name=name)
@@ -114,6 +117,7 @@ class Docker(Podman):
 
     name = "docker"
     program = "docker"
+    tells_oom = True
 
     def _root(self, spec: SandboxSpec) -> tuple[str, ...]:
         image = image_name(spec.rootfs)
@@ -164,6 +168,7 @@ def run_argv(
     """
     argv = [
         program,
+        *(("--log-level", "error") if program == "podman" else ()),
         "run",
         "--name",
         name,

@@ -40,7 +40,9 @@ from scar.local.sandbox.kernel import (
 )
 from scar.local.sandbox.rights import drop_privileges, execute, replace_program, set_limits
 from scar.local.sandbox.view import make_view
-from scar.local.sandbox.watch import LINGER_S, Memory, Tracer, attend, end_descendants, send, write_text
+from scar.local.sandbox.watch import LINGER_S, Memory, Tracer, attend, end_descendants, reap, send, write_text
+
+UNDO_LINGER_S = 3.0
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -216,6 +218,25 @@ def run_command(command: list[str], environment: dict[str, str]) -> bytes:
         os.close(reading)
 
 
+def killed_by_engine(request: Request) -> bool:
+    """Whether an engine that bounds memory itself killed the tree."""
+    if request["killed_is_oom"]:
+        return True
+    question = request["oom_question"]
+    return bool(question) and run_command(question, request["environment"]).strip() == b"true"
+
+
+def wait_for_children(seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        reap(0)
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        time.sleep(0.005)
+
+
 def finish(request: Request, main: int, *, ended: bool) -> None:
     """Nothing of the tree is left when this returns."""
     if request["mode"] == "namespaces":
@@ -225,6 +246,7 @@ def finish(request: Request, main: int, *, ended: bool) -> None:
         return
     for command in request["undo"]:
         run_command(command, request["environment"])
+        wait_for_children(UNDO_LINGER_S)  # an engine's own keepers write down that they are done
     end_descendants()
 
 
@@ -263,8 +285,8 @@ def main(set_up: int, result: int, shown: int) -> NoReturn:
             lifeline, interval_ms, depth = request["lifeline"], request["interval_ms"], request["depth"]
             code = attend(tree, signals, lifeline=lifeline, tick=tick, interval_ms=interval_ms, depth=depth)
             memory.look()
-            if code == 128 + SIGKILL and request["oom_question"]:
-                memory.exceeded = run_command(request["oom_question"], request["environment"]).strip() == b"true"
+            if code == 128 + SIGKILL:
+                memory.exceeded = memory.exceeded or killed_by_engine(request)
     finally:
         if tree:
             finish(request, tree, ended=code is not None)

@@ -40,12 +40,12 @@ _FOLDERS: Final = tuple(str(folder) for folder in reversed(Path(__file__).resolv
 class Start:
     """How a warden is to make the tree of a spec; the engines differ in this and in nothing else.
 
-    `argv` and `environment` are the engine's (its program around the user's), `layer` a folder that the warden makes and removes,
-    `undo` commands it runs at the end, `drop` whether it gives up rights before the engine's program runs, `limited` whether limits
-    are set on that program. `outer` names the engine's own processes, which do not count as the user's memory; `depth` how many of them stand above
-    the user's program, `tracer` that its
-    program ends only after all processes that it traces. `watch` is off where
-    the engine bounds memory itself: then `oom_question` is a command that says `true` when the bound killed the tree.
+    `argv` and `environment` are the engine's: its program around the user's. `layer` is a folder that the warden makes and removes,
+    `copied` that the image is copied into it. `undo` are commands the warden runs at the end. `drop` says whether it gives up rights
+    before the engine's program runs, `limited` whether limits are set on that program, `depth` how many of the engine's processes
+    stand above the user's, `outer` what those are called that do not count as the user's memory, `tracer` that the engine's program
+    ends only after all processes below it. `watch` is off where the engine bounds memory itself: then either a kill always means
+    that bound (`killed_is_oom`), or `oom_question` is a command that answers `true`.
     """
 
     mode: Literal["namespaces", "bare"]
@@ -60,6 +60,7 @@ class Start:
     outer: tuple[str, ...] = ()
     tracer: bool = False
     depth: int = 0
+    killed_is_oom: bool = False
     oom_question: tuple[str, ...] = ()
     layer: Path | None = None
     copied: bool = False
@@ -101,6 +102,7 @@ def _request(spec: SandboxSpec, start: Start, name: str) -> dict[str, Any]:
         "outer": list(start.outer),
         "tracer": start.tracer,
         "depth": start.depth,
+        "killed_is_oom": start.killed_is_oom,
         "oom_question": list(start.oom_question),
         "memory_bytes": None if spec.memory_mib is None or not start.watch else spec.memory_mib * MIB,
         "interval_ms": _PEAK_INTERVAL_MS if spec.memory_mib is None else _BOUNDED_INTERVAL_MS,
