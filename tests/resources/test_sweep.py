@@ -102,3 +102,18 @@ def _disturbed(
 
 def _writes(name: str) -> bool:
     return not name.startswith(READS)
+
+
+def test_rm_after_an_init_that_died_anywhere_leaves_nothing_but_the_users_bucket(acct: Account) -> None:
+    _init(acct)
+    writes = [at for at, (_, name) in enumerate(acct.wire.calls, 1) if _writes(name)]
+    for at in writes[1:]:
+        acct.reset()
+        acct.wire.plant(at, "before", killed)
+        with suppress(Killed):
+            _init(acct)
+        acct.wire.clear()
+        rm(acct.aws, threads=1)
+        left = dump_account()
+        photos = left["buckets"].pop("photos", {"notifications": {}})
+        assert (photos["notifications"], [kind for kind, found in left.items() if found]) == ({}, []), f"call {at}"
