@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ class Local:
             registry=self.registry,
             rootfs=RootfsStore(folder / "rootfs"),
             **{
-                "engine": lambda: choose(scratch=folder / "scratch"),
+                "engine": cache(lambda: choose(scratch=folder / "scratch")),
                 "tell": self.told.append,
                 "log": self.logs,
                 **settings,
