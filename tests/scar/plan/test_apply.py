@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from scar.aws.clients import Access, Aws
+from scar.aws.wait import SystemClock, until
 from scar.errors import ConflictError, DeniedError, ScarError
 from scar.plan.apply import ApplyError, Silent, apply
 from scar.plan.diff import Plan, Step, diff
@@ -189,6 +191,28 @@ def test_what_is_not_an_error_of_ours_gets_through_at_once(aws: Aws) -> None:
     with pytest.raises(Killed):
         apply(aws, diff([Thing("a", log), Thing("b", log, after=("a",))], {}), Silent())
     assert log.calls == ["create a"]
+
+
+def test_an_interrupted_run_does_not_sit_out_the_waits_of_its_steps() -> None:
+    aws = Aws(Access("eu-west-1", access_key="testing", secret_key="testing"), SystemClock())
+    waiting = threading.Event()
+
+    @dataclass(frozen=True)
+    class Slow(Thing):
+        def create(self, aws: Aws) -> None:
+            waiting.set()
+            until(lambda: None, deadline_s=300, what="ever", clock=aws.clock)
+
+    @dataclass(frozen=True)
+    class Interrupting(Thing):
+        def create(self, aws: Aws) -> None:
+            assert waiting.wait(5)
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        apply(aws, diff([Slow("a", Log()), Interrupting("b", Log())], {}), Silent())
+    assert time.monotonic() - started < 10
 
 
 def test_an_update_is_given_what_is_there(aws: Aws) -> None:
