@@ -16,7 +16,7 @@ import json
 import threading
 import time
 import uuid
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -137,7 +137,8 @@ class EventQueue:
     def start(self) -> int:
         """Queue what an earlier daemon left, and begin to deliver; how many there were."""
         with self._changed:
-            known = set(self._accepted)
+            here = itertools.chain(*self._ready.values(), (event for _, _, event in self._later))
+            known = {*self._accepted, *self._running, *(event.token for event in here)}
             left = [found for found in self._store.load() if found[0].token not in known]
             for event, due_in_s in left:
                 self._enqueue(event, delay_s=max(0.0, due_in_s - self._clock()) if due_in_s else 0.0)
@@ -164,10 +165,10 @@ class EventQueue:
 
     def lengths(self) -> Mapping[str, Lengths]:
         with self._changed:
-            waiting = [e for queue in self._ready.values() for e in queue] + [entry[2] for entry in self._later]
-            names = [event.function for event in waiting]
-            busy = [event.function for event in self._running.values()]
-            return {name: Lengths(names.count(name), busy.count(name)) for name in sorted({*names, *busy})}
+            queued = Counter({function: len(queue) for function, queue in self._ready.items()})
+            queued.update(event.function for _, _, event in self._later)
+            running = Counter(event.function for event in self._running.values())
+            return {name: Lengths(queued[name], running[name]) for name in sorted({*queued, *running})}
 
     def waiting(self, limit: int) -> Sequence[Event]:
         """Events that have failed or found no room and wait for another try, soonest first."""
@@ -320,6 +321,10 @@ class EventStore:
         for path in self._folder.glob("*.tries"):
             if not path.with_suffix(".event").exists():
                 path.unlink(missing_ok=True)
+        for path in self._folder.glob(
+            ".*.new"
+        ):  # a write that a crash cut short; nobody was told that it had succeeded
+            path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> Event | None:
         with path.open("rb") as file:
