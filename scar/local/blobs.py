@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from scar.local.state import sync_folder
-from scar.package.oci import CHUNK
 
+CHUNK: Final = 1 << 20
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _PUSH_S: Final = 900.0  # a blob that a push has just asked about is kept this long without a manifest
 

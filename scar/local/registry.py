@@ -27,11 +27,13 @@ from moto.ecr.models import Image as MotoImage
 
 from scar.local.blobs import DIGEST, BlobStore
 from scar.local.state import read_json, write_atomically
-from scar.package.oci import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 MANIFEST_BYTES: Final = 4 * 1024 * 1024
-INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
-MANIFESTS: Final = INDEXES | {OCI_MANIFEST, DOCKER_MANIFEST}
+_OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+INDEXES: Final = frozenset(
+    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
+)
+MANIFESTS: Final = INDEXES | {_OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json"}
 _ECR_HOST: Final = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -182,7 +184,7 @@ class RegistryData:
     ) -> Any:
         """ecr:PutImage, the control plane's way to push or to tag."""
         document = _json_object(manifest.encode())
-        kind = media_type or document.get("mediaType") or OCI_MANIFEST
+        kind = media_type or document.get("mediaType") or _OCI_MANIFEST
         with self._lock:
             known = self.entry(place, tag) if tag is not None else None
             try:

@@ -16,9 +16,8 @@ from urllib.parse import parse_qs
 
 from moto.ecr.exceptions import ImageAlreadyExistsException
 
-from scar.local.blobs import DIGEST, DigestMismatchError, Upload, read_range
+from scar.local.blobs import CHUNK, DIGEST, DigestMismatchError, Upload, read_range
 from scar.local.registry import MANIFEST_BYTES, ManifestError, Place
-from scar.package.oci import CHUNK
 
 if TYPE_CHECKING:
     from scar.local.registry import RegistryData
