@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 Environ = dict[str, Any]
 
@@ -25,6 +25,18 @@ def is_local_name(host: str) -> bool:
     if not name.endswith("]"):
         name = name.rpartition(":")[0] if re.search(r":\d*$", name) else name
     return name in _LOCAL_NAMES or name.endswith((".localhost", ".amazonaws.com"))
+
+
+def is_local_origin(origin: str | None) -> bool:
+    """Whether a request comes from no page at all, or from one of this machine. A browser lets any site POST anywhere unasked."""
+    if origin is None:
+        return True
+    parts = urlsplit(origin)
+    return (
+        parts.scheme in ("http", "https")
+        and is_local_name(parts.netloc)
+        and not parts.netloc.endswith(".amazonaws.com")
+    )
 
 
 @dataclass(frozen=True, slots=True)

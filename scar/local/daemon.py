@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scar.local.logs import LogSink
     from scar.local.s3_keys import Keys
     from scar.local.sandbox.spec import Choice
+    from scar.local.services import Services
 
 ALREADY_RUNNING: Final = 3
 VERSION: Final = version("scar")
@@ -135,12 +136,13 @@ class Daemon:
             services=services,
             events=events,
             registry=parts.registry,
-            own=lambda page: self._page(page, keys, parts),
+            own=lambda page: self._page(page, keys, services, parts),
         )
         s3_store.install(bodies, front.settle_alone)
         bucket_policy.install()
         paths.install()
         logs.install()
+        services.install()
         events.install()
         functions.install()
         services.load()
@@ -202,7 +204,7 @@ class Daemon:
         stack.callback(thread.join, 30.0)
         stack.callback(ended.set)
 
-    def _page(self, page: str, keys: Keys, parts: Parts) -> Any:
+    def _page(self, page: str, keys: Keys, services: Services, parts: Parts) -> Any:
         """What `/_scar/<page>` says; None when there is no such page."""
         if page == "ping":
             return {"pid": os.getpid(), "version": VERSION}
@@ -219,6 +221,7 @@ class Daemon:
             "state_bytes": _size(self._state.folder),
             "buckets": len(s3_backends.bucket_accounts),
             "objects": len(keys),
+            "not_kept": services.not_kept,
             "functions": parts.functions.status(),
         }
 

@@ -25,7 +25,7 @@ from moto.moto_server.werkzeug_app import BackendRequest, DomainDispatcherApplic
 
 from scar.limits import MIB
 from scar.local import walls
-from scar.local.address import Caller, Environ, S3Address, caller, is_local_name, is_s3, s3_address
+from scar.local.address import Caller, Environ, S3Address, caller, is_local_name, is_local_origin, is_s3, s3_address
 from scar.local.bodies import Bodies, Body
 from scar.local.refusal import RefusalError
 from scar.local.s3_events import Events
@@ -108,7 +108,11 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
     def _route(self, environ: Environ, start_response: StartResponse, scope: Scope, who: Caller) -> Iterable[bytes]:
         if not is_local_name(environ.get("HTTP_HOST", "")):
             raise RefusalError(403, "AccessDenied", "The Host header names another machine.")
+        if not is_local_origin(environ.get("HTTP_ORIGIN")):
+            raise RefusalError(403, "AccessDenied", "A page of another site may not use the local AWS.")
         path = environ.get("PATH_INFO", "")
+        if path.startswith("/moto-api"):
+            raise RefusalError(404, "NotFound", "moto's own interface is closed: it would change what is kept on disk.")
         if path.startswith("/_scar/"):
             return _own_answer(self._own(path.removeprefix("/_scar/")), start_response)
         if self._registry is not None and who.service is None and (path == "/v2" or path.startswith("/v2/")):
@@ -157,8 +161,7 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         environ["wsgi.input"] = io.BytesIO(content)
         app = self.get_application(environ)
         service = str(app.service)
-        if self._services.changes(service, environ, content):
-            scope.changed_services.add(service)
+        scope.changed_services.update(self._services.changed_by(service, environ, content))
         walls.check(service, environ, content, who)
         return self._settled(app, environ, start_response, scope)
 

@@ -55,6 +55,7 @@ NAMES: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.s3.notifications:_detail_type": ("event_name",),
     "moto.s3.responses:compute_checksum": ("body", "algorithm"),
     "moto.utilities.tagging_service:TaggingService.get_tag_dict_for_resource": ("self", "arn"),
+    "moto.sqs.models:SQSBackend.send_message": ("self", "queue_name", "message_body"),
     "moto.logs.models:LogStream.put_log_events": ("self", "log_events"),
     "moto.logs.models:LogGroup.create_log_stream": ("self", "log_stream_name"),
     "moto.logs.models:LogGroup.delete_log_stream": ("self", "log_stream_name"),

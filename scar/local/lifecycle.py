@@ -52,6 +52,7 @@ class Status:
     state_bytes: int
     buckets: int
     objects: int
+    not_kept: Mapping[str, str]  # services whose state will be gone after a restart → why
     engine: Mapping[str, Any]
     functions: Mapping[str, Any]
 
@@ -180,6 +181,7 @@ def status(folder: Path) -> Status | None:
         state_bytes=document["state_bytes"],
         buckets=document["buckets"],
         objects=document["objects"],
+        not_kept=document["not_kept"],
         engine=document["engine"],
         functions=document["functions"],
     )

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import types
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -65,6 +66,12 @@ class Pickler(pickle.Pickler):
             return (_fresh, ("nothing",))
         if isinstance(value, types.FunctionType) and "<locals>" in value.__qualname__:
             return (_function, (value.__module__, value.__qualname__, value.__code__.co_firstlineno))
+        if isinstance(value, types.MethodType):
+            return (_bound, (value.__self__, value.__name__))
+        if kind.__module__.startswith("moto.") and isinstance(value, defaultdict):
+            return (_bare, (kind, value.default_factory), vars(value) or None, None, iter(value.items()))
+        if kind.__module__.startswith("cryptography.") and hasattr(value, "private_bytes"):
+            return (_private_key, (_as_pem(value),))
         if _is_left_out(value):
             return (_fresh, ("nothing",))
         named = value if isinstance(value, type | types.FunctionType) else kind
@@ -130,6 +137,32 @@ def _fresh(kind: str) -> Any:
     """A new lock in place of the one that was held by a process long gone; None for what cannot come back."""
     makers = {type_.__name__: make for type_, make in _LOCK_TYPES.items()}
     return makers[kind]() if kind in makers else None
+
+
+def _bound(owner: Any, name: str) -> Any:
+    if not type(owner).__module__.startswith("moto."):
+        raise pickle.UnpicklingError(f"{type(owner).__name__} is no class of moto")
+    return getattr(owner, name)
+
+
+def _bare(kind: type, default_factory: Any) -> Any:
+    """A defaultdict of moto's own class, whose __init__ takes what only moto knows."""
+    made = kind.__new__(kind)
+    made.default_factory = default_factory
+    return made
+
+
+def _as_pem(key: Any) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return pem
+
+
+def _private_key(pem: bytes) -> Any:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    return load_pem_private_key(pem, None)
 
 
 def _weak(values: dict[Any, Any]) -> Any:

@@ -5,7 +5,9 @@ Requests that change the same service at once share one write. Objects and log e
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import pickle
 import re
 import threading
@@ -18,13 +20,16 @@ from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
 from moto.s3.models import FakeBucket, MultipartDict
 from moto.s3.utils import _VersionedKeyStore
+from moto.sqs.models import SQSBackend
 from moto.utilities.tagging_service import TaggingService
 
 from scar.local import pickling, snapshot
+from scar.local.scope import current
 from scar.local.state import StateDamagedError
 
 Environ = dict[str, Any]
 
+_log = logging.getLogger("scar.local")
 _READS: Final = re.compile(
     r"(Get(?!SessionToken|FederationToken)|List|Describe|BatchGet|BatchCheck|Head|Lookup|Filter|Simulate|Decode|Test|StartQuery|Select)"
 )
@@ -32,6 +37,17 @@ _READS: Final = re.compile(
 _KEPT_ELSEWHERE: Final = frozenset(
     {"PutLogEvents", "ReceiveMessage", "ChangeMessageVisibility", "AssumeRole", "GetDownloadUrlForLayer"}
 )
+# These change what belongs to other services; whatever of those is in use is saved after them.
+_REACH_OTHERS: Final = frozenset({"resourcegroupstaggingapi", "cloudformation"})
+_REACHED: Final = frozenset(
+    {
+        "awslambda", "apigateway", "apigatewayv2", "batch", "cloudformation", "dynamodb", "ec2", "ecr", "ecs", "efs", "events",
+        "iam", "kms", "logs", "s3", "scheduler", "secretsmanager", "sns", "sqs", "ssm", "stepfunctions",
+    }
+)  # fmt: skip
+# What SCAR deploys to. A change here that cannot be kept fails; elsewhere it is done, and said to be lost at a restart.
+KEPT: Final = frozenset({"awslambda", "ecr", "events", "iam", "logs", "s3", "sns", "sqs", "sts"})
+_UNREADABLE: Final = (AttributeError, ImportError, KeyError, TypeError)
 _INVOCATION: Final = re.compile(
     r"/20\d\d-\d\d-\d\d/functions/[^/]+/(invocations|invoke-async|response-streaming-invocations)/?$"
 )
@@ -44,7 +60,25 @@ class Services:
         self._folder = folder
         self._savers: dict[str, _Saver] = {}
         self._lock = threading.Lock()
+        self.not_kept: dict[str, str] = {}
         folder.mkdir(mode=0o700, exist_ok=True)
+
+    def install(self) -> None:
+        """Hook moto's SQS: a message may also come from inside (a dead letter, a destination, a topic), and must be kept too."""
+        original = SQSBackend.send_message
+        services = self
+
+        @functools.wraps(original)
+        def send_message(self: Any, *args: Any, **kwargs: Any) -> Any:
+            sent = original(self, *args, **kwargs)
+            scope = current()
+            if scope is not None:
+                scope.changed_services.add("sqs")
+            else:
+                services.save(["sqs"])
+            return sent
+
+        SQSBackend.send_message = send_message
 
     def load(self) -> list[str]:
         """Restore every service that has a snapshot. All are verified before the first is restored."""
@@ -55,24 +89,39 @@ class Services:
         for service in sorted(found, key=lambda name: (name != "s3", name)):
             try:
                 restore(service, found[service])
-            except (pickle.UnpicklingError, AttributeError, ImportError, KeyError, TypeError) as error:
+            except (pickle.PickleError, *_UNREADABLE) as error:
                 path = self._folder / f"{service}.snapshot"
                 raise StateDamagedError(path, f"The snapshot cannot be read back: {error}.") from error
         return sorted(found)
 
-    def changes(self, service: str, environ: Environ, content: bytes) -> bool:
-        """Whether a request may change what the service's snapshot holds."""
+    def changed_by(self, service: str, environ: Environ, content: bytes) -> tuple[str, ...]:
+        """The services whose snapshots a request may change."""
         if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
-            return False
-        action = action_of(environ, content)
-        if action is None:  # REST: the method says it
-            return not (service == "awslambda" and _INVOCATION.search(environ.get("PATH_INFO", "")))
-        return not (_READS.match(action) or action in _KEPT_ELSEWHERE)
+            return ()
+        action, path = action_of(environ, content), environ.get("PATH_INFO", "")
+        if service in _REACH_OTHERS and action is not None and not _READS.match(action):
+            return tuple(sorted(_in_use() & _REACHED))
+        if action is not None:
+            return () if _READS.match(action) or action in _KEPT_ELSEWHERE else (service,)
+        if service == "awslambda" and _INVOCATION.search(path):
+            return ()
+        if service == "awslambda" and "/event-source-mappings" in path:
+            return (service, "sqs")  # moto keeps the mapping with the queue too
+        return (service,)
 
     def save(self, services: Iterable[str]) -> None:
         """Return when the present state of each service is on disk."""
         for service in services:
-            self._saver(service).save()
+            try:
+                self._saver(service).save()
+            except (pickle.PickleError, *_UNREADABLE) as error:
+                if service in KEPT:
+                    raise
+                if service not in self.not_kept:
+                    _log.warning(
+                        "%s will be empty after a restart: moto's state of it cannot be kept (%s)", service, error
+                    )
+                self.not_kept[service] = str(error)
 
     def _saver(self, service: str) -> _Saver:
         with self._lock:
@@ -98,7 +147,9 @@ class _Saver:
                 return
             with self._counter:
                 serves = self._asked
-            snapshot.write(self._path, self._dump(), written_by=pickling.WRITTEN_BY)
+            payload = self._dump()
+            pickling.loads(payload)  # what could not be read back must fail now, not at the next start
+            snapshot.write(self._path, payload, written_by=pickling.WRITTEN_BY)
             self._written = serves
 
 
@@ -155,6 +206,11 @@ def _without_objects(bucket: FakeBucket) -> FakeBucket:
     empty = FakeBucket.__new__(type(bucket))
     vars(empty).update(vars(bucket), keys=_VersionedKeyStore(), multiparts=MultipartDict())
     return empty
+
+
+def _in_use() -> set[str]:
+    """moto's names of the services that have been touched since the start."""
+    return {backends.backend.__module__.split(".")[1] for backends in list(BackendDict._instances)}
 
 
 def as_json(content: bytes) -> dict[str, Any]:
