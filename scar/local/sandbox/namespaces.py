@@ -23,7 +23,7 @@ _LAYERS: Final = "layers"
 
 def usable_variants() -> tuple[Variant, ...]:
     """The ways to try, best first. Real root needs no user namespace, and without one the image's file modes mean what they say."""
-    return ("root", "user", "bwrap") if os.geteuid() == 0 else ("user", "bwrap")
+    return ("root", "user") if os.geteuid() == 0 else ("user", "bwrap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,17 @@ class Namespaces:
     @property
     def isolation(self) -> Isolation:
         ways = self._ways
-        bounded = ways is not None and ways.groups is not None
-        own = ways is None or ways.variant != "root"
+        notes = []
+        if ways is None or ways.variant != "root":
+            notes.append("every file of the image belongs to the function's user")
+        if ways is None or ways.groups is None:
+            notes.append("a tree with more processes than allowed is ended")
         return Isolation(
             files="only the image, what is bound and a private /tmp",
             processes="own process namespace",
             network="shared with this machine",
             memory=f"control group (version {ways.groups.version})" if ways and ways.groups else "watched every 50 ms",
-            note=(
-                ("every file of the image belongs to the function's user" if own else "")
-                + ("" if bounded else "; processes are not counted" if not own else "")
-            ).strip("; "),
+            note="; ".join(notes),
         )
 
     def probe(self) -> str | None:
@@ -127,6 +127,8 @@ class Namespaces:
 
 
 def _bubblewrap_start(spec: SandboxSpec, layer: Path) -> Start:
+    if os.geteuid() == 0:  # root inside would be the machine's own, with its /proc/sys open for writing
+        raise ScarError("bubblewrap is for ordinary users")
     program = shutil.which("bwrap")
     if program is None:
         raise ScarError("bwrap is not on PATH", fix="Install it: `apt install bubblewrap`.")

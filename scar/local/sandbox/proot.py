@@ -35,7 +35,7 @@ class PRoot:
         processes="shared with this machine",
         network="shared with this machine",
         memory="watched every 50 ms",
-        note="no process and /tmp limits; slow where there are many system calls; without root, image files belong to the function's user",
+        note="the private /tmp is as large as the disk, a death by signal is told as 255; slow where there are many system calls; without root, image files belong to the function's user",
     )
 
     def __init__(self, scratch: Path, *, program: str | None = None) -> None:

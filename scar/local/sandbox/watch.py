@@ -181,6 +181,7 @@ class Memory:
         self.kill_file, self.kill_key = request["oom_file"], request["oom_key"].encode()
         self.bound_bytes: int | None = None if self.groups else request["memory_bytes"]
         self.shown, self.peak, self.exceeded = shown, 0, False
+        self.most_processes: int = request["max_processes"] + 2  # with an init and an engine's own program
         self.root, self.outer = 0, frozenset(name.encode() for name in request["outer"])
 
     def enter(self, pid: int) -> None:
@@ -214,7 +215,7 @@ class Memory:
                 break
 
     def look(self) -> bool:
-        """Note the peak; False once the bound was passed."""
+        """Note the peak; False once a bound was passed: memory's, or, where no group counts them, that of processes."""
         if self.groups:
             self.exceeded = self.exceeded or number_in(self.kill_file, self.kill_key) > 0
             kept = number_in(self.peak_file)
@@ -230,7 +231,7 @@ class Memory:
             resident = sum(proportional_bytes(pid, page) for pid in tree)
             self.note(resident)
         self.exceeded = self.exceeded or (self.bound_bytes is not None and resident > self.bound_bytes)
-        return not self.exceeded
+        return not self.exceeded and len(tree) <= self.most_processes
 
     def note(self, value: int) -> None:
         if value > self.peak:

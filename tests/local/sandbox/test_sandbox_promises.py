@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import AS_ROOT, ENGINES, Runner, processes_with
+from sandbox_trials import AS_ROOT, ENGINES, Runner, processes_with
 
 from scar.local.sandbox import Engine
 
@@ -89,7 +89,7 @@ STARTER = """
     sys.path[:0] = {path!r}
     from pathlib import Path
     sys.path.insert(0, {tests!r})
-    from conftest import ENGINES, Runner
+    from sandbox_trials import ENGINES, Runner
     runner = Runner(ENGINES[{engine!r}](Path({scratch!r})), Path({root!r}))
     sandbox = runner.start("trap '' TERM HUP; (setsid sleep {mark} &) ; echo up; sleep {mark}", read_only=False)
     sys.stdout.write(sandbox.output.readline().decode())
