@@ -290,19 +290,17 @@ class _Layer:
             os.unlink(path)
 
     def _white_out(self, above: Sequence[str], name: str) -> None:
+        hidden = name.removeprefix(_WHITEOUT)
+        if hidden in {"", ".", ".."}:
+            raise TarError(f"{'/'.join((*above, name))!r} would take away its own folder")
         folder = self._find(above)
-        if folder is None or not os.path.isdir(folder):
+        if folder is None:
             return
         if name == _OPAQUE:
             for child in os.listdir(folder):
                 self._remove_lower(f"{folder}/{child}")
-            return
-        if name.startswith(_METADATA):
-            return
-        hidden = name.removeprefix(_WHITEOUT)
-        if hidden in {"", ".", ".."}:
-            raise TarError(f"{'/'.join((*above, name))!r} would take away its own folder")
-        self._remove_lower(f"{folder}/{hidden}")
+        elif not name.startswith(_METADATA):
+            self._remove_lower(f"{folder}/{hidden}")
 
     def _remove_lower(self, path: str) -> None:
         """Remove what lower layers left at `path`; what this layer wrote there, before or below, stays."""

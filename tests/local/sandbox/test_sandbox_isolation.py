@@ -59,7 +59,23 @@ def test_no_file_of_this_machine_is_seen_beyond_image_and_binds(runner: Runner, 
     )
     assert "secret" not in said
     assert "root:" not in said
-    assert set(said.split()) <= {"bin", "data", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "from", "the", "image"}
+    assert set(said.split()) <= {
+        "bin",
+        "data",
+        "dev",
+        "etc",
+        "lib",
+        "lib64",
+        "proc",
+        "run",
+        "sbin",
+        "sys",
+        "tmp",
+        "usr",
+        "from",
+        "the",
+        "image",
+    }
 
 
 @walls
