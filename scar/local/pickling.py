@@ -145,7 +145,7 @@ def _bound(owner: Any, name: str) -> Any:
     return getattr(owner, name)
 
 
-def _bare(kind: type, default_factory: Any) -> Any:
+def _bare(kind: type[defaultdict[Any, Any]], default_factory: Any) -> Any:
     """A defaultdict of moto's own class, whose __init__ takes what only moto knows."""
     made = kind.__new__(kind)
     made.default_factory = default_factory

@@ -18,7 +18,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError, HTTPClientError
 from local_daemon import Running, make_function, make_role, watch
 
-ROUNDS = 4
+ROUNDS = 3
 
 
 def put_until_killed(daemon: Running, start: int) -> tuple[dict[str, str], set[str]]:
