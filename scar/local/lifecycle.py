@@ -76,6 +76,7 @@ def ensure_up(
     child = None
     while True:
         if (found := _alive(state)) is not None:
+            _dismiss(child, found)
             return found
         if child is None and not is_locked(state):
             tell(f"starting the local AWS ({folder})")
@@ -92,6 +93,13 @@ def ensure_up(
                 f"The local AWS did not answer within {wait_s:g} s.", where=str(state.log_file), fix=_tail(state)
             )
         time.sleep(_POLL_S)
+
+
+def _dismiss(child: subprocess.Popen[bytes] | None, found: Endpoint) -> None:
+    """A daemon that lost the race for the lock would take over, unasked, when the winner is stopped soon."""
+    if child is not None and child.pid != found.pid:
+        child.terminate()
+        child.wait()
 
 
 def _alive(state: State) -> Endpoint | None:
@@ -193,14 +201,14 @@ def down(folder: Path, wait_s: float = 30.0) -> bool:
     if not is_locked(state):
         return False
     deadline = time.monotonic() + wait_s
-    asked = False
+    asked: int | None = None
     while is_locked(state):
         # A pid is trusted only while the daemon that wrote it holds the lock and answers with it.
         endpoint = _address(state)
-        if not asked and endpoint is not None and _says_its_pid(endpoint):
+        if endpoint is not None and endpoint.pid != asked and _says_its_pid(endpoint):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(endpoint.pid, signal.SIGTERM)
-            asked = True
+            asked = endpoint.pid
         if time.monotonic() > deadline:
             raise TimedOutError(f"The local AWS has not ended within {wait_s:g} s.", where=str(state.log_file))
         time.sleep(_POLL_S)

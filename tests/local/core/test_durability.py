@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from local_daemon import Running, make_function, make_role, watch
 
 ROUNDS = 3
@@ -32,7 +32,7 @@ def put_until_killed(daemon: Running, start: int) -> tuple[dict[str, str], set[s
             tried.add(key)
             try:
                 s3.put_object(Bucket="crash", Key=key, Body=content)
-            except (HTTPClientError, ClientError):
+            except (BotoCoreError, ClientError):
                 return
             acknowledged[key] = hashlib.md5(content).hexdigest()
             if dead.is_set():

@@ -174,3 +174,12 @@ def test_a_killed_daemon_is_replaced_at_once(brought_down: Path):
     second = lifecycle.ensure_up(brought_down)
     assert second.pid != first.pid
     assert second.port == first.port
+
+
+def test_of_many_that_were_started_at_once_none_comes_back_after_the_winner_is_stopped(brought_down: Path):
+    with ThreadPoolExecutor(4) as pool:
+        pids = {endpoint.pid for endpoint in pool.map(lambda _: lifecycle.ensure_up(brought_down), range(4))}
+    assert len(pids) == 1
+    assert lifecycle.down(brought_down)
+    time.sleep(1.2)  # longer than a loser waits for the lock
+    assert not is_locked(State(brought_down))
