@@ -9,7 +9,7 @@ from typing import Final
 
 from scar.local.sandbox import probing
 from scar.local.sandbox.spec import Isolation, SandboxSpec
-from scar.local.sandbox.tree import Start, Tree, new_name, start_tree
+from scar.local.sandbox.tree import Start, Tree, layer_path, new_name, start_tree
 
 _MOVED: Final = "/opt/scar/"
 
@@ -39,8 +39,7 @@ class Host:
 
     def _start(self, spec: SandboxSpec, *, argv: tuple[str, ...]) -> Tree:
         name = new_name()
-        layer = (self._scratch / "layers").resolve() / name
-        layer.parent.mkdir(parents=True, exist_ok=True)
+        layer = layer_path(self._scratch, name)
         folder = spec.working_directory
         if folder.startswith(_MOVED):
             folder = f"{spec.rootfs}{folder}"

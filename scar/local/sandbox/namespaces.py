@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from scar.errors import ScarError
 from scar.local.sandbox import probing
 from scar.local.sandbox.bounds import Groups, find_groups, sweep_groups
 from scar.local.sandbox.bubblewrap import bubblewrap_argv
 from scar.local.sandbox.spec import Isolation, SandboxSpec
-from scar.local.sandbox.tree import SetUpError, Start, Tree, new_name, start_tree
+from scar.local.sandbox.tree import SetUpError, Start, Tree, layer_path, new_name, start_tree, sweep_layers
 
 Variant = Literal["root", "user", "bwrap"]
-_LAYERS: Final = "layers"
 
 
 def usable_variants() -> tuple[Variant, ...]:
@@ -41,11 +40,16 @@ class Namespaces:
     name = "namespaces"
 
     def __init__(
-        self, scratch: Path, *, variants: Sequence[Variant] | None = None, control_groups: bool = True
+        self,
+        scratch: Path,
+        *,
+        variants: Sequence[Variant] | None = None,
+        control_groups: bool = True,
+        overlay: bool = True,
     ) -> None:
         self._scratch = scratch
         self._variants = tuple(variants) if variants is not None else usable_variants()
-        self._control_groups = control_groups
+        self._control_groups, self._overlay = control_groups, overlay
         self._ways: _Ways | None = None
 
     @property
@@ -88,7 +92,7 @@ class Namespaces:
         reasons: list[str] = []
         for variant in self._variants:
             for candidate in dict.fromkeys((groups, None)):
-                ways = _Ways(variant, candidate)
+                ways = _Ways(variant, candidate, copied=not self._overlay)
                 reason = probing.reason_against(partial(self._start, ways=ways), self._scratch)
                 if reason is None:
                     self._ways = ways
@@ -101,10 +105,7 @@ class Namespaces:
 
     def _start(self, spec: SandboxSpec, *, ways: _Ways) -> Tree:
         name = new_name()
-        layers = self._scratch / _LAYERS
-        if not spec.read_only:
-            layers.mkdir(parents=True, exist_ok=True)
-        layer = (layers / name).resolve()
+        layer = layer_path(self._scratch, name)
         if ways.variant == "bwrap":
             return start_tree(spec, _bubblewrap_start(spec, layer), name=name)
         start = Start(
@@ -122,6 +123,7 @@ class Namespaces:
         return start_tree(spec, start, name=name)
 
     def _sweep(self, ways: _Ways) -> None:
+        sweep_layers(self._scratch)
         if ways.groups is not None:
             sweep_groups(ways.groups)
 

@@ -14,7 +14,7 @@ from typing import Final
 from scar.errors import ScarError
 from scar.local.sandbox import probing
 from scar.local.sandbox.spec import Isolation, SandboxSpec
-from scar.local.sandbox.tree import Start, Tree, new_name, start_tree
+from scar.local.sandbox.tree import Start, Tree, layer_path, new_name, start_tree
 from scar.local.sandbox.view_files import missing_host_files
 
 # PRoot before 5.3 does not translate these calls: programs would see this machine's files. Answered ENOSYS, libc uses older ones.
@@ -63,8 +63,7 @@ class PRoot:
 
     def _start(self, spec: SandboxSpec, *, program: str, call_filter: bytes) -> Tree:
         name = new_name()
-        layer = (self._scratch / "layers").resolve() / name
-        layer.parent.mkdir(parents=True, exist_ok=True)
+        layer = layer_path(self._scratch, name)
         start = Start(
             mode="bare",
             argv=proot_argv(program, spec, layer),

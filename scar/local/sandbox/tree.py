@@ -17,9 +17,11 @@ from typing import IO, Any, Final, Literal
 
 from scar.errors import ScarError
 from scar.limits import MIB
+from scar.local.rootfs import remove_tree
 from scar.local.sandbox.bounds import Groups
 from scar.local.sandbox.spec import Ended, SandboxSpec
 
+_LAYERS: Final = "layers"
 KILL_S: Final = 60.0
 START_S: Final = 60.0
 _BOUNDED_INTERVAL_MS: Final = 50
@@ -73,6 +75,21 @@ class Start:
 def new_name() -> str:
     """A name that says whose it is: sweeping asks whether that process still lives."""
     return f"scar-local-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def layer_path(scratch: Path, name: str) -> Path:
+    """Where a tree's own writable folder will be; only the folder above it is made here."""
+    layers = scratch / _LAYERS
+    layers.mkdir(parents=True, exist_ok=True)
+    return layers.resolve() / name
+
+
+def sweep_layers(scratch: Path) -> None:
+    """Remove the folders of starters that are gone: a warden that was killed itself could not."""
+    for folder in (scratch / _LAYERS).glob("scar-local-*"):
+        starter = folder.name.split("-")[2]
+        if starter.isdigit() and not Path("/proc", starter).exists():
+            remove_tree(folder)
 
 
 def _request(spec: SandboxSpec, start: Start, name: str) -> dict[str, Any]:

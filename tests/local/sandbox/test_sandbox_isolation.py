@@ -14,6 +14,7 @@ from sandbox_trials import AS_ROOT, ORDINARY_UID, WALLS, Runner, python_for_ever
 
 from scar.errors import ScarError
 from scar.local.sandbox import Bind
+from scar.local.sandbox.namespaces import Namespaces
 
 walls = pytest.mark.parametrize("runner", WALLS, indirect=True)
 own = pytest.mark.parametrize(
@@ -118,6 +119,28 @@ def test_a_writable_root_is_written_to_a_layer_that_is_thrown_away(runner: Runne
     assert (root / "etc/unwanted").exists()
 
 
+def test_where_overlays_are_refused_a_copy_is_written_to(scratch: Path, root: Path) -> None:
+    engine = Namespaces(scratch, overlay=False)
+    code, said = Runner(engine, root).run(
+        "echo new >/etc/motd; cat /etc/motd; ls -l /bin", read_only=False, uid=0, gid=0
+    )
+    assert code == 0
+    assert said.startswith("new\n")
+    assert "-> usr/bin" in said
+    assert (root / "etc/motd").read_text() == "from the image\n"
+    assert list((scratch / "layers").iterdir()) == []
+
+
+def test_the_folder_of_a_starter_that_is_gone_is_swept(scratch: Path) -> None:
+    with subprocess.Popen(["/bin/true"]) as starter:
+        pass
+    left = scratch / "layers" / f"scar-local-{starter.pid}-ab"
+    (left / "up/shut").mkdir(parents=True)
+    (left / "up/shut").chmod(0)
+    assert Namespaces(scratch).probe() is None
+    assert not left.exists()
+
+
 @walls
 def test_binds_are_read_only_unless_asked_otherwise(runner: Runner, scratch: Path) -> None:
     shared = scratch / "shared"
@@ -219,8 +242,6 @@ def test_an_image_file_of_root_alone_is_unreadable_inside_as_it_is_in_lambda(scr
     closed.write_text("closed\n")
     closed.chmod(0o600)
     try:
-        from scar.local.sandbox.namespaces import Namespaces
-
         code, said = Runner(Namespaces(scratch, variants=("root",)), root).run("cat /etc/closed")
     finally:
         closed.unlink()

@@ -116,10 +116,13 @@ def test_a_starter_killed_by_sigkill_takes_the_tree_and_its_files_with_it(name: 
         os.kill(starter.pid, signal.SIGKILL)
     assert until(lambda: processes_with(mark) == [] and list((scratch / "layers").glob(f"*-{starter.pid}-*")) == [])
     if name == "podman":
-        listed = subprocess.run(
-            ["podman", "ps", "-a", "--format", "{{.Names}}"], capture_output=True, check=True
-        ).stdout
-        assert f"scar-local-{starter.pid}-".encode() not in listed
+        assert until(lambda: f"scar-local-{starter.pid}-" not in podman_names())
+
+
+def podman_names() -> str:
+    return subprocess.run(
+        ["podman", "ps", "-a", "--format", "{{.Names}}"], capture_output=True, check=True, text=True
+    ).stdout
 
 
 @every_engine
