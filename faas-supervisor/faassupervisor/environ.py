@@ -54,16 +54,19 @@ class Surroundings:
 def read(arguments: Sequence[str], variables: Mapping[str, str], app: Path) -> Surroundings:
     """Arguments without the program's name. `app` is the directory that holds this package: the function layer lies beside it.
 
-    On the local machine's `host` engine the layers lie anywhere, and `/tmp` is everybody's; in an image it is this sandbox's own.
+    On the local machine's `host` engine the layers lie anywhere and `/tmp` is everybody's, so TMPDIR is obeyed there; in an image
+    `/tmp` is this sandbox's own.
     """
     runtime_api = variables.get("AWS_LAMBDA_RUNTIME_API") or None
     options = _options(arguments) if not runtime_api or "--function" in arguments or "--tmp" in arguments else {}
     temporary = options.get("--tmp")
+    in_image = app == Path(contract.AGENT_ROOT, "app")
+    common = "/tmp" if in_image else variables.get("TMPDIR") or "/tmp"  # noqa: S108  # Lambda's only writable directory
     return Surroundings(
         variables=dict(variables),
         function_root=Path(options.get("--function") or app.parent / "function"),
-        temporary=Path(temporary or "/tmp"),  # noqa: S108  # Lambda's only writable directory
-        owns_temporary=temporary is not None or app == Path(contract.AGENT_ROOT, "app"),
+        temporary=Path(temporary or common),
+        owns_temporary=temporary is not None or in_image,
         runtime_api=runtime_api,
         event_on_stdin="--event" in options,
     )

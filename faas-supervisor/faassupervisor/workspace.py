@@ -1,7 +1,7 @@
 """A private place on disk for one record, and its complete removal.
 
-    <temporary>/scar-<random>/    0700
-        in/                       TMP_INPUT_DIR: the input file and nothing else
+    <temporary>/scar-run-<random>/    0700
+        in/                           TMP_INPUT_DIR: the input file and nothing else
         out/                      TMP_OUTPUT_DIR
         agent/                    the event and a script that came with it: a place that no object key can name
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Collection
@@ -21,7 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-_PREFIX: Final = "scar-"
+_PREFIX: Final = "scar-run-"
+_OURS: Final = re.compile(re.escape(_PREFIX) + "[0-9a-f]{16}")  # what may be removed: nobody calls a folder so by chance
 _NAME_BYTES: Final = 255  # NAME_MAX of every Linux file system that matters
 _EXTENSION_BYTES: Final = 32
 
@@ -88,7 +90,7 @@ def sweep(temporary: Path) -> int:
     """Remove what killed predecessors left; how many there were. Workspaces that an agent still holds, or another user's, stay."""
     removed = 0
     for entry in _entries(temporary):
-        if entry.name.startswith(_PREFIX) and _is_own_directory(entry) and _is_abandoned(Path(entry.path)):
+        if _OURS.fullmatch(entry.name) and _is_own_directory(entry) and _is_abandoned(Path(entry.path)):
             remove(Path(entry.path))
             removed += 1
     return removed

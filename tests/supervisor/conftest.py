@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,8 +85,15 @@ class Agent:
     def log(self) -> str:
         return b"".join(self.chunks).decode("utf-8", "replace")
 
-    def invoke(self, event: object, **more: Any) -> Answer:
-        return self.api.invoke(event, **more)
+    def invoke(self, event: object, *, timeout_s: float = 30, request_id: str | None = None) -> Answer:
+        """Send an event and wait for its answer; an agent that dies instead fails the test at once, with its log."""
+        pending = self.api.post(event, timeout_s=timeout_s, request_id=request_id)
+        end = time.monotonic() + timeout_s + 10
+        while time.monotonic() < end:
+            with suppress(queue.Empty):
+                return pending.answered.get(timeout=0.25)
+            assert self.process.poll() is None or not pending.answered.empty(), f"the agent ended: {self.log}"
+        raise AssertionError(f"no answer in time: {self.log}")
 
     def facts(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.splitlines() if line.startswith('{"time"')]
@@ -115,7 +124,7 @@ class Lab:
     def environment(self, **more: str) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(PACKAGE),
+            "PYTHONPATH": os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "AWS_ENDPOINT_URL": self.endpoint,
             **CREDENTIALS,
             **more,

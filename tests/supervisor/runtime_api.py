@@ -72,9 +72,6 @@ class RuntimeApiServer:
         self._waiting.put(pending)
         return pending
 
-    def invoke(self, event: object, *, timeout_s: float = 30, request_id: str | None = None) -> Answer:
-        return self.post(event, timeout_s=timeout_s, request_id=request_id).answered.get(timeout=timeout_s + 15)
-
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True

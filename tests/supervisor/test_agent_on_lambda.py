@@ -168,7 +168,7 @@ def test_one_callers_event_is_not_in_the_next_ones_environment(lab):
 
 
 def test_a_killed_predecessors_files_are_gone_when_the_next_event_comes(lab):
-    stale = lab.temporary / "scar-00000000deadbeef"
+    stale = lab.temporary / "scar-run-00000000deadbeef"
     (stale / "in").mkdir(parents=True)
     (stale / "in" / "half").write_text("half")
     answer = lab.agent('ls "$(dirname "$TMP_INPUT_DIR")/.."').invoke({})

@@ -210,7 +210,7 @@ def test_the_working_directory_is_the_images_or_the_private_one(lab):
     assert output_of(lab.agent("pwd", image=ImageProcess(working_directory="/usr")).invoke({})) == "/usr\n"
     for missing in ("", "/no/such/place"):
         agent = lab.agent("pwd", image=ImageProcess(working_directory=missing))
-        assert output_of(agent.invoke({})).startswith(f"{lab.temporary}/scar-")
+        assert output_of(agent.invoke({})).startswith(f"{lab.temporary}/scar-run-")
 
 
 def test_standard_input_is_empty_and_no_file_of_the_agents_is_open(lab):
@@ -373,3 +373,9 @@ print(type(ended).__name__)
     assert done.stdout == b"OutOfTime\n"
     time.sleep(0.05)
     assert not alive((tmp_path / "pid").read_text().strip())
+
+
+def test_a_place_on_the_path_that_may_not_be_read_is_passed_over(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    assert find("sh", {"PATH": f"{closed}:/usr/bin:/bin"}) in {"/usr/bin/sh", "/bin/sh"}

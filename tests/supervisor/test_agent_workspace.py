@@ -49,13 +49,20 @@ def test_a_tree_deeper_than_any_path_is_removed(tmp_path):
 
 
 def test_a_killed_agents_workspace_is_swept_and_a_living_ones_is_not(tmp_path):
-    abandoned = tmp_path / "scar-0123456789abcdef"
+    abandoned = tmp_path / "scar-run-0123456789abcdef"
     (abandoned / "in").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     with Workspace(tmp_path) as living:
         assert workspace.sweep(tmp_path) == 1
         assert living.inbox.is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_a_users_own_folder_is_never_swept_whatever_its_name(tmp_path):
+    for name in ("scar-demo", "scar-run-mine", "scar-run-0123456789abcdef-copy"):
+        (tmp_path / name).mkdir()
+    assert workspace.sweep(tmp_path) == 0
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_removing_what_is_absent_is_success(tmp_path):

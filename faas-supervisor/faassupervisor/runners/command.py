@@ -74,14 +74,14 @@ def of_image(
 def find(name: str, environment: Mapping[str, str]) -> str | None:
     """The file that a name means: itself when it has a slash, else the first executable one on the process's own PATH."""
     if "/" in name:
-        if not Path(name).exists():
+        if not os.access(name, os.F_OK):
             return None
         if not os.access(name, os.X_OK):
             raise CannotStartError(f"{name!a} is not executable", exit_code=_NOT_EXECUTABLE)
         return name
     for directory in environment.get("PATH", "").split(":"):
         candidate = Path(directory or ".", name)
-        if candidate.is_file() and os.access(candidate, os.X_OK):
+        if os.access(candidate, os.X_OK) and candidate.is_file():
             return str(candidate)
     return None
 
