@@ -90,7 +90,10 @@ def for_process(variables: Mapping[str, str], spec: contract.Spec, record: Mappi
     `PATH` and `HOME` are always there.
     """
     environment = dict(spec.image.environment)
+    own_path = environment.get("PATH")
     environment.update((name, value) for name, value in variables.items() if _is_public(name))
+    if own_path:
+        environment["PATH"] = own_path  # where the image keeps its programs, whatever started the agent
     environment.update(spec.environment)
     for name in _PER_RECORD:
         environment.pop(name, None)

@@ -128,7 +128,7 @@ def _one(sandbox: Sandbox, item: Item, invocation: Invocation, log: Log) -> tupl
     except AgentError as error:
         failure = error
     except OSError as error:
-        failure = AgentError(f"the private directory: {error.strerror or error}: {error.filename!a}")
+        failure = AgentError(f"this record could not be served: {error.strerror or error}: {error.filename!a}")
     if isinstance(failure, NotReusableError):
         sandbox.reusable = False
     try:

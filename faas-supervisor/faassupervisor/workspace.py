@@ -23,7 +23,9 @@ from types import TracebackType
 from typing import Final, Self
 
 _PREFIX: Final = "scar-run-"
-_OURS: Final = re.compile(re.escape(_PREFIX) + "[0-9a-f]{16}")  # what may be removed: nobody calls a folder so by chance
+_OURS: Final = re.compile(
+    re.escape(_PREFIX) + "[0-9a-f]{16}"
+)  # what may be removed: nobody calls a folder so by chance
 _NAME_BYTES: Final = 255  # NAME_MAX of every Linux file system that matters
 _EXTENSION_BYTES: Final = 32
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from faassupervisor.contract import ImageProcess
+from faassupervisor.contract import ImageProcess, Spec
 from faassupervisor.deadline import Deadline
+from faassupervisor.environ import for_process
 from faassupervisor.errors import CannotStartError
 from faassupervisor.runners import Exited, Killed, OutOfTime, describe, exit_code
 from faassupervisor.runners.command import find, of_image, of_script
@@ -379,3 +380,14 @@ def test_a_place_on_the_path_that_may_not_be_read_is_passed_over(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
     assert find("sh", {"PATH": f"{closed}:/usr/bin:/bin"}) in {"/usr/bin/sh", "/bin/sh"}
+
+
+def test_the_images_path_wins_over_that_of_whatever_started_the_agent_and_the_specs_over_both():
+    image = ImageProcess(environment={"PATH": "/image", "A": "image"})
+    found = for_process({"PATH": "/engine", "A": "lambda"}, Spec("f", image=image), {})
+    assert (found["PATH"], found["A"]) == ("/image", "lambda")
+    assert for_process({"PATH": "/engine"}, Spec("f"), {})["PATH"] == "/engine"
+    assert (
+        for_process({"PATH": "/engine"}, Spec("f", image=image, environment={"PATH": "/spec"}), {})["PATH"] == "/spec"
+    )
+    assert for_process({}, Spec("f"), {})["PATH"].endswith("/bin")
