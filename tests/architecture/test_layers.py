@@ -35,8 +35,7 @@ MAY_IMPORT = {
     "scar.aws.resources": {"scar.aws", "scar.plan.resource"},
     "scar.aws": {"scar.aws"},
     "scar.package": {"scar.package", "scar.fdl.model", "scar.aws.clients"},
-    "scar.local": {"scar.local"},
-    "scar.local.functions": {"scar.local", "scar.package.oci"},
+    "scar.local": {"scar.local", "scar.package.oci"},
 }  # fmt: skip
 
 
