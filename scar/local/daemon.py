@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scar.errors import ConflictError, ScarError
-from scar.local.state import Lock, State, write_atomically
+from scar.local.state import ALREADY_RUNNING, Lock, State, write_atomically
 
 if TYPE_CHECKING:
     from scar.local.bodies import Bodies
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from scar.local.sandbox.spec import Choice
     from scar.local.services import Services
 
-ALREADY_RUNNING: Final = 3
 VERSION: Final = version("scar")
 _LOG_BYTES: Final = 4 * 1024 * 1024
 _LOCK_PATIENCE_S: Final = 1.0  # whoever only looks whether a daemon lives holds the lock for an instant

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from scar.errors import ConflictError, ScarError, TimedOutError
-from scar.local.state import Lock, State, is_locked, read_json
+from scar.local.state import ALREADY_RUNNING, Lock, State, is_locked, read_json
 
 __all__ = ["Endpoint", "State", "Status", "down", "ensure_up", "log_lines", "reset", "status"]
 
@@ -82,7 +82,7 @@ def ensure_up(
             tell(f"starting the local AWS ({folder})")
             child = _spawn(state, port, engine, environ)
         if child is not None and child.poll() is not None:
-            if is_locked(state):  # another caller's daemon won the lock between our look and our start
+            if child.returncode == ALREADY_RUNNING:  # another caller's won the lock between our look and our start
                 child = None
                 continue
             raise _start_failure(state, f"The local AWS stopped with exit code {child.returncode} while starting.")

@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from typing import Any, Final, Self
 from scar.errors import ConflictError, ScarError
 
 SCHEMA: Final = 1  # of everything written below the folder; a newer one is refused
+ALREADY_RUNNING: Final = 3  # exit code of a daemon that finds another one on its state
 _MARK: Final = "scar-local-state"  # the file that says "this folder is ours to remove"
 
 
@@ -87,12 +89,14 @@ class State:
             )
         mark = self.folder / _MARK
         if not mark.exists():
-            if any(self.folder.iterdir()):
+            # The mark is the first file written: where there is another one but no mark, even now, nobody of ours was here.
+            foreign = [entry for entry in self.folder.iterdir() if _MARK not in entry.name]
+            if foreign and not mark.exists():
                 raise ConflictError(
                     f"{self.folder} holds files that are not the local AWS's.",
                     fix="Name an empty folder with SCAR_LOCAL_STATE.",
                 )
-            mark.write_text(f"{SCHEMA}\n")
+            write_atomically(mark, f"{SCHEMA}\n".encode())
         self._check_schema(mark)
         if stat.S_IMODE(found.st_mode) & 0o077:
             self.folder.chmod(0o700)
@@ -153,7 +157,7 @@ def is_locked(state: State) -> bool:
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace `path` whole: after a crash it holds the old content or the new, never a mix. On disk when this returns."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     try:
         with _create(temporary, mode) as fd:
             _write_all(fd, content)
