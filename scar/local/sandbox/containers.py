@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -116,6 +117,9 @@ class Docker(Podman):
     """`docker run` of an image imported once from the unpacked root: the daemon has no other way to a folder."""
 
     name = "docker"
+    isolation = replace(
+        _ISOLATION, note=f"{_ISOLATION.note}; a copy of each image stays in Docker as scar-local-rootfs"
+    )
     program = "docker"
     tells_oom = True
 
@@ -143,13 +147,19 @@ class Docker(Podman):
             assert importing.stderr is not None
             try:
                 with tarfile.open(fileobj=importing.stdin, mode="w|") as archive:
-                    archive.add(rootfs, arcname=".")
+                    archive.add(rootfs, arcname=".", filter=_owned_by_root)
                 importing.stdin.close()
             except BrokenPipeError:
                 pass  # what went wrong is on its standard error
             said = importing.stderr.read().decode(errors="replace").strip()
         if importing.returncode != 0:
             raise ScarError(f"docker import failed: {said[-500:]}")
+
+
+def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The unpacking user's files are root's inside, as in the image."""
+    member.uid, member.gid, member.uname, member.gname = 0, 0, "root", "root"
+    return member
 
 
 def image_name(rootfs: Path) -> str:
