@@ -354,8 +354,10 @@ def remove_tree(folder: Path) -> None:
     """Remove a folder whatever its modes say; absent is fine."""
     if not os.path.lexists(folder):
         return
-    for inner, _, _ in os.walk(folder):
-        if os.geteuid() != 0:
-            with contextlib.suppress(OSError):
-                Path(inner).chmod(0o700)
+    os.chmod(folder, 0o700)
+    for inner, names, _ in os.walk(folder):  # opens each name after it was seen here
+        for name in names:
+            path = f"{inner}/{name}"
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
     shutil.rmtree(folder)
