@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scar.errors import ConflictError, ScarError
-from scar.local.state import ALREADY_RUNNING, Lock, State, write_atomically
+from scar.local.state import ALREADY_RUNNING, Lock, State, sweep_unfinished, write_atomically
 
 if TYPE_CHECKING:
     from scar.local.bodies import Bodies
@@ -123,6 +123,8 @@ class Daemon:
 
         self._state.address_file.unlink(missing_ok=True)  # of a daemon that was killed
         hooks.check()
+        for folder in (self._state.services, self._state.keys):
+            sweep_unfinished(folder)
         bodies = Bodies(self._state.objects)
         keys, services = Keys(self._state.keys, bodies), Services(self._state.services)
         logs = LogSink(self._state.logs, made_group=lambda: services.save(["logs"]))

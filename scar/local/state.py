@@ -168,6 +168,12 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     sync_folder(path.parent)
 
 
+def sweep_unfinished(folder: Path) -> None:
+    """Remove what a killed `write_atomically` left. Only for whoever holds the lock."""
+    for path in folder.glob(".*.new"):
+        path.unlink()
+
+
 @contextlib.contextmanager
 def _create(path: Path, mode: int) -> Iterator[int]:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
