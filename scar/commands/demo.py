@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scar.commands.common import settings_of
+from scar.commands.local import settled_status
 from scar.errors import RunFailedError, ScarError, TimedOutError
 
 if TYPE_CHECKING:
@@ -87,17 +88,14 @@ class _Typist:
 
 def _start_local(context: Context) -> None:
     """Start the local AWS; where no kind of container works at all, without isolation, and say so in one line."""
-    from scar.local.lifecycle import ensure_up
+    from scar.local.lifecycle import down, ensure_up
 
     settings = settings_of(context)
-    try:
-        ensure_up(settings.local_state, engine=settings.engine.value, tell=context.report.say)
-    except TimedOutError:
-        raise
-    except ScarError as error:
-        if settings.engine.value != "auto":
-            raise
-        context.report.complain(f"No container can be made here ({error.what}): the scripts run WITHOUT isolation.")
+    ensure_up(settings.local_state, engine=settings.engine.value, tell=context.report.say)
+    now = settled_status(settings.local_state, wait_s=_WAIT_S)
+    if now is not None and "refused" in now.engine and now.engine["asked"] == "auto":
+        context.report.complain("No kind of container works here: the scripts of this demo run WITHOUT isolation.")
+        down(settings.local_state)
         ensure_up(settings.local_state, engine="host", tell=context.report.say)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scar.commands.common import settings_of
@@ -89,11 +92,21 @@ def _logs(context: Context, args: Namespace) -> int:
     return 0
 
 
-def _status(context: Context) -> int:
+def settled_status(folder: Path, *, wait_s: float) -> Status | None:
+    """What the local AWS says of itself, after it made up its mind about containers; None when it does not run."""
     from scar.local.lifecycle import status
 
+    deadline = time.monotonic() + wait_s
+    while True:
+        now = status(folder)
+        if now is None or now.engine.keys() & {"name", "refused"} or time.monotonic() > deadline:
+            return now
+        time.sleep(0.05)
+
+
+def _status(context: Context) -> int:
     folder = settings_of(context).local_state
-    now = status(folder)
+    now = settled_status(folder, wait_s=3.0)
     if context.report.json:
         context.report.document({"running": now is not None, "state": str(folder), **(asdict(now) if now else {})})
         return 0
@@ -112,14 +125,24 @@ def _describe(now: Status) -> list[str]:
         f"It holds {plural(now.buckets, 'bucket')} with {plural(now.objects, 'object')}, "
         f"{size(now.state_bytes)} on disk; its memory is {now.resident_mib} MiB.",
     ]
-    engine = now.functions.get("engine")
-    if isinstance(engine, dict):
-        lines.append(f"Containers: {engine.get('name')}")
-        lines += [f"  {what:<10} {word}" for what, word in _isolation(engine)]
+    lines += [f"After a restart {service} starts empty: {why}" for service, why in now.not_kept.items()]
+    if "name" in now.engine:
+        lines.append(f"Containers are made by: {now.engine['name']}. What it keeps apart:")
+        lines += [f"  {what:<10} {word}" for what, word in _isolation(now.engine)]
+    elif "refused" in now.engine:
+        lines.append(f"No container can be made here: {now.engine['refused']}")
+    else:
+        lines.append("How containers are made is being tried out; ask again in a moment.")
+    lines += [_failed(event) for event in now.functions.get("failed_events", ())]
     return lines
 
 
-def _isolation(engine: dict[str, object]) -> list[tuple[str, object]]:
+def _failed(event: Mapping[str, object]) -> str:
+    """One asynchronous event that was given up; it is told here, in the log, and to a dead-letter queue if there is one."""
+    return "failed event: " + ", ".join(f"{key} {value}" for key, value in event.items() if value not in (None, ""))
+
+
+def _isolation(engine: Mapping[str, object]) -> list[tuple[str, object]]:
     """The engine's own words on what it keeps apart, then why better ones were passed over."""
     words = engine.get("isolation")
     told = [(str(k), v) for k, v in words.items() if v] if isinstance(words, dict) else []

@@ -17,11 +17,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from scar.errors import ConflictError, ScarError
 from scar.local.state import ALREADY_RUNNING, Lock, State, sweep_unfinished, write_atomically
@@ -29,8 +28,8 @@ from scar.local.state import ALREADY_RUNNING, Lock, State, sweep_unfinished, wri
 if TYPE_CHECKING:
     from scar.local.bodies import Bodies
     from scar.local.logs import LogSink
+    from scar.local.parts import Build, Parts
     from scar.local.s3_keys import Keys
-    from scar.local.sandbox.spec import Choice
     from scar.local.services import Services
 
 VERSION: Final = version("scar")
@@ -116,6 +115,7 @@ class Daemon:
         from scar.local.bodies import Bodies
         from scar.local.front import Front
         from scar.local.logs import LogSink
+        from scar.local.parts import Around
         from scar.local.s3_events import Events, Sequencer
         from scar.local.s3_keys import Keys
         from scar.local.server import Server
@@ -128,7 +128,7 @@ class Daemon:
         bodies = Bodies(self._state.objects)
         keys, services = Keys(self._state.keys, bodies), Services(self._state.services)
         logs = LogSink(self._state.logs, made_group=lambda: services.save(["logs"]))
-        parts = self._build(self._state, lambda: self._endpoint, logs, self._engine)
+        parts = self._build(self._state, Around(lambda: self._endpoint, logs, services.save, self._engine))
         functions = parts.functions
         events = Events(functions, Sequencer())
         front = Front(
@@ -227,38 +227,6 @@ class Daemon:
         }
 
 
-class FunctionEngine(Protocol):
-    """What runs Lambda functions (scar.local.functions)."""
-
-    def install(self) -> None: ...
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def accept(self, function_arn: str, payload: bytes, *, account: str, region: str) -> Any: ...
-
-    def dispatch(self, token: Any) -> None: ...
-
-    def status(self) -> Mapping[str, Any]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What is plugged into the daemon: the Lambda engine, the registry's WSGI application (None: no registry), and what is to be
-    said of the sandbox engine."""
-
-    functions: FunctionEngine
-    registry: Any
-    engine: Callable[[], Mapping[str, Any]]
-
-
-class Build(Protocol):
-    """Makes the parts of one daemon."""
-
-    def __call__(self, state: State, endpoint: Callable[[], str], logs: LogSink, engine: str, /) -> Parts: ...
-
-
 def _number_in(path: Path) -> int:
     try:
         return int(path.read_text())
@@ -286,55 +254,7 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class EngineChoice:
-    """The sandbox engine, chosen by the first function that runs (a probe takes a while) and remembered."""
-
-    def __init__(self, preference: str, scratch: Path) -> None:
-        self._preference, self._scratch = preference, scratch
-        self._lock = threading.Lock()
-        self._chosen: Choice | None = None
-
-    def __call__(self) -> Choice:
-        """Raises ScarError, with the reason of every rung, when nothing here can run a container."""
-        from scar.local.sandbox import choose
-
-        with self._lock:
-            if self._chosen is None:
-                # Naming `host` is the consent that running without isolation needs.
-                self._chosen = choose(self._preference, scratch=self._scratch, allow_host=self._preference == "host")
-                _log.info("functions run by %s", self._chosen.engine.name)
-            return self._chosen
-
-    def told(self) -> Mapping[str, Any]:
-        """Empty before the choice."""
-        if self._chosen is None:
-            return {}
-        engine = self._chosen.engine
-        return {
-            "name": engine.name,
-            "isolation": asdict(engine.isolation),
-            "passed_over": dict(self._chosen.passed_over),
-        }
-
-
-def _lambda_and_registry(state: State, endpoint: Callable[[], str], logs: LogSink, engine: str) -> Parts:
-    from scar.local.functions.engine import Functions
-    from scar.local.registry import RegistryData
-    from scar.local.rootfs import RootfsStore
-
-    choice = EngineChoice(engine, state.folder / "sandboxes")
-    registry = RegistryData(state.folder / "registry", endpoint=endpoint)
-    functions = Functions(
-        state=state.folder / "functions",
-        endpoint=endpoint,
-        log=logs,
-        registry=registry,
-        engine=choice,
-        rootfs=RootfsStore(state.folder / "rootfs"),
-        tell=_log.info,
-    )
-    return Parts(functions, registry, choice.told)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], _lambda_and_registry))
+    from scar.local.parts import lambda_and_registry
+
+    sys.exit(main(sys.argv[1:], lambda_and_registry))

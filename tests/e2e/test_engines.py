@@ -35,7 +35,7 @@ def engine_local(request: pytest.FixtureRequest, own_local: Local) -> Local:
 def test_the_same_function_gives_the_same_result_and_the_same_exit_code(engine_local: Local) -> None:
     container = {"image": "scratch", "environment": {"Variables": {"MINE": 'a "b" $c'}}}
     bucket = engine_local.function("same", REPORT, container=container)
-    assert engine_local.status["functions"]["engine"]["name"] == engine_local.engine
+    assert engine_local.status["engine"]["name"] == engine_local.engine
     engine_local.client("s3").put_object(Bucket=bucket, Key="in/x y.txt", Body=b"hello")
     until("the output", lambda: engine_local.keys(bucket, "out/"))
     said = json.loads(engine_local.client("s3").get_object(Bucket=bucket, Key="out/report.json")["Body"].read())

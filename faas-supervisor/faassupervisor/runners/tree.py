@@ -33,8 +33,17 @@ def become_keeper() -> bool:
     except ImportError:
         return False
     prctl = ctypes.CDLL(None).prctl
-    prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # /proc/<agent>/environ holds the Runtime API's address
+    if not _is_traced():  # PRoot could not follow us any more
+        prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # /proc/<agent>/environ holds the Runtime API's address
     return bool(prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def _is_traced() -> bool:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+    return "TracerPid:\t0\n" not in status
 
 
 class Tree:

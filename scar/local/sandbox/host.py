@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from scar.local.sandbox import probing
+from scar.local.sandbox.reach import may_switch_user
 from scar.local.sandbox.spec import Isolation, SandboxSpec
 from scar.local.sandbox.tree import Start, Tree, layer_path, new_name, start_tree
 
@@ -23,7 +23,7 @@ class Host:
         processes="none",
         network="none",
         memory="watched every 50 ms",
-        note="the program runs on this machine itself; only its end is taken care of",
+        note="the program runs on this machine itself; only its end is taken care of; started by root, it is root where its folder is root's alone",
     )
 
     def __init__(self, scratch: Path) -> None:
@@ -48,7 +48,7 @@ class Host:
             argv=argv,
             environment={**spec.environment, "TMPDIR": str(layer / "tmp")},
             working_directory=folder if folder != "/" and Path(folder).is_dir() else "/",
-            switch_user=os.geteuid() == 0 and spec.uid != 0,
+            switch_user=may_switch_user(spec.uid, spec.rootfs, self._scratch),
             layer=layer,
         )
         return start_tree(spec, start, name=name)

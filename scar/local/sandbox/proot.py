@@ -13,6 +13,7 @@ from typing import Final
 
 from scar.errors import ScarError
 from scar.local.sandbox import probing
+from scar.local.sandbox.reach import may_switch_user
 from scar.local.sandbox.spec import Isolation, SandboxSpec
 from scar.local.sandbox.tree import Start, Tree, layer_path, new_name, start_tree
 from scar.local.sandbox.view_files import missing_host_files
@@ -35,7 +36,7 @@ class PRoot:
         processes="shared with this machine",
         network="shared with this machine",
         memory="watched every 50 ms",
-        note="the private /tmp is as large as the disk, a death by signal is told as 255; slow where there are many system calls; without root, image files belong to the function's user",
+        note="the private /tmp is as large as the disk, a death by signal is told as 255; slow where there are many system calls; without root, image files belong to the function's user; as root, the program is root where its folder is root's alone",
     )
 
     def __init__(self, scratch: Path, *, program: str | None = None) -> None:
@@ -64,12 +65,13 @@ class PRoot:
     def _start(self, spec: SandboxSpec, *, program: str, call_filter: bytes) -> Tree:
         name = new_name()
         layer = layer_path(self._scratch, name)
+        switches = may_switch_user(spec.uid, spec.rootfs, self._scratch)
         start = Start(
             mode="bare",
-            argv=proot_argv(program, spec, layer),
+            argv=proot_argv(program, spec, layer, pretends=not switches),
             environment={**spec.environment, "PROOT_TMP_DIR": str(layer / "work")},
             working_directory="/",
-            switch_user=os.geteuid() == 0,
+            switch_user=switches,
             layer=layer,
             copied=not spec.read_only,
             seccomp=call_filter,
@@ -89,8 +91,11 @@ def proot_version(program: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def proot_argv(program: str, spec: SandboxSpec, layer: Path) -> tuple[str, ...]:
-    """PRoot around the user's program: the image, or its copy when it may be written, and a private /tmp."""
+def proot_argv(program: str, spec: SandboxSpec, layer: Path, *, pretends: bool) -> tuple[str, ...]:
+    """PRoot around the user's program: the image, or its copy when it may be written, and a private /tmp.
+
+    `pretends`: the user that the program sees itself as is told by PRoot, because the process cannot become it.
+    """
     root = str(spec.rootfs.resolve()) if spec.read_only else str(layer / "up")
     binds = [("/proc", "/proc"), ("/dev", "/dev")]
     if spec.read_only:
@@ -100,7 +105,7 @@ def proot_argv(program: str, spec: SandboxSpec, layer: Path) -> tuple[str, ...]:
     if strange := next((source for source, target in binds if ":" in source + target), None):
         raise ScarError(f"proot cannot bind {strange}: its name has a colon")
     flags = [flag for source, target in binds for flag in ("-b", f"{source}:{target}")]
-    identity = () if os.geteuid() == 0 else ("-i", f"{spec.uid}:{spec.gid}")
+    identity = ("-i", f"{spec.uid}:{spec.gid}") if pretends else ()
     return (program, "-r", root, *flags, *identity, "-w", spec.working_directory, *spec.argv)
 
 

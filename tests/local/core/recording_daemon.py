@@ -6,11 +6,12 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scar.local.daemon import Parts, main
+from scar.local.daemon import main
+from scar.local.parts import Around, Parts
 from scar.local.state import State
 
 
@@ -46,7 +47,7 @@ class Recorder:
             os.fsync(file.fileno())
 
 
-def build(state: State, endpoint: Callable[[], str], logs: Any, engine: str) -> Parts:
+def build(state: State, around: Around) -> Parts:
     return Parts(Recorder(state.folder / "recorded.jsonl"), None, dict)
 
 

@@ -1,0 +1,136 @@
+"""What is plugged into the daemon: the Lambda engine, the registry, and the choice of what runs containers.
+
+The daemon knows these by their protocols only, so that its tests can plug in something that writes down what it is given.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from scar.errors import ScarError
+from scar.local.state import State
+
+if TYPE_CHECKING:
+    from scar.local.logs import LogSink
+    from scar.local.sandbox.spec import Choice
+
+_log = logging.getLogger("scar.local.daemon")
+
+
+class FunctionEngine(Protocol):
+    """What runs Lambda functions (scar.local.functions)."""
+
+    def install(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def accept(self, function_arn: str, payload: bytes, *, account: str, region: str) -> Any: ...
+
+    def dispatch(self, token: Any) -> None: ...
+
+    def status(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is plugged into the daemon: the Lambda engine, the registry's WSGI application (None: no registry), and what is to be
+    said of the sandbox engine."""
+
+    functions: FunctionEngine
+    registry: Any
+    engine: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the daemon gives to its parts. `endpoint` is known once it listens; `persist` saves moto's services of these names;
+    `engine` is the container engine asked for, or `auto`."""
+
+    endpoint: Callable[[], str]
+    logs: LogSink
+    persist: Callable[[Sequence[str]], None]
+    engine: str
+
+
+class Build(Protocol):
+    """Makes the parts of one daemon."""
+
+    def __call__(self, state: State, around: Around, /) -> Parts: ...
+
+
+class EngineChoice:
+    """The sandbox engine: chosen once, in the background from the start on, because really trying one takes a while."""
+
+    def __init__(self, preference: str, scratch: Path) -> None:
+        self._preference, self._scratch = preference, scratch
+        self._lock = threading.Lock()
+        self._chosen: Choice | None = None
+        self._refused: ScarError | None = None
+
+    def begin(self) -> None:
+        """Choose on a thread of its own; a failure is kept for `told` and for whoever runs a function."""
+        threading.Thread(target=self._try, name="engine choice", daemon=True).start()
+
+    def __call__(self) -> Choice:
+        """Raises ScarError, with the reason of every rung, when nothing here can run a container."""
+        from scar.local.sandbox import choose
+
+        with self._lock:
+            if self._chosen is None:
+                # Naming `host` is the consent that running without isolation needs.
+                try:
+                    self._chosen = choose(
+                        self._preference, scratch=self._scratch, allow_host=self._preference == "host"
+                    )
+                except ScarError as error:
+                    self._refused = error
+                    raise
+                self._refused = None
+                _log.info("functions run by %s", self._chosen.engine.name)
+            return self._chosen
+
+    def told(self) -> Mapping[str, Any]:
+        """For the status: the engine and its words on what it keeps apart, or why there is none; empty while being tried."""
+        if self._chosen is None:
+            return {} if self._refused is None else {"refused": str(self._refused)}
+        engine = self._chosen.engine
+        return {
+            "name": engine.name,
+            "isolation": asdict(engine.isolation),
+            "passed_over": dict(self._chosen.passed_over),
+        }
+
+    def _try(self) -> None:
+        try:
+            self()
+        except ScarError as error:
+            _log.warning("no container can be run: %s", error)
+
+
+def lambda_and_registry(state: State, around: Around) -> Parts:
+    """The real ones."""
+    from scar.local.functions.engine import Functions
+    from scar.local.registry import RegistryData
+    from scar.local.rootfs import RootfsStore
+
+    choice = EngineChoice(around.engine, state.folder / "sandboxes")
+    registry = RegistryData(state.folder / "registry", endpoint=around.endpoint)
+    functions = Functions(
+        state=state.folder / "functions",
+        endpoint=around.endpoint,
+        log=around.logs,
+        registry=registry,
+        engine=choice,
+        rootfs=RootfsStore(state.folder / "rootfs"),
+        tell=_log.info,
+        persist=around.persist,
+    )
+    choice.begin()
+    return Parts(functions, registry, choice.told)
