@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Local:
     folder: Path
     state: Path
     engine: str = "auto"
-    buckets: list[str] = field(default_factory=list)
+    home: Path | None = None
 
     @property
     def environ(self) -> dict[str, str]:
@@ -48,6 +48,9 @@ class Local:
             for key in ("PATH", "HOME", "XDG_CACHE_HOME", "SCAR_CACHE", "TMPDIR")
             if key in os.environ
         }
+        if self.home is not None:
+            keep["HOME"] = str(self.home)
+            keep.setdefault("SCAR_CACHE", str(self.folder / "cache"))
         return keep | {"PYTHONPATH": PYTHONPATH, "SCAR_LOCAL_STATE": str(self.state), "SCAR_ENGINE": self.engine}
 
     def scar(self, *words: str, timeout_s: float = 120) -> Done:
