@@ -15,6 +15,7 @@ from scar.report import size
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from faassupervisor.contract import Failure
     from scar.cli import Context
     from scar.fdl.model import Function
 
@@ -40,7 +41,7 @@ def run(context: Context, args: Namespace) -> int:
         failure = Failure.from_json(body)
         raise RunFailedError(
             f"{name}: {failure.message}",
-            exit_code=exit_code_of(failure.kind, failure.exit_code),
+            exit_code=exit_code_of(failure),
             last_lines=failure.last_lines,
             fix=f"See the whole log: scar log -n {name} -ri {failure.request_id or request_id}",
         )
@@ -56,9 +57,13 @@ def run(context: Context, args: Namespace) -> int:
     return 0
 
 
-def exit_code_of(kind: str, exit_code: int) -> int:
-    """The exit code a failure means: the script's own, 124 when Lambda itself ended the run at its timeout."""
-    return 124 if kind == "Sandbox.Timedout" else exit_code
+def exit_code_of(failure: Failure) -> int:
+    """The exit code a failure means: the script's own, or what a shell would say when Lambda itself ended the run."""
+    if failure.kind == "Sandbox.Timedout":
+        return 124
+    if failure.kind == "Runtime.ExitError" and "signal: killed" in failure.message:  # out of memory
+        return 137
+    return failure.exit_code
 
 
 def _launched(context: Context, name: str, request_id: str) -> int:
