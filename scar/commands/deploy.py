@@ -75,14 +75,14 @@ def rm(context: Context, args: Namespace) -> int:
     failed: list[ScarError] = []
     for name in names:
         try:
-            plan = _remove(context, aws, name, inputs.get(name, ()), again=_command(context, "rm", args))
-        except ScarError as error:  # the others can go all the same
-            failed.append(error)
+            told.append(_remove(context, aws, name, inputs.get(name, ()), again=_command(context, "rm", args)))
+        except ScarError as error:
+            if len(names) == 1:
+                raise
+            failed.append(error)  # the others can go all the same
             context.report.complain(str(error))
-            continue
-        if not plan and args.name:
-            raise NotFoundError(f"there is no function called {name!r} here", fix="See what there is: scar ls")
-        told.append({"function": name, **plan.to_json()})
+    if args.name and not told[0]["steps"]:
+        raise NotFoundError(f"there is no function called {args.name!r} here", fix="See what there is: scar ls")
     if failed:
         raise ScarError(f"{len(failed)} of {len(names)} functions could not be removed", fix=failed[0].fix)
     if context.report.json:
@@ -90,16 +90,19 @@ def rm(context: Context, args: Namespace) -> int:
     return 0
 
 
-def _remove(context: Context, aws: Aws, name: str, buckets: Sequence[str], *, again: str) -> Plan:
+def _remove(context: Context, aws: Aws, name: str, buckets: Sequence[str], *, again: str) -> dict[str, Any]:
+    """Remove one function; answers what was done as a document. One that is not there is no error."""
     from scar.plan.apply import apply
     from scar.plan.diff import diff
     from scar.plan.owned import owned
 
     plan = diff((), owned(aws, name, buckets))
-    _head(context.report, name, plan)
     if plan:
+        _head(context.report, name, plan)
         apply(aws, plan, Teller(context.report), again=f"Finish with: {again}")
-    return plan
+    else:
+        context.report.say(f"{name}: nothing to remove")
+    return {"function": name, **plan.to_json()}
 
 
 def _names_to_remove(context: Context, args: Namespace, aws: Aws, functions: Sequence[Function]) -> list[str]:
