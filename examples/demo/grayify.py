@@ -26,7 +26,12 @@ def read_png(data: bytes) -> tuple[int, int, int, bytes]:
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     if depth != 8 or interlaced or colour not in CHANNELS:
         sys.exit("only 8-bit PNGs that are neither interlaced nor with a palette are understood")
-    return width, height, CHANNELS[colour], unfilter(zlib.decompress(packed), width * CHANNELS[colour], CHANNELS[colour])
+    return (
+        width,
+        height,
+        CHANNELS[colour],
+        unfilter(zlib.decompress(packed), width * CHANNELS[colour], CHANNELS[colour]),
+    )
 
 
 def unfilter(packed: bytes, stride: int, step: int) -> bytes:
