@@ -1,0 +1,94 @@
+"""What the documentation shows is what the program does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from scar.cli import build
+from tests.e2e.conftest import ROOT, Local, until
+from tests.e2e.test_images import docker_archive
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
+COMMAND = re.compile(r"(?:^|[`(]|&& )(scar (?:--local )?[a-z][^`\n&|#;>]*)", re.MULTILINE)
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    """Every command line that a page shows with real words (no NAME, no ellipsis)."""
+    found = (match.strip() for match in COMMAND.findall(page.read_text()))
+    return [line for line in found if not re.search(r"\b[A-Z]{2,}\b|…|\.\.\.|<|\\", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_shown_is_one_that_the_program_understands(page: Path) -> None:
+    parser = build()
+    for line in commands(page):
+        words = shlex.split(line)[1:]
+        if len([word for word in words if word != "--local"]) == 1:  # the name of a command, in a sentence
+            words.append("--help")
+        try:
+            parser.parse_args(words)
+        except SystemExit as left:  # --help
+            assert left.code == 0
+
+
+def test_the_pages_show_commands_at_all() -> None:
+    assert sum(len(commands(page)) for page in PAGES) >= 40
+
+
+def test_the_function_of_the_readme_works_as_written(own_local: Local) -> None:
+    """Only its image is another: one that needs no registry."""
+    definition, script = blocks(ROOT / "README.md", "yaml")[0], blocks(ROOT / "README.md", "sh")[2]
+    assert "tr a-z A-Z" in script
+    docker_archive(own_local.folder / "image.tar")
+    definition, replaced = re.subn(r"image: debian:\S+", "image_file: image.tar", definition)
+    assert replaced == 1
+    (own_local.folder / "cow.yaml").write_text(definition)
+    (own_local.folder / "cow.sh").write_text(script)
+    (own_local.folder / "letter.txt").write_text("moo")
+    session = next(block for block in blocks(ROOT / "README.md", "sh") if "letter.txt" in block)
+    lines = [line.partition("#")[0].strip() for line in session.splitlines() if line.strip()]
+    assert len(lines) == 5
+    for line in lines:
+        words = shlex.split(line)
+        assert words[:2] == ["scar", "--local"]
+        own_local.must(*words[2:])
+        if words[2] == "put":
+            until("the output", lambda: own_local.keys("my-bucket", "out/"))
+    assert (own_local.folder / "results" / "out" / "letter.txt").read_text() == "MOO"
+
+
+def test_the_tutorial_works_as_written(own_local: Local) -> None:
+    own_local.must("local", "demo")
+    script = own_local.folder / "scar-demo" / "ascii.py"
+    script.write_text(script.read_text().replace('" .:-=+*#%@"', '" .oO@"'))
+    for line in commands(ROOT / "docs" / "tutorial" / "first-function.md"):
+        words = [word for word in shlex.split(line)[1:] if word != "--local"]
+        if words[:2] != ["local", "demo"] and words[0] != "log" and words != ["local", "reset"]:
+            own_local.must(*words)
+        if words[0] == "put":
+            until("the new text", lambda: text(own_local) and "O" in text(own_local))
+    assert own_local.must("ls", "-o", "json").json == []
+
+
+def text(local: Local) -> str:
+    body = local.client("s3").get_object(Bucket="scar-demo", Key="text/cat.txt")["Body"].read()
+    return str(body.decode())
