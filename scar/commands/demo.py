@@ -94,7 +94,9 @@ def _start_local(context: Context) -> None:
     ensure_up(settings.local_state, engine=settings.engine.value, tell=context.report.say)
     now = settled_status(settings.local_state, wait_s=_WAIT_S)
     if now is not None and "refused" in now.engine and now.engine["asked"] == "auto":
-        context.report.complain("No kind of container works here: the scripts of this demo run WITHOUT isolation.")
+        context.report.complain(
+            "No kind of container works here: the scripts run WITHOUT isolation (as with: scar local up --engine host)."
+        )
         down(settings.local_state)
         ensure_up(settings.local_state, engine="host", tell=context.report.say)
 

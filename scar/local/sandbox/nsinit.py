@@ -67,6 +67,16 @@ def remove_tree(path: str) -> None:
         return
 
 
+def remove_loaders(tracer: int) -> None:
+    """PRoot puts its loader into /tmp, whatever it is told, and leaves it there when it is killed."""
+    for name in os.listdir("/tmp"):
+        if name.startswith(f"prooted-{tracer}-"):
+            try:
+                os.unlink(f"/tmp/{name}")
+            except OSError:  # another user's, of a process that had the same number once
+                continue
+
+
 def make_layer(request: Request) -> None:
     layer = request["layer"]
     if layer is None:
@@ -293,5 +303,7 @@ def main(set_up: int, result: int, shown: int) -> NoReturn:
         memory.remove_groups()
         if request["layer"] is not None:
             remove_tree(request["layer"])
+        if request["tracer"]:
+            remove_loaders(tree)
     os.write(result, marshal.dumps({"code": code, "out_of_memory": memory.exceeded, "peak": memory.peak}))
     os._exit(0)
