@@ -17,12 +17,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
+from scar import __version__
 from scar.errors import FdlError, RunFailedError, ScarError, ServiceError, UsageError
 
 if TYPE_CHECKING:
     from scar.report import Report
-
-VERSION = "5.0.0.dev0"
 
 # What a command answers: 0, or the exit code of the run it watched.
 Command = Callable[["Context", argparse.Namespace], int]
@@ -173,7 +172,7 @@ def build() -> argparse.ArgumentParser:
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"SCAR {VERSION}")
+    parser.add_argument("--version", action="version", version=f"SCAR {__version__}")
     verbs = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     def verb(

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib import metadata
 from typing import Any, Final, TypedDict
 
+from scar import __version__
 from scar.errors import ConflictError
 
 Pairs = tuple[tuple[str, str], ...]
@@ -49,17 +48,12 @@ def pairs_of(tags: Iterable[Mapping[str, Any]]) -> Pairs:
 
 def written(tags: Pairs) -> dict[str, str]:
     """As AWS is told them, in the services that take a mapping."""
-    return {**dict(tags), VERSION: _version()}
+    return {**dict(tags), VERSION: __version__}
 
 
 def key_values(tags: Pairs) -> list[KeyValue]:
     """As AWS is told them, in the services that take a list."""
     return [KeyValue(Key=key, Value=value) for key, value in written(tags).items()]
-
-
-@cache
-def _version() -> str:
-    return metadata.version("scar")
 
 
 def removed(actual: Pairs, wanted: Pairs) -> list[str]:

@@ -18,10 +18,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from scar import __version__
 from scar.errors import ConflictError, ScarError
 from scar.local.state import ALREADY_RUNNING, Lock, State, sweep_unfinished, write_atomically
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from scar.local.s3_keys import Keys
     from scar.local.services import Services
 
-VERSION: Final = version("scar")
 _LOG_BYTES: Final = 4 * 1024 * 1024
 _LOCK_PATIENCE_S: Final = 1.0  # whoever only looks whether a daemon lives holds the lock for an instant
 _HOUSEKEEPING_S: Final = 1.0
@@ -179,13 +178,13 @@ class Daemon:
         address = {
             "pid": os.getpid(),
             "port": port,
-            "version": VERSION,
+            "version": __version__,
             "started": self._started,
             "engine": self._engine,
         }
         write_atomically(self._state.address_file, json.dumps(address).encode())
         stack.callback(self._state.address_file.unlink, missing_ok=True)
-        _log.info("listening on %s (%s)", self._endpoint, VERSION)
+        _log.info("listening on %s (%s)", self._endpoint, __version__)
 
     def _keep_house(self, stack: contextlib.ExitStack, keys: Keys, bodies: Bodies, logs: LogSink) -> None:
         ended = threading.Event()
@@ -208,14 +207,14 @@ class Daemon:
     def _page(self, page: str, keys: Keys, services: Services, parts: Parts) -> Any:
         """What `/_scar/<page>` says; None when there is no such page."""
         if page == "ping":
-            return {"pid": os.getpid(), "version": VERSION}
+            return {"pid": os.getpid(), "version": __version__}
         if page != "status":
             return None
         from moto.s3.models import s3_backends
 
         return {
             "pid": os.getpid(),
-            "version": VERSION,
+            "version": __version__,
             "engine": {"asked": self._engine, **parts.engine()},
             "uptime_s": round(time.time() - self._started, 3),
             "resident_mib": _resident_mib(),

@@ -15,7 +15,7 @@ SCAR = ROOT / "scar"
 AGENT = ROOT / "faas-supervisor" / "faassupervisor"
 
 # A room and what it may import of `scar`; "" is the package itself. Longest prefix decides.
-LEAVES = {"scar.errors", "scar.limits"}
+LEAVES = {"scar.errors", "scar.limits", "scar.__version__"}
 # Runs inside the function's image as /opt/scar/app/__main__.py; it lies in scar.package because that builds the layer.
 STARTS_THE_AGENT = {"scar.package.agent_main"}
 MAY_IMPORT = {

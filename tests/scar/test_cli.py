@@ -110,10 +110,9 @@ def test_a_reader_that_leaves_early_is_no_error_message() -> None:
 
 
 def test_the_version_is_the_packages() -> None:
-    import tomllib
+    from importlib.metadata import version
 
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert scar("--version").stdout.strip() == f"SCAR {version}"
+    assert scar("--version").stdout.strip() == f"SCAR {version('scar')}"
 
 
 def test_the_reference_page_is_what_the_program_says() -> None:
