@@ -51,13 +51,19 @@ class LogSink:
         *,
         account: str = DEFAULT_ACCOUNT,
         region: str = DEFAULT_REGION,
+        make: bool = True,
     ) -> None:
-        """Append (milliseconds since 1970, text) lines. Group and stream are made when they are absent."""
+        """Append (milliseconds since 1970, text) lines. Group and stream are made when they are absent.
+
+        Without `make` lines for a group that was deleted meanwhile are dropped: the last words of a sandbox must not bring it back.
+        """
         from moto.logs.models import logs_backends
 
         backend = logs_backends[account][region]
         with self._lock:
             made = group not in backend.groups
+            if made and not make:
+                return
             if made:
                 backend.create_log_group(group, {})
             found = backend.groups[group]

@@ -5,6 +5,7 @@ Read back only from our own files (0600 in a 0700 folder, checksummed), and then
 
 from __future__ import annotations
 
+import enum
 import importlib
 import io
 import pickle
@@ -60,6 +61,8 @@ class Pickler(pickle.Pickler):
         kind = type(value)
         if kind in _LOCK_TYPES:
             return (_fresh, (kind.__name__,))
+        if isinstance(value, enum.Enum) and kind.__module__.startswith("moto."):
+            return (_member, (kind, value.value))  # some Pythons (3.11.2) would write a call of getattr instead
         if isinstance(value, weakref.WeakValueDictionary):
             return (_weak, (dict(value),))
         if isinstance(value, tempfile.SpooledTemporaryFile):
@@ -137,6 +140,10 @@ def _fresh(kind: str) -> Any:
     """A new lock in place of the one that was held by a process long gone; None for what cannot come back."""
     makers = {type_.__name__: make for type_, make in _LOCK_TYPES.items()}
     return makers[kind]() if kind in makers else None
+
+
+def _member(kind: type[enum.Enum], value: Any) -> Any:
+    return kind(value)
 
 
 def _bound(owner: Any, name: str) -> Any:

@@ -16,10 +16,20 @@ LATEST: Final = "$LATEST"
 
 
 class LogSink(Protocol):
-    """Where log lines go. `put` makes group and stream when they are absent, also for no lines; a line is (milliseconds since 1970, text)."""
+    """Where log lines go; a line is (milliseconds since 1970, text).
+
+    `put` makes group and stream when they are absent, also for no lines; without `make`, lines for a group that is gone are dropped.
+    """
 
     def put(
-        self, group: str, stream: str, lines: Sequence[tuple[int, str]], *, account: str = ..., region: str = ...
+        self,
+        group: str,
+        stream: str,
+        lines: Sequence[tuple[int, str]],
+        *,
+        account: str = ...,
+        region: str = ...,
+        make: bool = ...,
     ) -> None: ...
 
 

@@ -127,7 +127,9 @@ class LogStream:
 
     def _tell_sink(self, lines: list[tuple[int, str]]) -> None:
         try:
-            self._sink.put(self._at.log_group, self.name, lines, account=self._at.account, region=self._at.region)
+            self._sink.put(
+                self._at.log_group, self.name, lines, account=self._at.account, region=self._at.region, make=not lines
+            )
         except Exception as error:  # noqa: BLE001  # a door: a broken log group must not stop functions or other streams
             self._flusher.tell(f"{len(lines)} log lines of {self._at.log_group} {self.name} were lost: {error}")
 

@@ -48,7 +48,7 @@ def test_up_status_down_and_up_again_on_the_same_port(brought_down: Path):
     assert found.endpoint == first
     assert (found.buckets, found.objects) == (0, 0)
     assert found.resident_mib > 20
-    assert found.engine == {"asked": "auto"}
+    assert found.engine["asked"] == "auto"
     assert lifecycle.down(brought_down)
     assert lifecycle.status(brought_down) is None
     assert not lifecycle.down(brought_down)

@@ -69,6 +69,17 @@ def test_after_a_torn_line_new_lines_are_not_lost(tmp_path):
     assert found.strip() == "['one', 'four']"
 
 
+def test_the_last_words_of_a_sandbox_do_not_bring_a_deleted_group_back(tmp_path):
+    found = run(
+        tmp_path,
+        "s = sink(); s.put('/g', 'a', []); s.put('/g', 'a', [(1, 'one')], make=False); print(sorted(groups()))\n"
+        "from moto.logs.models import logs_backends\n"
+        "logs_backends['123456789012']['us-east-1'].delete_log_group('/g')\n"
+        "s.put('/g', 'a', [(2, 'two')], make=False); print(sorted(groups()))",
+    )
+    assert found.splitlines() == ["['/g']", "[]"]
+
+
 def test_a_group_that_grows_too_large_loses_its_oldest_half(tmp_path):
     found = run(
         tmp_path,

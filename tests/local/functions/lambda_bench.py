@@ -146,7 +146,14 @@ class Logs:
         self.lines: list[tuple[str, str, str, float]] = []
 
     def put(
-        self, group: str, stream: str, lines: Sequence[tuple[int, str]], *, account: str = "", region: str = ""
+        self,
+        group: str,
+        stream: str,
+        lines: Sequence[tuple[int, str]],
+        *,
+        account: str = "",
+        region: str = "",
+        make: bool = True,
     ) -> None:
         self.lines += [(group, stream, text, time.time()) for _, text in lines]
 
