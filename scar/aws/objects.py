@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 Tell = Callable[[int, int, str], None]
 
-_TRANSFER = TransferConfig(max_request_concurrency=16, max_submission_concurrency=8)
+# The queue to the disk holds 256 KiB pieces: s3transfer's default of 1000 would let 256 MiB wait for a slow disk.
+_TRANSFER = TransferConfig(max_request_concurrency=16, max_submission_concurrency=8, max_io_queue_size=64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,22 @@ NAME_PREFIX: Final = "scar-local-"
 
 @dataclass(frozen=True, slots=True)
 class TreeLimits:
-    """Folders the warden makes (each with the files to write), and where it reads the peak and the kills of the bound."""
+    """Folders the warden makes (each with the files to write), and where it reads what is used and the kills of the bound."""
 
     folders: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    peak_file: str
+    usage_file: str
+    usage_key: str
     oom_file: str
     oom_key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Control groups below which trees get their own: `memory` and `pids` are one folder with version 2."""
+    """Control groups below which trees get their own: `memory` and `pids` are one folder with version 2.
+
+    A group counts the files in the sandbox's /tmp too, which Lambda keeps on disk. So the group's own bound is memory and /tmp together, and
+    stands behind the warden, which looks at the processes' memory alone every 50 ms.
+    """
 
     version: int
     memory: Path
@@ -36,24 +41,27 @@ class Groups:
 
     def for_tree(self, name: str, spec: SandboxSpec) -> TreeLimits:
         folder = self.memory / name
+        bound = None if spec.memory_mib is None else str((spec.memory_mib + spec.tmp_mib) * MIB)
         processes = ("pids.max", str(spec.max_processes + 1))  # and the init
         if self.version == 2:
             settings = [] if self.pids is None else [processes]
-            if spec.memory_mib is not None:
+            if bound is not None:
                 settings += [
-                    ("memory.max", str(spec.memory_mib * MIB)),
+                    ("memory.max", bound),
                     ("memory.swap.max", "0"),
                     ("memory.oom.group", "1"),
                 ]
-            peak = str(folder / "memory.peak")
-            return TreeLimits(((str(folder), tuple(settings)),), peak, str(folder / "memory.events"), "oom_kill ")
-        memory = [] if spec.memory_mib is None else [str(spec.memory_mib * MIB)]
+            folders = [(str(folder), tuple(settings))]
+            return TreeLimits(
+                tuple(folders), str(folder / "memory.stat"), "anon ", str(folder / "memory.events"), "oom_kill "
+            )
         files = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
-        folders = [(str(folder), tuple((file, value) for value in memory for file in files))]
+        folders = [(str(folder), () if bound is None else tuple((file, bound) for file in files))]
         if self.pids is not None:
             folders.append((str(self.pids / name), (processes,)))
-        peak = str(folder / "memory.max_usage_in_bytes")
-        return TreeLimits(tuple(folders), peak, str(folder / "memory.oom_control"), "oom_kill ")
+        return TreeLimits(
+            tuple(folders), str(folder / "memory.stat"), "rss ", str(folder / "memory.oom_control"), "oom_kill "
+        )
 
 
 def find_groups() -> Groups | None:

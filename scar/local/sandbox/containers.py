@@ -32,7 +32,7 @@ _ISOLATION: Final = Isolation(
     memory="control group of the container engine",
     note=(
         "a container outlives its keeper if that is killed as well, and the next start removes it; "
-        "standard output and error are each in order, but not with each other"
+        "standard output and error are each in order, but not with each other; files in /tmp count as memory"
     ),
 )
 

@@ -64,7 +64,9 @@ class Namespaces:
             files="only the image, what is bound and a private /tmp",
             processes="own process namespace",
             network="shared with this machine",
-            memory=f"control group (version {ways.groups.version})" if ways and ways.groups else "watched every 50 ms",
+            memory=f"watched every 50 ms, a control group (version {ways.groups.version}) behind it"
+            if ways and ways.groups
+            else "watched every 50 ms",
             note="; ".join(notes),
         )
 

@@ -124,7 +124,8 @@ def _request(spec: SandboxSpec, start: Start, name: str) -> dict[str, Any]:
         "memory_bytes": None if spec.memory_mib is None or not start.watch else spec.memory_mib * MIB,
         "interval_ms": _PEAK_INTERVAL_MS if spec.memory_mib is None else _BOUNDED_INTERVAL_MS,
         "cgroups": [] if limits is None else [(folder, list(settings)) for folder, settings in limits.folders],
-        "peak_file": "" if limits is None else limits.peak_file,
+        "usage_file": "" if limits is None else limits.usage_file,
+        "usage_key": "" if limits is None else limits.usage_key,
         "oom_file": "" if limits is None else limits.oom_file,
         "oom_key": "" if limits is None else limits.oom_key,
     }
@@ -138,10 +139,10 @@ class Tree:
     """A warden and the tree below it. See `spec.Sandbox` for the promises; the warden keeps them even when this process is killed."""
 
     def __init__(
-        self, warden: subprocess.Popen[bytes], output: IO[bytes], result: int, shown: int, peak_file: str
+        self, warden: subprocess.Popen[bytes], output: IO[bytes], result: int, shown: int, usage: tuple[str, str]
     ) -> None:
         self.output = output
-        self._warden, self._result, self._shown, self._peak_file = warden, result, shown, peak_file
+        self._warden, self._result, self._shown, self._usage = warden, result, shown, usage
         self._lock = threading.Lock()
         self._ended: Ended | None = None
         self._peak_bytes = 0
@@ -198,17 +199,19 @@ class Tree:
         with self._lock:
             if self._ended is None:
                 shown = int.from_bytes(os.pread(self._shown, 8, 0), sys.byteorder)
-                self._peak_bytes = max(self._peak_bytes, shown, _number_in(self._peak_file))
+                self._peak_bytes = max(self._peak_bytes, shown, _used_bytes(*self._usage))
         return -(-self._peak_bytes // MIB)
 
 
-def _number_in(path: str) -> int:
+def _used_bytes(path: str, key: str) -> int:
+    """What a control group says is used now: short runs may end between two looks of the warden."""
     if not path:
         return 0
     try:
-        return int(Path(path).read_text())
-    except (OSError, ValueError):
+        lines = Path(path).read_text().splitlines()
+    except OSError:
         return 0  # the tree ended meanwhile; the warden's own last look counts
+    return next((int(line.removeprefix(key)) for line in lines if line.startswith(key)), 0)
 
 
 def start_tree(spec: SandboxSpec, start: Start, *, name: str | None = None) -> Tree:
@@ -248,7 +251,7 @@ def start_tree(spec: SandboxSpec, start: Start, *, name: str | None = None) -> T
         if told != b"ok":
             raise SetUpError(told.decode(errors="replace") or "the sandbox's helper program died at its start")
         failed.pop_all()
-    return Tree(warden, output, result_read, shown, request["peak_file"])
+    return Tree(warden, output, result_read, shown, (request["usage_file"], request["usage_key"]))
 
 
 def _send(pipe: IO[bytes], content: bytes) -> None:

@@ -173,13 +173,13 @@ def number_in(path: str, key: bytes = b"") -> int:
 
 
 class Memory:
-    """Bound and peak of a tree: kept by the kernel's cgroup where there is one, else by looking at it now and then."""
+    """Bound and peak of a tree, looked at now and then: by the kernel's cgroup where there is one, else process by process."""
 
     def __init__(self, request: Request, shown: int) -> None:
         self.groups: list[tuple[str, list[tuple[str, str]]]] = request["cgroups"]
-        self.peak_file: str = request["peak_file"]
+        self.usage_file, self.usage_key = request["usage_file"], request["usage_key"].encode()
         self.kill_file, self.kill_key = request["oom_file"], request["oom_key"].encode()
-        self.bound_bytes: int | None = None if self.groups else request["memory_bytes"]
+        self.bound_bytes: int | None = request["memory_bytes"]
         self.shown, self.peak, self.exceeded = shown, 0, False
         self.most_processes: int = request["max_processes"] + 2  # with an init and an engine's own program
         self.root, self.outer = 0, frozenset(name.encode() for name in request["outer"])
@@ -217,10 +217,10 @@ class Memory:
     def look(self) -> bool:
         """Note the peak; False once a bound was passed: memory's, or, where no group counts them, that of processes."""
         if self.groups:
-            self.exceeded = self.exceeded or number_in(self.kill_file, self.kill_key) > 0
-            kept = number_in(self.peak_file)
-            if kept:
-                self.note(kept)
+            used = number_in(self.usage_file, self.usage_key)
+            self.exceeded = self.exceeded or number_in(self.kill_file, self.kill_key) > 0 or self.is_over(used)
+            if used:
+                self.note(used)
                 return not self.exceeded
         tree = [self.root, *descendants(self.root)]
         if self.outer:  # an engine's own programs are not the user's; those it detached are found below this process
@@ -230,8 +230,11 @@ class Memory:
         if resident > self.peak:  # shared pages are counted once only when it matters: that is slower to find out
             resident = sum(proportional_bytes(pid, page) for pid in tree)
             self.note(resident)
-        self.exceeded = self.exceeded or (self.bound_bytes is not None and resident > self.bound_bytes)
+        self.exceeded = self.exceeded or self.is_over(resident)
         return not self.exceeded and len(tree) <= self.most_processes
+
+    def is_over(self, used_bytes: int) -> bool:
+        return self.bound_bytes is not None and used_bytes > self.bound_bytes
 
     def note(self, value: int) -> None:
         if value > self.peak:

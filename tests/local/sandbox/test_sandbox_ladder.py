@@ -151,11 +151,12 @@ def test_a_version_2_group_bounds_memory_without_swap_and_kills_the_tree_whole()
     ((folder, settings),) = limits.folders
     assert folder == "/cg/scar-local-1-ab"
     assert dict(settings) == {
-        "memory.max": str(128 << 20),
+        "memory.max": str((128 + SPEC.tmp_mib) << 20),
         "memory.swap.max": "0",
         "memory.oom.group": "1",
         "pids.max": "1025",
     }
+    assert (limits.usage_file, limits.usage_key) == ("/cg/scar-local-1-ab/memory.stat", "anon ")
     assert (limits.oom_file, limits.oom_key) == ("/cg/scar-local-1-ab/memory.events", "oom_kill ")
 
 
