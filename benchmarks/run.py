@@ -153,18 +153,24 @@ def put_to_output(bench: Bench) -> list[Figure]:
             time.sleep(0.002)
         return time.perf_counter() - started
 
-    cold, warm = once(0), [once(n) for n in range(1, 21)]
+    first = once(0)
+    cold = []
+    for n in range(1, 6):
+        deploy(bench, "latency", COPY, memory=512 + n)  # another configuration needs another sandbox
+        cold.append(once(1000 + n))
+    warm = [once(n) for n in range(1, 21)]
     started = time.perf_counter()
     for n in range(100, 300):
         s3.put_object(Bucket=bucket, Key=f"in/{n}", Body=b"x" * 1024)
-    while len(s3.list_objects_v2(Bucket=bucket, Prefix="out/").get("Contents", ())) < 221:
+    while len(s3.list_objects_v2(Bucket=bucket, Prefix="out/").get("Contents", ())) < 226:
         time.sleep(0.02)
     sustained = 200 / (time.perf_counter() - started)
     return [
-        Figure("PUT → output object, cold", cold, "s", goal="≤ 1 s"),
+        Figure("PUT → output object, first (the image is unpacked)", first, "s"),
+        Figure("PUT → output object, cold", statistics.median(cold), "s", goal="≤ 1 s"),
         Figure("PUT → output object, warm", statistics.median(warm), "s", goal="≤ 0.3 s"),
         Figure("events sustained", sustained, "1/s", goal="≥ 20"),
-        Figure("local AWS, memory after 221 events", bench.daemon_rss_mib(), "MiB"),
+        Figure("local AWS, memory after 226 events", bench.daemon_rss_mib(), "MiB"),
     ]
 
 
