@@ -183,7 +183,7 @@ def agent_per_event(bench: Bench) -> list[Figure]:
     work = bench.folder / "agent"
     figures = _agent_loop(bench, work, bucket)
     bare = []
-    for n in range(60):
+    for n in range(200):
         started = time.perf_counter()
         body = s3.get_object(Bucket=bucket, Key="in/x")["Body"].read()
         s3.put_object(Bucket=bucket, Key=f"bare/{n}", Body=body)
@@ -193,7 +193,7 @@ def agent_per_event(bench: Bench) -> list[Figure]:
 
 
 def _agent_loop(bench: Bench, work: Path, bucket: str) -> float:
-    """Feed the agent 60 events through a Runtime API of our own and time each, less what the script itself takes."""
+    """Feed the agent 200 events through a Runtime API of our own and time each, less what the script itself takes."""
     from benchmarks.runtime_api import RuntimeApi  # the folder above is on sys.path
 
     function = work / "function"
@@ -212,9 +212,10 @@ def _agent_loop(bench: Bench, work: Path, bucket: str) -> float:
     object_ = {"key": "in/x", "size": 1024}
     record = {"eventSource": "aws:s3", "eventVersion": "2.1", "eventName": "ObjectCreated:Put", "eventTime": "2026-01-01T00:00:00.000Z",
               "s3": {"bucket": {"name": bucket}, "object": object_}}  # fmt: skip
-    with RuntimeApi([json.dumps({"Records": [record]}).encode()] * 60) as api:
+    with RuntimeApi([json.dumps({"Records": [record]}).encode()] * 200) as api:
         environ = {**bench.environ, "AWS_LAMBDA_RUNTIME_API": api.address, "PYTHONPATH": f"{ROOT / 'faas-supervisor'}"}
-        argv = [sys.executable, "-m", "faassupervisor", "--function", str(function)]
+        (work / "tmp").mkdir()  # its own, as in a sandbox
+        argv = [sys.executable, "-m", "faassupervisor", "--function", str(function), "--tmp", str(work / "tmp")]
         process = subprocess.Popen(argv, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             seconds = api.seconds_per_event(timeout_s=120)

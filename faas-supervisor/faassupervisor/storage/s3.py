@@ -100,6 +100,8 @@ class S3:
 
     def publish(self, uploads: Sequence[Upload], deadline: Deadline) -> tuple[str, ...]:
         """Small files side by side, large ones one after the other in parallel parts; after a failure nothing new begins."""
+        if len(uploads) == 1 and uploads[0].size <= _PART_BYTES:
+            return self._publish_one(uploads[0], deadline)
         published: list[str] = []
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="upload") as pool:
             begun: dict[str, Future[None]] = {}
@@ -121,6 +123,14 @@ class S3:
                 _settle(begun.values())
                 raise
         return tuple(_uri(upload) for upload in uploads)
+
+    def _publish_one(self, upload: Upload, deadline: Deadline) -> tuple[str, ...]:
+        """The usual case: one small file, for which threads would cost more than they save."""
+        try:
+            self._put(upload, deadline)
+        except (BotoCoreError, ClientError, OSError) as error:
+            raise StageOutError(_explain_put(upload, error)) from error
+        return (_uri(upload),)
 
     def _put(self, upload: Upload, deadline: Deadline) -> None:
         _check_time(deadline)
