@@ -13,6 +13,7 @@ GIB: Final = 1024 * MIB
 
 # lambda/latest/dg/gettingstarted-limits
 LAMBDA_MEMORY_MIB: Final = (128, 10_240)
+LAMBDA_MIB_PER_VCPU: Final = 1769  # lambda/latest/dg/configuration-memory: processor time grows with memory
 LAMBDA_TIMEOUT_S: Final = (1, 900)  # botocore's 5400 is for Managed Instances only
 LAMBDA_TMP_MIB: Final = (512, 10_240)
 LAMBDA_ENVIRONMENT_BYTES: Final = 4 * KIB  # names and values together

@@ -102,7 +102,7 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
             return _refused(_out_of_space(error), service, scope, environ, start_response)
         except Exception:  # noqa: BLE001 - the door of every request: the caller gets an answer, the log the whole story
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
-            failed = RefusalError(500, "InternalError", "The local AWS failed; its log says why (`scar local log`).")
+            failed = RefusalError(500, "InternalError", "The local AWS failed; its log says why (`scar local logs`).")
             return _refused(failed, service, scope, environ, start_response)
 
     def _route(self, environ: Environ, start_response: StartResponse, scope: Scope, who: Caller) -> Iterable[bytes]:

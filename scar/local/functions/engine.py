@@ -18,7 +18,7 @@ from typing import Any, Final
 from moto.awslambda.models import LambdaFunction, lambda_backends
 
 from scar.errors import ScarError
-from scar.limits import LAMBDA_ASYNC_RETRY_DELAYS_S
+from scar.limits import LAMBDA_ASYNC_RETRY_DELAYS_S, LAMBDA_MIB_PER_VCPU
 from scar.local.functions import control, hooks
 from scar.local.functions.configuration import (
     CannotRunError,
@@ -253,6 +253,7 @@ class Functions:
                 environment=self._environment(configuration, process.environment, runtime_api, log_stream),
                 working_directory=configuration.working_directory or process.working_directory,
                 memory_mib=configuration.memory_mib,
+                vcpus=min(configuration.memory_mib / LAMBDA_MIB_PER_VCPU, os.cpu_count() or 1),
                 tmp_mib=configuration.tmp_mib,
             )
             try:

@@ -30,6 +30,7 @@ _ISOLATION: Final = Isolation(
     processes="own process namespace",
     network="shared with this machine",
     memory="control group of the container engine",
+    processor="as much as Lambda gives for the memory: one vCPU for 1769 MiB",
     note=(
         "a container outlives its keeper if that is killed as well, and the next start removes it; "
         "standard output and error are each in order, but not with each other; files in /tmp count as memory"
@@ -199,6 +200,8 @@ def run_argv(
         argv += ["--ulimit", f"{limit}={bound}:{bound}"]
     if spec.memory_mib is not None:
         argv += ["--memory", f"{spec.memory_mib}m", "--memory-swap", f"{spec.memory_mib}m"]
+    if spec.vcpus is not None:
+        argv += ["--cpus", f"{spec.vcpus:.2f}"]
     if spec.read_only:
         tmp = f"/tmp:rw,exec,nosuid,nodev,size={spec.tmp_mib}m,mode=1777"  # noqa: S108  (the container's own)
         argv += ["--read-only", "--tmpfs"]

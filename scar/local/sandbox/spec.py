@@ -23,7 +23,8 @@ class SandboxSpec:
 
     `rootfs` is shared and never written: with `read_only` (Lambda's view) only `/tmp` can be written, a private one of
     `tmp_mib`; without it writes go to a private layer that is thrown away (Batch's view). `uid` is what the process sees itself as.
-    `environment` is complete: nothing of the caller's own leaks in. `memory_mib` bounds the whole tree (None: unbounded).
+    `environment` is complete: nothing of the caller's own leaks in. `memory_mib` bounds the whole tree (None: unbounded). `vcpus` is
+    the processor time it may use a second, bounded by engines that can (see Isolation.processor).
     """
 
     rootfs: Path
@@ -35,6 +36,7 @@ class SandboxSpec:
     gid: int = 990
     binds: tuple[Bind, ...] = ()
     memory_mib: int | None = None
+    vcpus: float | None = None
     tmp_mib: int = 512
     max_processes: int = 1024
     max_open_files: int = 1024
@@ -49,6 +51,7 @@ class Isolation:
     processes: str
     network: str
     memory: str
+    processor: str = "shared with this machine"
     note: str = ""
 
 

@@ -152,6 +152,17 @@ def test_the_memory_bound_ends_the_program_and_says_so(runner: Runner) -> None:
 
 
 @every_engine
+def test_processor_time_is_bounded_where_the_engine_says_so(runner: Runner) -> None:
+    if "vCPU" not in runner.engine.isolation.processor:
+        assert runner.engine.isolation.processor == "shared with this machine"
+        return
+    burn = "import time\nstart = time.perf_counter()\nwhile time.process_time() < 0.5: pass\nprint(time.perf_counter() - start)"
+    code, output = runner.run(f'python3 -c "{burn}"', vcpus=0.25)
+    assert code == 0
+    assert float(output) > 1.0  # two seconds, less what a quarter of a second's quota lets through at the start
+
+
+@every_engine
 def test_files_in_tmp_are_disk_and_not_memory(runner: Runner) -> None:
     if runner.engine.name in {"podman", "docker"}:
         return  # their own control group counts them, and their note says so
