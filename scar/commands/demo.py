@@ -50,7 +50,7 @@ def demo(context: Context, args: Namespace) -> int:
     report.line()
     report.line(report.faint(f"$ cat {shlex.quote(str(here / RESULT))}"))
     report.line((here / RESULT).read_text())
-    report.line(f"That was the whole way, twice, in {time.monotonic() - start:.0f} s. What to try next:")
+    report.line(f"From nothing to this in {time.monotonic() - start:.0f} s. What to try next:")
     for command, why in _next(here):
         report.line(f"  {report.strong(command)}\n      {why}")
     return 0
