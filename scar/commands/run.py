@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from scar.commands.common import connect, one_name
 from scar.errors import ConflictError, NotFoundError, RunFailedError, UsageError
@@ -30,9 +30,11 @@ def run(context: Context, args: Namespace) -> int:
     payload = _payload(args, fn)
     _check_size(payload, asynchronous=asynchronous)
     aws, _ = connect(context, functions)
-    answer = aws.invoker.invoke(
-        FunctionName=name, InvocationType="Event" if asynchronous else "RequestResponse", Payload=payload
-    )
+    kind: Literal["Event", "RequestResponse"] = "Event" if asynchronous else "RequestResponse"
+    try:
+        answer = aws.invoker.invoke(FunctionName=name, InvocationType=kind, Payload=payload)
+    except aws.invoker.exceptions.ResourceNotFoundException as error:
+        raise NotFoundError(f"there is no function called {name!r} here", fix="See what there is: scar ls") from error
     request_id = answer["ResponseMetadata"]["RequestId"]
     if asynchronous:
         return _launched(context, name, request_id)
