@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scar import __version__
 from scar.errors import ConflictError, ScarError, TimedOutError
 from scar.local.state import ALREADY_RUNNING, Lock, State, is_locked, read_json
 
@@ -68,7 +69,8 @@ def ensure_up(
 ) -> Endpoint:
     """Answer the running daemon of `folder`, starting it when there is none. Any number of callers at once get the same one.
 
-    `port` 0 keeps the port of last time when it is free. Raises ScarError with the daemon's own last lines when it does not come up.
+    `port` 0 keeps the port of last time when it is free. A daemon that another version of SCAR started is ended and started anew. Raises
+    ScarError with the daemon's own last lines when it does not come up.
     """
     state = State(folder)
     state.prepare()
@@ -77,7 +79,11 @@ def ensure_up(
     while True:
         if (found := _alive(state)) is not None:
             _dismiss(child, found)
-            return found
+            if found.version == __version__:
+                return found
+            tell(f"the running local AWS is of SCAR {found.version}: ending it")
+            down(folder)
+            child = None
         if child is None and not is_locked(state):
             tell(f"starting the local AWS ({folder})")
             child = _spawn(state, port, engine, environ)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,6 +55,29 @@ def test_up_status_down_and_up_again_on_the_same_port(brought_down: Path):
     assert not lifecycle.down(brought_down)
     assert lifecycle.ensure_up(brought_down).port == first.port
     assert any("listening" in line for line in lifecycle.log_lines(brought_down, 50))
+
+
+def test_a_daemon_of_another_version_is_ended_and_started_anew(brought_down: Path):
+    first = lifecycle.ensure_up(brought_down)
+    address = State(brought_down).address_file
+    address.write_text(address.read_text().replace(first.version, "4.3.1"))
+    told: list[str] = []
+    second = lifecycle.ensure_up(brought_down, tell=told.append)
+    assert second.pid != first.pid
+    assert "4.3.1" in told[0]
+
+
+def test_a_daemon_whose_state_was_removed_by_hand_ends(tmp_path: Path):
+    folder = tmp_path / "state"
+    pid = lifecycle.ensure_up(folder).pid
+    shutil.rmtree(folder)
+    deadline = time.monotonic() + 10
+    while (Path("/proc") / str(pid) / "stat").exists():
+        state = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+        if state == "Z":  # ended; this process started it and has not waited for it
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_four_processes_that_ask_at_once_get_one_daemon(brought_down: Path):
