@@ -92,3 +92,11 @@ def test_the_tutorial_works_as_written(own_local: Local) -> None:
 def text(local: Local) -> str:
     body = local.client("s3").get_object(Bucket="scar-demo", Key="text/cat.txt")["Body"].read()
     return str(body.decode())
+
+
+def test_every_variable_that_the_program_reads_or_sets_is_in_the_reference() -> None:
+    sources = [*(ROOT / "scar").rglob("*.py"), *(ROOT / "faas-supervisor").rglob("*.py")]
+    known = {name for path in sources for name in re.findall(r'"(SCAR_[A-Z_]+)"', path.read_text())}
+    pages = "".join((ROOT / "docs" / "reference" / name).read_text() for name in ("settings.md", "environment.md"))
+    assert len(known) >= 10
+    assert {name for name in known if f"`{name}`" not in pages} == set()
