@@ -104,9 +104,6 @@ class Report:
             self._wipe()
             print(printable(text), file=self._err, flush=True)
 
-    def good(self, text: str) -> str:
-        return self._paint("32", text)
-
     def strong(self, text: str) -> str:
         return self._paint("1", text)
 
@@ -190,7 +187,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else _escape(text, i) for i, c in enumerate(text))
 
 
-_OWN_COLOURS = ("\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m")
+_OWN_COLOURS = ("\x1b[1m", "\x1b[2m", "\x1b[0m")
 
 
 def _escape(text: str, index: int) -> str:

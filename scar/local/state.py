@@ -17,7 +17,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -34,15 +34,6 @@ class State:
     """One folder that holds one local AWS."""
 
     folder: Path
-
-    @staticmethod
-    def default_folder(environ: Mapping[str, str]) -> Path:
-        """`$SCAR_LOCAL_STATE`, or `scar/local` below the user's XDG state directory."""
-        if named := environ.get("SCAR_LOCAL_STATE"):
-            return Path(named).expanduser().absolute()
-        if base := environ.get("XDG_STATE_HOME"):
-            return Path(base) / "scar" / "local"
-        return Path(environ.get("HOME") or Path.home()) / ".local" / "state" / "scar" / "local"
 
     @property
     def address_file(self) -> Path:
