@@ -191,7 +191,7 @@ class Daemon:
 
         def work() -> None:
             while not ended.wait(_HOUSEKEEPING_S):
-                if not self._state.folder.exists():  # removed by hand: what is answered from now on would be lost
+                if not self._state.lock_file.exists():  # removed by hand: what is answered from now on would be lost
                     _log.error("%s is gone: ending", self._state.folder)
                     self._stop.set()
                     return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -70,7 +69,7 @@ def test_a_daemon_of_another_version_is_ended_and_started_anew(brought_down: Pat
 def test_a_daemon_whose_state_was_removed_by_hand_ends(tmp_path: Path):
     folder = tmp_path / "state"
     pid = lifecycle.ensure_up(folder).pid
-    shutil.rmtree(folder)
+    folder.rename(tmp_path / "elsewhere")  # at once: the daemon may still be writing into it
     deadline = time.monotonic() + 10
     while (Path("/proc") / str(pid) / "stat").exists():
         state = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
