@@ -59,11 +59,37 @@ class ImageProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class RootLayer:
+    """One layer of a root file system: a gzip-compressed tar of `size` bytes that hash to `digest` (`sha256:…`)."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RootFilesystem:
+    """The user's image for an agent that does not run inside it (the zip runtime): unpacked below `/tmp`, run through fakechroot.
+
+    `digest` is that of the image's manifest. `layers` (lowest first) come from `source`: `s3://bucket/prefix`, where a layer is the
+    object `prefix/<64 hex digits>`, or `https://host/v2/repository`, a registry that needs no credentials. They unpack to
+    `unpacked_bytes`. `loader` is the image's own dynamic loader (`/lib64/ld-linux-x86-64.so.2`), `glibc` its version (`2.36`).
+    """
+
+    digest: str
+    layers: tuple[RootLayer, ...]
+    source: str
+    unpacked_bytes: int
+    loader: str
+    glibc: str
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """One function, as the agent sees it: `spec.json` in the function layer.
 
     `has_script` tells whether `script` lies beside the spec; without it the image's own command runs.
     `environment` is for the user's process only. `timeout_threshold_s` is kept back before the deadline for uploads and the reply.
+    `root` is None where the agent runs inside the user's image.
     """
 
     name: str
@@ -75,10 +101,11 @@ class Spec:
     timeout_threshold_s: int = 10
     log_level: str = "INFO"
     image: ImageProcess = ImageProcess()
+    root: RootFilesystem | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> bytes:
-        """The document as bytes: sorted keys, so that equal specs give equal layers."""
+        """The document as bytes: sorted keys, so that equal specs give equal layers. A `root` of None is left out."""
         return _encode(self)
 
     @classmethod
@@ -105,6 +132,7 @@ class Spec:
                 working_directory=_string(image, "working_directory", ""),
                 user=_string(image, "user", ""),
             ),
+            root=_root(raw.get("root")),
         )
 
 
@@ -205,7 +233,10 @@ SCAR_SEQUENCER: Final = "SCAR_SEQUENCER"
 
 
 def _encode(document: Spec | Reply) -> bytes:
-    return json.dumps(dataclasses.asdict(document), sort_keys=True, separators=(",", ":")).encode()
+    fields = dataclasses.asdict(document)
+    if fields.get("root", ...) is None:
+        del fields["root"]
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _decode(text: bytes | str, what: str, *, versioned: bool = True) -> Mapping[str, Any]:
@@ -259,6 +290,21 @@ def _storage(raw: Mapping[str, Any]) -> Storage:
         folder=_string(raw, "folder", ""),
         prefix=_strings(raw, "prefix"),
         suffix=_strings(raw, "suffix"),
+    )
+
+
+def _root(raw: object) -> RootFilesystem | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, dict):
+        raise ContractError("root: a JSON object was expected")
+    return RootFilesystem(
+        digest=_string(raw, "digest"),
+        layers=tuple(RootLayer(_string(item, "digest"), int(item["size"])) for item in raw.get("layers", ())),
+        source=_string(raw, "source"),
+        unpacked_bytes=int(raw.get("unpacked_bytes", 0)),
+        loader=_string(raw, "loader"),
+        glibc=_string(raw, "glibc"),
     )
 
 

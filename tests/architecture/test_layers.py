@@ -18,6 +18,8 @@ AGENT = ROOT / "faas-supervisor" / "faassupervisor"
 LEAVES = {"scar.errors", "scar.limits", "scar.__version__"}
 # Runs inside the function's image as /opt/scar/app/__main__.py; it lies in scar.package because that builds the layer.
 STARTS_THE_AGENT = {"scar.package.agent_main"}
+# What the agent and scar have in common.
+SHARED = {"faassupervisor.contract", "faassupervisor.layers"}
 MAY_IMPORT = {
     "scar.errors": set[str](),
     "scar.limits": set[str](),
@@ -78,11 +80,11 @@ def test_a_room_imports_only_what_the_architecture_allows(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*files(SCAR)], ids=module)
-def test_scar_imports_of_the_agent_only_the_contract(path: Path) -> None:
+def test_scar_imports_of_the_agent_only_the_contract_and_the_unpacking_of_layers(path: Path) -> None:
     if module(path) in STARTS_THE_AGENT:
         return
     agent = {other for other in imports(path) if within(other, {"faassupervisor"})}
-    assert not [other for other in agent if not within(other, {"faassupervisor.contract"})]
+    assert not [other for other in agent if not within(other, SHARED)]
 
 
 @pytest.mark.parametrize("path", [*files(AGENT)], ids=module)
@@ -90,10 +92,14 @@ def test_the_agent_never_imports_scar(path: Path) -> None:
     assert not [other for other in imports(path) if within(other, {"scar"})]
 
 
-def test_the_contract_needs_the_standard_library_only() -> None:
-    assert {name.partition(".")[0] for name in imports(AGENT / "contract.py")} - {"__future__"} <= set(
-        sys.stdlib_module_names
-    )
+@pytest.mark.parametrize("path", [AGENT / "contract.py", *files(AGENT / "layers")], ids=module)
+def test_what_both_sides_share_needs_the_standard_library_only(path: Path) -> None:
+    others = {name for name in imports(path) if not within(name, SHARED)}
+    tried = {
+        "__future__",
+        "zstandard",
+    }  # zstd is asked for when a layer needs it, and refused in clear words where it is missing
+    assert {name.partition(".")[0] for name in others} - tried <= set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("path", [*files(SCAR, AGENT)], ids=module)

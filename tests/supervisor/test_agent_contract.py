@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from faassupervisor.contract import ContractError, Failure, ImageProcess, Reply, Run, Spec, Storage
+from faassupervisor.contract import (
+    ContractError,
+    Failure,
+    ImageProcess,
+    Reply,
+    RootFilesystem,
+    RootLayer,
+    Run,
+    Spec,
+    Storage,
+)
 
 GOLDEN = Path(__file__).parents[1] / "contract" / "v1"
 
@@ -23,6 +33,19 @@ DOCUMENTS = {
         log_level="DEBUG",
         image=ImageProcess(
             ("/usr/bin/convert",), ("--help",), {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, "/work", "1000:1000"
+        ),
+    ),
+    "spec-root": Spec(
+        name="zipped",
+        has_script=True,
+        image=ImageProcess(command=("/bin/bash",), environment={"PATH": "/usr/bin:/bin"}),
+        root=RootFilesystem(
+            "sha256:" + "a" * 64,
+            (RootLayer("sha256:" + "b" * 64, 28),),
+            "s3://scar-state/images/zipped",
+            1024,
+            "/lib64/ld-linux-x86-64.so.2",
+            "2.36",
         ),
     ),
     "reply": Reply(

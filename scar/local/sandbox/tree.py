@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
+from faassupervisor.layers.unpack import remove_tree
 from scar.errors import ScarError
 from scar.limits import MIB
-from scar.local.rootfs import remove_tree
 from scar.local.sandbox.bounds import Groups
 from scar.local.sandbox.spec import Ended, SandboxSpec
 

@@ -18,9 +18,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from faassupervisor.layers.unpack import UnpackLimits
 from scar.errors import ScarError
 from scar.limits import MIB
-from scar.local.rootfs import RootfsStore, UnpackLimits
+from scar.local.rootfs import RootfsStore
 
 Member = tuple[tarfile.TarInfo, bytes]
 MADE = {"proc", "dev", "tmp", "etc", "sys"}

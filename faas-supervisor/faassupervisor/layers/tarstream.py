@@ -1,4 +1,4 @@
-"""Reading a tar that may be hostile: one entry after the other, in bounded memory, every fault a ScarError.
+"""Reading a tar that may be hostile: one entry after the other, in bounded memory, every fault a LayerError.
 
 The standard library's reader takes headers of any size into memory and forgives much; a layer is written by strangers.
 Covers what image builders write: ustar, pax (path, linkpath, size) and GNU long names. Sparse files are refused.
@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Literal, cast
-
-from scar.errors import ScarError
 
 Kind = Literal["file", "folder", "symlink", "hardlink", "special"]
 
@@ -34,8 +32,12 @@ _KINDS: Final[dict[bytes, Kind]] = {
 }
 
 
-class TarError(ScarError):
-    """The archive is not one that can be unpacked; the caller adds which layer it is."""
+class LayerError(Exception):
+    """The archive is not one that can be unpacked. `layer` is filled in where it is known; `fix` is the next move or None."""
+
+    def __init__(self, what: str, *, layer: str | None = None, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what, self.layer, self.fix = what, layer, fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,10 @@ class CountedStream:
         try:
             chunk = self._source.read(size)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise TarError(f"its compressed data is damaged or cut short: {error}") from error
+            raise LayerError(f"its compressed data is damaged or cut short: {error}") from error
         self._budget[0] -= len(chunk)
         if self._budget[0] < 0:
-            raise TarError("it unpacks to more than an image may hold")
+            raise LayerError("it unpacks to more than an image may hold")
         return chunk
 
     def read_exactly(self, size: int) -> bytes:
@@ -71,7 +73,7 @@ class CountedStream:
         while left:
             chunk = self.read_some(left)
             if not chunk:
-                raise TarError("it ends in the middle of an entry")
+                raise LayerError("it ends in the middle of an entry")
             parts.append(chunk)
             left -= len(chunk)
         return b"".join(parts)
@@ -98,7 +100,7 @@ def _unzstd(file: IO[bytes]) -> IO[bytes]:
         import zstandard  # type: ignore[import-not-found, unused-ignore]  # optional: few images need it
     except ImportError as error:
         fix = "Run `pip install zstandard`, or push the image with gzip layers, which Lambda needs as well."
-        raise TarError("it is compressed with zstd, which needs a package that is not installed", fix=fix) from error
+        raise LayerError("it is compressed with zstd, which needs a package that is not installed", fix=fix) from error
     return cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
 
 
@@ -114,7 +116,7 @@ def entries(stream: CountedStream, *, header_bytes_limit: int) -> Iterator[Entry
         kind, size = block[156:157], _number(block[124:136])
         if kind in {b"x", b"g", b"L", b"K"}:
             if size > header_bytes_limit:
-                raise TarError(f"it has a header of {size} bytes")
+                raise LayerError(f"it has a header of {size} bytes")
             content = stream.read_exactly(size + padding(size))[:size]
             extended |= _extension(kind, content)
             continue
@@ -129,13 +131,13 @@ def padding(size: int) -> int:
 def _expect_nothing_more(stream: CountedStream) -> None:
     while chunk := stream.read_some(1 << 16):
         if chunk.strip(b"\0"):
-            raise TarError("something follows its end mark")
+            raise LayerError("something follows its end mark")
 
 
 def _check_sum(block: bytes) -> None:
     summed = sum(block[:148]) + 8 * 32 + sum(block[156:])
     if _number(block[148:156]) != summed:
-        raise TarError("it is not a tar archive, or is damaged")
+        raise LayerError("it is not a tar archive, or is damaged")
 
 
 def _number(field: bytes) -> int:
@@ -148,7 +150,7 @@ def _number(field: bytes) -> int:
     if not text.isdigit() or b"8" in text or b"9" in text:
         if field[0] == 0xFF or text.startswith(b"-"):
             return 0  # a time before 1970
-        raise TarError("it has a header with a number that is none")
+        raise LayerError("it has a header with a number that is none")
     return int(text, 8)
 
 
@@ -163,7 +165,7 @@ def _extension(kind: bytes, content: bytes) -> dict[str, str]:
     while content:
         length, _, _ = content.partition(b" ")
         if not length.isdigit() or not len(length) < int(length[:10]) <= len(content):
-            raise TarError("it has a damaged pax header")
+            raise LayerError("it has a damaged pax header")
         record, content = content[: int(length)], content[int(length) :]
         key, _, value = record[len(length) + 1 :].removesuffix(b"\n").partition(b"=")
         found[os.fsdecode(key)] = os.fsdecode(value)
@@ -172,9 +174,9 @@ def _extension(kind: bytes, content: bytes) -> dict[str, str]:
 
 def _entry(block: bytes, kind: bytes, size: int, extended: dict[str, str]) -> Entry:
     if kind == b"S" or any(key.startswith("GNU.sparse") for key in extended):
-        raise TarError("it holds a sparse file")
+        raise LayerError("it holds a sparse file")
     if kind not in _KINDS:
-        raise TarError(f"it holds an entry of the unknown type {kind!r}")
+        raise LayerError(f"it holds an entry of the unknown type {kind!r}")
     name = os.fsdecode(block[:100].split(b"\0")[0])
     if block[257:263] == b"ustar\0" and block[345]:
         name = f"{os.fsdecode(block[345:500].split(bytes(1))[0])}/{name}"
@@ -182,12 +184,12 @@ def _entry(block: bytes, kind: bytes, size: int, extended: dict[str, str]) -> En
     link = extended.get("linkpath", os.fsdecode(block[157:257].split(b"\0")[0]))
     told = extended.get("size", str(size))
     if not told.isdigit():
-        raise TarError("it has a damaged pax header")
+        raise LayerError("it has a damaged pax header")
     what = _KINDS[kind]
     if what == "file" and name.endswith("/"):
         what = "folder"
     if what != "file" and int(told):
-        raise TarError(f"{name!r} has content and is no file")
+        raise LayerError(f"{name!r} has content and is no file")
     if "\0" in name or "\0" in link:
-        raise TarError("it has a name with a zero byte")
+        raise LayerError("it has a name with a zero byte")
     return Entry(name, what, _number(block[100:108]) & 0o7777, int(told), _number(block[136:148]), link)
