@@ -25,6 +25,7 @@ _CLEARED: Final = frozenset({"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "OPENS
 _CLEARED_PREFIX: Final = "PYTHON"
 # About a process that is no longer the container's first one.
 _DROPPED: Final = ("Cmd", "User", "Healthcheck", "OnBuild", "StopSignal", "Shell", "ArgsEscaped")
+AGENT_HISTORY: Final = "scar: agent: "  # and its version: how an image tells which agent it has
 _KEPT: Final = ("architecture", "os", "variant", "os.version", "os.features", "author")
 
 
@@ -47,7 +48,7 @@ def derive(base: oci.Image, agent: AgentLayer, *, spec: contract.Spec, script: b
     process = image_process(config)
     spec = dataclasses.replace(spec, has_script=script is not None, image=process)
     layers = (*base.layers, agent.layer, function_layer(spec, script))
-    return assemble(_derived_config(config, layers, agent.entrypoint), layers)
+    return assemble(_derived_config(config, layers, agent), layers)
 
 
 def assemble(config: Mapping[str, Any], layers: Sequence[oci.Layer]) -> oci.Image:
@@ -115,11 +116,9 @@ def _check(base: oci.Image, config: Mapping[str, Any], agent: AgentLayer) -> Non
         )
 
 
-def _derived_config(
-    config: Mapping[str, Any], layers: Sequence[oci.Layer], entrypoint: Sequence[str]
-) -> Mapping[str, Any]:
+def _derived_config(config: Mapping[str, Any], layers: Sequence[oci.Layer], agent: AgentLayer) -> Mapping[str, Any]:
     settings = {key: value for key, value in _settings(config).items() if key not in _DROPPED}
-    settings["Entrypoint"] = list(entrypoint)
+    settings["Entrypoint"] = list(agent.entrypoint)
     settings["WorkingDir"] = "/"
     settings["Env"] = [item for item in _strings(settings, "Env") if not _is_cleared(item.partition("=")[0])]
     return {
@@ -127,14 +126,12 @@ def _derived_config(
         "created": CREATED,
         "config": settings,
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-        "history": [*_history(config, len(layers) - 2), *_HISTORY],
+        "history": [
+            *_history(config, len(layers) - 2),
+            {"created": CREATED, "created_by": AGENT_HISTORY + agent.version},
+            {"created": CREATED, "created_by": "scar: function"},
+        ],
     }
-
-
-_HISTORY: Final = (
-    {"created": CREATED, "created_by": "scar: agent"},
-    {"created": CREATED, "created_by": "scar: function"},
-)
 
 
 def _history(config: Mapping[str, Any], layers: int) -> list[Any]:

@@ -142,7 +142,7 @@ def test_history_that_does_not_fit_the_layers_is_replaced(agent: AgentLayer) -> 
     assert [item.get("created_by") for item in read_config(kept)["history"]] == [
         "me",
         None,
-        "scar: agent",
+        f"scar: agent: {agent.version}",
         "scar: function",
     ]
     replaced = derive(
