@@ -20,6 +20,8 @@ _DT_STRTAB: Final = 5
 _DT_SONAME: Final = 14
 _DT_RPATH: Final = 15
 _DT_RUNPATH: Final = 29
+_DT_VERNEED: Final = 0x6FFFFFFE
+_DT_VERNEEDNUM: Final = 0x6FFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +55,37 @@ def read(content: bytes, name: str) -> Elf:
     interpreter = next((segment for segment in layout.segments if segment.kind == _PT_INTERP), None)
     strings = _strings_offset(layout)
 
-    def text(offset: int) -> str:
-        start = strings + offset
-        return content[start : content.index(b"\0", start)].decode()
-
     return Elf(
         interpreter=(
             content[interpreter.offset : interpreter.offset + interpreter.file_bytes].rstrip(b"\0").decode()
             if interpreter
             else None
         ),
-        soname=next((text(value) for tag, value in layout.dynamic if tag == _DT_SONAME), None),
-        needed=tuple(text(value) for tag, value in layout.dynamic if tag == _DT_NEEDED),
+        soname=next((_text(content, strings + value) for tag, value in layout.dynamic if tag == _DT_SONAME), None),
+        needed=tuple(_text(content, strings + value) for tag, value in layout.dynamic if tag == _DT_NEEDED),
     )
+
+
+def needed_versions(content: bytes, name: str) -> dict[str, tuple[str, ...]]:
+    """What a program wants of its libraries: library → version names (`GLIBC_2.34`), sorted. Raises ScarError as `read` does."""
+    layout = _layout(content, name)
+    dynamic, strings = dict(layout.dynamic), _strings_offset(layout)
+    found: dict[str, tuple[str, ...]] = {}
+    try:
+        place = _file_offset(layout, dynamic.get(_DT_VERNEED))
+        for _ in range(dynamic.get(_DT_VERNEEDNUM, 0)):
+            # Elf64_Verneed and Elf64_Vernaux, each with the distance to its next one.
+            _, count, library, first, following = struct.unpack_from(layout.order + "HHIII", content, place)
+            versions, at = [], place + first
+            for _ in range(count):
+                _, _, _, version, further = struct.unpack_from(layout.order + "IHHII", content, at)
+                versions.append(_text(content, strings + version))
+                at += further
+            found[_text(content, strings + library)] = tuple(sorted(versions))
+            place += following
+    except (struct.error, ValueError) as error:
+        raise ScarError(f"a damaged ELF file: {error}", where=name) from error
+    return found
 
 
 def portable(content: bytes, name: str) -> bytes:
@@ -123,10 +143,18 @@ def _dynamic(content: bytes, order: str, segment: _Segment) -> list[tuple[int, i
 
 def _strings_offset(layout: _Layout) -> int:
     """Where the dynamic string table lies in the file; 0 for a program without one."""
-    address = dict(layout.dynamic).get(_DT_STRTAB)
+    return _file_offset(layout, dict(layout.dynamic).get(_DT_STRTAB))
+
+
+def _file_offset(layout: _Layout, address: int | None) -> int:
+    """Where what is loaded at `address` lies in the file; 0 when it is not loaded from the file."""
     if address is None:
         return 0
     for segment in layout.segments:
         if segment.kind == _PT_LOAD and segment.address <= address < segment.address + segment.file_bytes:
             return segment.offset + address - segment.address
     return 0
+
+
+def _text(content: bytes, start: int) -> str:
+    return content[start : content.index(b"\0", start)].decode()

@@ -122,6 +122,8 @@ def test_only_the_report_prints_and_only_doors_exit(path: Path) -> None:
     doors = {
         "scar.__main__",
         "scar.local.daemon",
+        "scar.package.bundle",
+        "scar.package.debian_pins",
         "scar.local.sandbox.nsinit",
         "faassupervisor.__main__",
         *STARTS_THE_AGENT,
