@@ -21,6 +21,8 @@ LAMBDA_SYNC_PAYLOAD_BYTES: Final = 6 * MIB  # request, and reply
 LAMBDA_ASYNC_PAYLOAD_BYTES: Final = 1 * MIB  # botocore: Invoke; 256 KiB in older documents
 LAMBDA_IMAGE_BYTES: Final = 10 * GIB  # uncompressed
 LAMBDA_LAYERS: Final = 5
+LAMBDA_ZIP_BYTES: Final = 52_428_800  # sent with the request; what is larger goes through S3
+LAMBDA_UNZIPPED_BYTES: Final = 262_144_000  # layers included
 LAMBDA_ASYNC_RETRIES: Final = 2  # one and two minutes after a function error
 LAMBDA_ASYNC_RETRY_DELAYS_S: Final = (60.0, 120.0)
 LAMBDA_TAIL_LOG_BYTES: Final = 4 * KIB
@@ -39,6 +41,18 @@ RESERVED_ENVIRONMENT: Final = frozenset(
         "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
     }
 )  # fmt: skip
+
+# lambda/latest/dg/lambda-runtimes, deprecation dates; those of 3.10 and 3.11 from AWS's other copy of the table,
+# bedrock-agentcore/latest/devguide/runtime-code-deploy-supported-runtimes. Not listed: supported (3.12 until 2028-10-31,
+# 3.13 until 2029-06-30). A function of a deprecated runtime can in the end be neither created nor updated.
+LAMBDA_PYTHON: Final = "python3.13"
+LAMBDA_PYTHON_DEPRECATED: Final = {
+    "python3.6": "2022-07-18", "python3.7": "2023-12-04", "python3.8": "2024-10-14", "python3.9": "2025-12-15",
+    "python3.10": "2026-06-30", "python3.11": "2026-06-30",
+}  # fmt: skip
+LAYER_ARN_PATTERN: Final = r"arn:aws[a-zA-Z-]*:lambda:[a-z0-9-]+:\d{12}:layer:[a-zA-Z0-9_-]{1,140}:\d{1,18}"
+# lambda/latest/dg/runtimes-modify: a script that Lambda starts instead of its own runtime, which it is given as arguments
+LAMBDA_WRAPPER_VARIABLE: Final = "AWS_LAMBDA_EXEC_WRAPPER"
 
 # AmazonS3/latest/userguide/bucketnamingrules, object-keys
 BUCKET_NAME_PATTERN: Final = r"(?!xn--|sthree-|amzn-s3-demo-)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?!.*\.\.)[a-z0-9.-]{1,61}[a-z0-9](?<!-s3alias)(?<!--ol-s3)"
@@ -71,6 +85,12 @@ IMAGE_REFERENCE_PATTERN: Final = (
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
+# containers-transports(5): where an image is, when that is not a registry
+IMAGE_STORES: Final = ("docker-daemon", "containers-storage")
+IMAGE_ARCHIVES: Final = ("docker-archive", "oci-archive", "oci")
+IMAGE_PATTERN: Final = rf"(?:(?:docker://|(?:{'|'.join(IMAGE_STORES)}):)?{IMAGE_REFERENCE_PATTERN}|(?:{'|'.join(IMAGE_ARCHIVES)}):[^\x00-\x1f\x7f]+)"
+
+CODE_FOLDER: Final = "scar-code"  # of a bucket: where the code and layers of zip functions are kept
 
 # What SCAR itself takes: a script travels in one small layer of the image, a definition file is read whole.
 SCRIPT_BYTES: Final = 16 * MIB

@@ -34,11 +34,13 @@ class Container:
     image: Annotated[
         str | None,
         Key(
-            "The image in a registry, as `docker pull` takes it. `scratch` is the empty image, with nothing but SCAR's own Python.",
+            "The image in a registry, as `docker pull` takes it, or elsewhere: `docker-daemon:name` and `containers-storage:name` (Docker's and "
+            "Podman's own stores), `docker-archive:path`, `oci-archive:path` and `oci:folder` (with `:tag` where there are several). "
+            "`scratch` is the empty image, with nothing but SCAR's own Python.",
             Form(
                 "image",
-                limits.IMAGE_REFERENCE_PATTERN,
-                says="`[registry/]name[:tag][@sha256:…]` in lower case, such as `ubuntu:24.04`",
+                limits.IMAGE_PATTERN,
+                says="`[registry/]name[:tag][@sha256:…]` in lower case, such as `ubuntu:24.04`, or a transport of containers-transports(5)",
                 source="the distribution project's reference grammar",
             ),
         ),
@@ -66,16 +68,15 @@ class Container:
     ] = 10
     alpine: Annotated[
         bool | None,
-        Key("Whether the image uses musl.", refused=LATER, instead="Remove it: every libc works without being told."),
+        Key("Whether the image uses musl.", legacy="has no effect: every libc works without being told"),
     ] = None
     create_image: Annotated[
-        bool | None,
+        bool,
         Key(
-            "Whether to derive an image from `image`.",
-            refused=LATER,
-            instead="Remove it: SCAR always derives its own image and never touches yours.",
+            "Whether SCAR derives an image of its own from `image`. `false`: `image` is already in a private ECR repository of the "
+            "function's region, is run as it is, and is never changed or removed."
         ),
-    ] = None
+    ] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,16 +86,27 @@ class Deployment:
     bucket: Annotated[
         str | None,
         Key(
-            "The bucket for code that is too large for one request.",
+            f"The bucket for the code and the image's layers, below `{limits.CODE_FOLDER}/`; made when it is absent, and never removed. "
+            "Without one, SCAR's own bucket takes what needs one.",
             Pattern(limits.BUCKET_NAME_PATTERN, says="a bucket name"),
         ),
     ] = None
-    max_payload_size: Annotated[int, Key("The largest code without a bucket.", Range(1, None), unit="bytes")] = (
-        52_428_800
-    )
-    max_s3_payload_size: Annotated[int, Key("The largest code with a bucket.", Range(1, None), unit="bytes")] = (
-        262_144_000
-    )
+    max_payload_size: Annotated[
+        int,
+        Key(
+            "The largest zip that is sent with the request; a larger one goes through the bucket.",
+            Range(1, limits.LAMBDA_ZIP_BYTES, owner="Lambda's", source=LAMBDA_GUIDE),
+            unit="bytes",
+        ),
+    ] = limits.LAMBDA_ZIP_BYTES
+    max_s3_payload_size: Annotated[
+        int,
+        Key(
+            "The largest code, unpacked: what is larger is refused.",
+            Range(1, limits.LAMBDA_UNZIPPED_BYTES, owner="Lambda's", source=LAMBDA_GUIDE),
+            unit="bytes",
+        ),
+    ] = limits.LAMBDA_UNZIPPED_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,14 +173,11 @@ class Lambda:
     runtime: Annotated[
         str,
         Key(
-            "How the container reaches Lambda: `image` derives a container image.",
-            OneOf(("image", *(f"python3.{minor}" for minor in range(6, 16)))),
-            refusals=(
-                Refusal(
-                    r"python3\.\d+",
-                    "Remove `runtime` (or write `image`): the same container and script then run as a container image.",
-                ),
-            ),
+            "How the container reaches Lambda: `image` derives a container image; `python3.x` deploys SCAR's agent as a zip, for accounts "
+            "without ECR: it unpacks the image in `/tmp` and runs its programs there (images with the GNU C library and without static "
+            "programs). What runs is the container's own software; a Python that Lambda has retired becomes "
+            f"`{limits.LAMBDA_PYTHON}`.",
+            OneOf(("image", *(f"python3.{minor}" for minor in range(6, 15)))),
         ),
     ] = "image"
     memory: Annotated[
@@ -229,9 +238,12 @@ class Lambda:
     layers: Annotated[
         tuple[str, ...],
         Key(
-            "ARNs of Lambda layers, for a zip runtime.",
-            refused=LATER,
-            instead="Put the files into the image.",
+            "ARNs of Lambda layers, for a zip runtime: their files are the agent's neighbours in `/opt`, not part of the container.",
+            Pattern(
+                limits.LAYER_ARN_PATTERN,
+                says="the ARN of a version: `arn:aws:lambda:eu-west-1:123456789012:layer:name:1`",
+                source="AWS Lambda API reference, LayerVersionArn",
+            ),
             most=limits.LAMBDA_LAYERS,
         ),
     ] = ()
@@ -272,14 +284,15 @@ class Lambda:
     ] = False
     extra_payload: Annotated[
         Path | None,
-        Key("A folder to ship with a zip function.", refused=LATER, instead="Put the files into the image."),
+        Key(
+            "A folder (or a file) to ship with a zip function: the script finds what is in it in `$SCAR_PAYLOAD_DIR`. For a container image, "
+            "put the files into the image."
+        ),
     ] = None
     deployment: Annotated[
         Deployment,
         Key(
-            "How the code of a zip function is uploaded.",
-            refused=LATER,
-            instead="Remove it: a container image needs no bucket to be deployed.",
+            "How the code of a zip function is uploaded. A container image needs nothing of it.",
         ),
     ] = Deployment()
     container: Annotated[Container, Key("What runs.")] = Container()

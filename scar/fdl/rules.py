@@ -11,6 +11,7 @@ from scar.fdl.files import Look
 from scar.fdl.model import Function, Io, Lambda
 from scar.fdl.places import shown
 from scar.fdl.read import Reading
+from scar.fdl.rules_zip import code_starts_nothing, zip_runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
             _container(function.lambda_, f"{path}.container", reading, look)
             _scripts(function.lambda_, path, reading, look)
             _times(function.lambda_, path, reading)
+            zip_runtime(function.lambda_, path, reading)
     if not functions and not reading.problems.errors:
         reading.problems.add(
             reading.place("functions.aws"),
@@ -49,6 +51,8 @@ def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
     outputs = [
         at for index, function in enumerate(functions) for at in _ios(index, "output", function.lambda_.output, reading)
     ]
+    for at in inputs:
+        code_starts_nothing(functions, at.io, at.path, reading)
     _overlapping_inputs(functions, inputs, reading)
     _loops(functions, inputs, outputs, reading)
 
@@ -77,6 +81,8 @@ def _scripts(fn: Lambda, path: str, reading: Reading, look: Look) -> None:
     for name, script in (("init_script", fn.init_script), ("run_script", fn.run_script)):
         if script is not None:
             _exists(script, f"{path}.{name}", reading, look, most=limits.SCRIPT_BYTES)
+    if fn.extra_payload is not None:
+        _exists(fn.extra_payload, f"{path}.extra_payload", reading, look, folder_too=True)
 
 
 def _exists(

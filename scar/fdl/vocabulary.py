@@ -25,12 +25,13 @@ LAMBDA_NAMES: Final = Names(
     bytes_=limits.LAMBDA_ENVIRONMENT_BYTES,
     source=LAMBDA_GUIDE,
 )
+PAYLOAD_VARIABLE: Final = "SCAR_PAYLOAD_DIR"  # where `extra_payload` is, for the user's process
 # The names that the agent sets for every run; a user's value would never be seen.
 AGENT_NAMES: Final = frozenset(
     {
         contract.INPUT_FILE_PATH, contract.TMP_INPUT_DIR, contract.TMP_OUTPUT_DIR, contract.STORAGE_OBJECT_KEY, contract.EVENT_TIME,
         contract.EVENT, contract.REQUEST_ID, contract.AWS_LAMBDA_REQUEST_ID, contract.INSTANCE_IP, contract.EVENT_FILE,
-        contract.SCAR_FUNCTION, contract.SCAR_BUCKET, contract.SCAR_SEQUENCER,
+        contract.SCAR_FUNCTION, contract.SCAR_BUCKET, contract.SCAR_SEQUENCER, PAYLOAD_VARIABLE,
     }
 )  # fmt: skip
 PROCESS_NAMES: Final = Names(
