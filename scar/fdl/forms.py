@@ -1,4 +1,4 @@
-"""The forms of text that a pattern alone does not explain: bucket paths and image references."""
+"""The forms of text that a pattern alone does not explain: bucket paths and images."""
 
 from __future__ import annotations
 
@@ -46,6 +46,22 @@ def bucket_path(text: str) -> str:
     return path
 
 
+def image(text: str) -> str:
+    """An image as container tools name it: a reference, or a transport and what it takes. Raises FormError.
+
+    `docker://NAME` is NAME. `docker:NAME` is the image `docker` with a tag, as everywhere.
+    """
+    transport, colon, rest = text.partition(":")
+    if colon and transport in limits.IMAGE_STORES:
+        image_reference(rest)
+        return text
+    if colon and transport in limits.IMAGE_ARCHIVES:
+        if not rest.strip() or re.search(r"[\x00-\x1f\x7f]", rest):
+            raise FormError(f"`{transport}:` is not followed by a path", f"Write `{transport}:folder/name`.")
+        return text
+    return image_reference(text.removeprefix("docker://"))
+
+
 def image_reference(text: str) -> str:
     """A reference as the registries' grammar has it. Raises FormError."""
     scheme, found, rest = text.partition("://")
@@ -68,4 +84,4 @@ def image_reference(text: str) -> str:
     )
 
 
-FORMS: Final[Mapping[str, Callable[[str], str]]] = {"bucket-path": bucket_path, "image": image_reference}
+FORMS: Final[Mapping[str, Callable[[str], str]]] = {"bucket-path": bucket_path, "image": image}

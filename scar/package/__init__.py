@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scar.errors import ScarError
+from scar.errors import ScarError, UsageError
 
 if TYPE_CHECKING:
     from scar.fdl.model import Function
@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 
 
 def function_image(
-    fn: Function, *, cache: Path, tell: Tell | None = None, keychain: Keychain | None = None
+    fn: Function,
+    *,
+    cache: Path,
+    tell: Tell | None = None,
+    keychain: Keychain | None = None,
+    docker_host: str | None = None,
 ) -> oci.Image:
     """The image that `fn` runs as: its own image, the agent, its spec and its script. Ready to push; nothing is sent.
 
     The same definition, image and scar give the same digest. `keychain` answers who we are to the registry that the
-    user's image comes from; None: what `docker login` wrote.
+    user's image comes from (`ecr.ecr_keychain` knows private ECR as well); None: what `docker login` wrote. `docker_host` is what
+    DOCKER_HOST says. An image that is to be run as it is (`create_image: false`) is `prepared.prepared_image`'s.
     """
     from scar.package.agent import agent_layer
     from scar.package.derive import derive
@@ -29,6 +35,8 @@ def function_image(
     from scar.package.spec import spec_of
 
     settings = fn.lambda_
+    if not settings.container.create_image:
+        raise UsageError("`create_image: false` runs the image as it is: none is derived from it", where=fn.name)
     tell = tell or ignore
     script = None if settings.init_script is None else _script(settings.init_script)
     agent = agent_layer(settings.architecture, cache=cache, tell=tell)
@@ -40,6 +48,8 @@ def function_image(
         cache=cache,
         keychain=keychain,
         tell=tell,
+        folder=fn.source.parent if fn.source else Path(),
+        docker_host=docker_host,
     )
     return derive(base, agent, spec=spec_of(fn), script=script)
 

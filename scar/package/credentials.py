@@ -23,10 +23,14 @@ _TOKEN_USER: Final = "<token>"  # noqa: S105 — docker's word for "the secret i
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user and a password; or, with `user` None, an identity token that the token server takes for a password."""
+    """A user and a password; or, with `user` None, an identity token that the token server takes for a password.
+
+    `endpoint` is where the registry answers, when whoever gave the credentials said so; None: at `https://host`.
+    """
 
     user: str | None
     secret: str = field(repr=False)
+    endpoint: str | None = None
 
     @property
     def basic(self) -> str:

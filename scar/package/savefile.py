@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scar.errors import ScarError
+from scar.errors import NotFoundError, ScarError
 from scar.package import oci
 from scar.package.archive import Archive
 from scar.package.compress import GZIP_MAGIC, compressed_layer
@@ -34,9 +34,12 @@ def is_saved(archive: Archive) -> bool:
     return archive.find(_MANIFEST) is not None
 
 
-def read_saved(archive: Archive, *, cache: Path, tell: Tell) -> oci.Image:
-    """The one image of the archive; its layers are compressed into `cache` where they are not compressed yet."""
-    entry = _only_entry(archive)
+def read_saved(archive: Archive, *, architecture: str, wanted: str | None, cache: Path, tell: Tell) -> oci.Image:
+    """The image of the archive that is called `wanted`, or its only one (for the architecture).
+
+    Its layers are compressed into `cache` where they are not compressed yet.
+    """
+    entry = _entry_of(archive, architecture, wanted)
     check_sizes([archive.size(name) for name in entry.layers], archive.where)
     config = archive.read(entry.config)
     _check_name(entry.config, config, archive.where)
@@ -46,7 +49,7 @@ def read_saved(archive: Archive, *, cache: Path, tell: Tell) -> oci.Image:
     return assemble(document, layers)
 
 
-def _only_entry(archive: Archive) -> _Entry:
+def _entry_of(archive: Archive, architecture: str, wanted: str | None) -> _Entry:
     document = parse(b'{"images":' + archive.read(_MANIFEST) + b"}", archive.where)
     images = document["images"]
     if not isinstance(images, list) or not images:
@@ -56,14 +59,35 @@ def _only_entry(archive: Archive) -> _Entry:
             fix="Write the file with `docker save -o FILE IMAGE`, or `skopeo copy … oci-archive:FILE`.",
         )
     entries = [_entry(item, archive.where) for item in images]
+    if wanted is not None:
+        entries = [entry for entry in entries if any(_is_called(tag, wanted) for tag in entry.tags)]
+        if not entries:
+            tags = [tag for item in images for tag in _entry(item, archive.where).tags]
+            raise NotFoundError(
+                f"no image is called {wanted!r} here, only {', '.join(sorted(tags)) or 'ones without names'}",
+                where=archive.where,
+            )
+    if len(entries) > 1:  # newer Dockers save every platform that they have of one name
+        entries = [entry for entry in entries if _architecture(archive, entry) == architecture] or entries
     if len(entries) > 1:
         tags = sorted(tag for entry in entries for tag in entry.tags)
         raise ScarError(
             f"the archive holds {len(entries)} images ({', '.join(tags) or 'without names'})",
             where=archive.where,
-            fix="Save a single image.",
+            fix="Save a single image, or name one: `image: docker-archive:FILE:NAME:TAG`.",
         )
     return entries[0]
+
+
+def _is_called(tag: str, wanted: str) -> bool:
+    """`docker.io/library/x:1` is called `x:1` as well; a name without a tag is `latest`."""
+    if ":" not in wanted.rpartition("/")[2]:
+        wanted += ":latest"
+    return tag == wanted or tag in (f"docker.io/library/{wanted}", f"docker.io/{wanted}", f"localhost/{wanted}")
+
+
+def _architecture(archive: Archive, entry: _Entry) -> object:
+    return parse(archive.read(entry.config), archive.where).get("architecture")
 
 
 def _entry(item: object, where: str) -> _Entry:

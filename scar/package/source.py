@@ -1,4 +1,4 @@
-"""Where a user's image comes from: nothing (`scratch`), a file, or a registry. All three become the same value.
+"""Where a user's image comes from: nothing (`scratch`), a file, a store of this machine, or a registry. All become the same value.
 
 Nothing is trusted: every blob is verified against its digest while it is read, sizes are bounded before they are copied.
 Layers come out gzip-compressed, because Lambda takes no others.
@@ -9,15 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from scar.errors import UsageError
+from scar.errors import ScarError, UsageError
 from scar.package import oci, reference
 from scar.package.archive import open_archive
 from scar.package.credentials import Keychain, anonymous, docker_keychain
+from scar.package.layout import Layout
 from scar.package.progress import Tell, ignore
 from scar.package.registry import Registry
 from scar.package.resolve import Place, image_of, resolve
 from scar.package.savefile import is_saved, read_saved
 from scar.package.scratch import scratch
+from scar.package.store import forget, saved_image
+from scar.package.transports import named
 
 SCRATCH: Final = "scratch"
 
@@ -30,37 +33,62 @@ def open_image(
     cache: Path,
     keychain: Keychain | None = None,
     tell: Tell = ignore,
+    folder: Path = Path(),
+    docker_host: str | None = None,
 ) -> oci.Image:
     """The image for linux/`architecture`, its layers not yet read (but those that must be compressed: they are, in `cache`).
 
-    `image` is `scratch` or a registry's name for an image; `image_file` is what `docker save`, `podman save`, `skopeo copy` or
-    `buildah push` wrote: an archive (also gzip-compressed) or an OCI layout directory. Exactly one is given.
+    `image` is `scratch`, a registry's name for an image, or a name with a transport (`transports.named`), a path in which starts from
+    `folder`. `image_file` is what `docker save`, `podman save`, `skopeo copy` or `buildah push` wrote: an archive (also compressed) or
+    an OCI layout directory. Exactly one of the two is given. `docker_host` is what DOCKER_HOST says.
     """
     if (image is None) == (image_file is None):
         raise UsageError("an image is named either by `image` or by `image_file`")
     architecture = oci.architecture(architecture)
     if image_file is not None:
-        return _from_file(image_file, architecture, cache, tell)
+        return _from_file(image_file, None, architecture, cache, tell)
     assert image is not None
     if image == SCRATCH:
         return scratch(architecture)
-    return _from_registry(reference.parse(image), architecture, cache, keychain or _docker_login(), tell)
+    name = named(image, folder)
+    if name.kind == "registry":
+        return _from_registry(reference.parse(name.name), architecture, cache, keychain or docker_login(), tell)
+    if name.kind == "file":
+        return _from_file(name.path, name.wanted, architecture, cache, tell)
+    archive = saved_image(
+        name.kind, name.name, architecture=architecture, docker_host=docker_host, cache=cache, tell=tell
+    )
+    try:
+        return _from_file(archive, None, architecture, cache, tell)
+    except ScarError:
+        forget(archive)
+        raise
 
 
-def _from_file(path: Path, architecture: str, cache: Path, tell: Tell) -> oci.Image:
+def docker_login() -> Keychain:
+    """What this user's `docker login` wrote."""
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without a home directory has never logged in
+        return anonymous
+    return docker_keychain(home / ".docker" / "config.json")
+
+
+def _from_file(path: Path, wanted: str | None, architecture: str, cache: Path, tell: Tell) -> oci.Image:
     archive = open_archive(path, cache=cache, tell=tell)
     if is_saved(archive):
-        return read_saved(archive, cache=cache, tell=tell)
-    manifest = resolve(archive, architecture)
-    return image_of(archive, manifest, cache=cache, tell=tell)
+        return read_saved(archive, architecture=architecture, wanted=wanted, cache=cache, tell=tell)
+    place: Place = Layout(archive, architecture, wanted)
+    return image_of(place, resolve(place, architecture), cache=cache, tell=tell)
 
 
 def _from_registry(
     name: reference.Reference, architecture: str, cache: Path, keychain: Keychain, tell: Tell
 ) -> oci.Image:
-    place: Place = _Remote(Registry(name.host, keychain(name.host)), name)
-    manifest = resolve(place, architecture)
-    return image_of(place, manifest, cache=cache, tell=tell)
+    credentials = keychain(name.host)
+    endpoint = credentials.endpoint if credentials else None
+    place: Place = _Remote(Registry(name.host, credentials, endpoint=endpoint), name)
+    return image_of(place, resolve(place, architecture), cache=cache, tell=tell)
 
 
 class _Remote:
@@ -79,11 +107,3 @@ class _Remote:
 
     def blob(self, descriptor: oci.Descriptor) -> oci.Blob:
         return self._registry.blob(self._name.repository, descriptor)
-
-
-def _docker_login() -> Keychain:
-    try:
-        home = Path.home()
-    except RuntimeError:  # a user without a home directory has never logged in
-        return anonymous
-    return docker_keychain(home / ".docker" / "config.json")
