@@ -87,11 +87,11 @@ def _from_registry(
 ) -> oci.Image:
     credentials = keychain(name.host)
     endpoint = credentials.endpoint if credentials else None
-    place: Place = _Remote(Registry(name.host, credentials, endpoint=endpoint), name)
+    place: Place = Remote(Registry(name.host, credentials, endpoint=endpoint), name)
     return image_of(place, resolve(place, architecture), cache=cache, tell=tell)
 
 
-class _Remote:
+class Remote:
     """A Place in a registry."""
 
     def __init__(self, registry: Registry, name: reference.Reference) -> None:
