@@ -24,7 +24,9 @@ _HEX_NAME: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json|\.tar)?")
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """One image of the archive: the names of its files."""
+
     config: str
     layers: tuple[str, ...]
     tags: tuple[str, ...]
@@ -39,7 +41,7 @@ def read_saved(archive: Archive, *, architecture: str, wanted: str | None, cache
 
     Its layers are compressed into `cache` where they are not compressed yet.
     """
-    entry = _entry_of(archive, architecture, wanted)
+    entry = entry_of(archive, architecture, wanted)
     check_sizes([archive.size(name) for name in entry.layers], archive.where)
     config = archive.read(entry.config)
     _check_name(entry.config, config, archive.where)
@@ -49,7 +51,8 @@ def read_saved(archive: Archive, *, architecture: str, wanted: str | None, cache
     return assemble(document, layers)
 
 
-def _entry_of(archive: Archive, architecture: str, wanted: str | None) -> _Entry:
+def entry_of(archive: Archive, architecture: str, wanted: str | None) -> Entry:
+    """The image called `wanted`, or the only one (for the architecture); raises ScarError where there are several."""
     document = parse(b'{"images":' + archive.read(_MANIFEST) + b"}", archive.where)
     images = document["images"]
     if not isinstance(images, list) or not images:
@@ -86,17 +89,17 @@ def _is_called(tag: str, wanted: str) -> bool:
     return tag == wanted or tag in (f"docker.io/library/{wanted}", f"docker.io/{wanted}", f"localhost/{wanted}")
 
 
-def _architecture(archive: Archive, entry: _Entry) -> object:
+def _architecture(archive: Archive, entry: Entry) -> object:
     return parse(archive.read(entry.config), archive.where).get("architecture")
 
 
-def _entry(item: object, where: str) -> _Entry:
+def _entry(item: object, where: str) -> Entry:
     if isinstance(item, dict):
         config, layers, tags = item.get("Config"), item.get("Layers"), item.get("RepoTags") or []
         if isinstance(config, str) and isinstance(layers, list) and isinstance(tags, list):
             words = [config, *layers, *tags]
             if all(isinstance(word, str) for word in words):
-                return _Entry(config, tuple(layers), tuple(tags))
+                return Entry(config, tuple(layers), tuple(tags))
     raise ScarError(f"{_MANIFEST} is not what `docker save` writes", where=where)
 
 
