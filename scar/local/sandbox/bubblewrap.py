@@ -6,11 +6,12 @@ from pathlib import Path
 
 from scar.limits import MIB
 from scar.local.sandbox.spec import Bind, SandboxSpec
+from scar.local.sandbox.tree import FILTER_FILE
 from scar.local.sandbox.view_files import missing_host_files
 
 
-def bubblewrap_argv(program: str, spec: SandboxSpec, layer: Path | None) -> tuple[str, ...]:
-    """`bwrap … -- argv`. The root is the image, read-only, or the copy of it in the layer's `up`."""
+def bubblewrap_argv(program: str, spec: SandboxSpec, layer: Path | None, *, filtered: bool = False) -> tuple[str, ...]:
+    """`bwrap … -- argv`. The root is the image, read-only, or the copy of it in the layer's `up`. `filtered`: system calls are."""
     root = ("--ro-bind", str(spec.rootfs.resolve())) if layer is None else ("--bind", str(layer / "up"))
     argv = [
         program,
@@ -22,6 +23,7 @@ def bubblewrap_argv(program: str, spec: SandboxSpec, layer: Path | None) -> tupl
         "--new-session",
     ]
     argv += ["--uid", str(spec.uid), "--gid", str(spec.gid), "--hostname", spec.hostname, "--cap-drop", "ALL"]
+    argv += ["--seccomp", FILTER_FILE] if filtered else []
     argv += [*root, "/", "--proc", "/proc", "--dev", "/dev"]
     if spec.read_only:
         argv += ["--perms", "1777", "--size", str(spec.tmp_mib * MIB), "--tmpfs", "/tmp"]  # noqa: S108  (the sandbox's own)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import secrets
 import shutil
 import subprocess
 import tarfile
@@ -19,6 +20,7 @@ from typing import IO, Final
 
 from scar.errors import ScarError
 from scar.local.sandbox import probing
+from scar.local.sandbox.restrictions import lambda_profile
 from scar.local.sandbox.spec import Isolation, SandboxSpec
 from scar.local.sandbox.tree import Start, Tree, new_name, start_tree
 
@@ -62,7 +64,7 @@ class Podman:
             self.sweep()
             self._swept = True
         name = new_name()
-        argv, extra = run_argv(self.program, spec, name, self._root(spec), self._environ)
+        argv, extra = run_argv(self.program, spec, name, self._root(spec), self._environ, profile=self._profile(spec))
         start = Start(
             mode="bare",
             argv=argv,
@@ -87,6 +89,18 @@ class Podman:
         if gone:
             self._run("rm", "--force", *self._now(), *gone)
         return gone
+
+    def _profile(self, spec: SandboxSpec) -> Path | None:
+        """The file that says which system calls are refused, or None for the engine's own."""
+        if spec.restrictions == "none":
+            return None
+        content = lambda_profile(os.uname().machine).encode()
+        path = self._scratch.resolve() / f"seccomp-{hashlib.sha256(content).hexdigest()[:16]}.json"
+        if not path.exists():
+            made = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+            made.write_bytes(content)
+            made.rename(path)
+        return path
 
     def _root(self, spec: SandboxSpec) -> tuple[str, ...]:
         """`:O` keeps the mount points that podman makes, and a writable root's writes, out of the image's folder."""
@@ -171,7 +185,13 @@ def image_name(rootfs: Path) -> str:
 
 
 def run_argv(
-    program: str, spec: SandboxSpec, name: str, root: Iterable[str], environ: Mapping[str, str]
+    program: str,
+    spec: SandboxSpec,
+    name: str,
+    root: Iterable[str],
+    environ: Mapping[str, str],
+    *,
+    profile: Path | None = None,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The command line, and variables to add to the client's environment.
 
@@ -191,6 +211,7 @@ def run_argv(
         "none",
     ]
     argv += ["--user", f"{spec.uid}:{spec.gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    argv += [] if profile is None else ["--security-opt", f"seccomp={profile}"]
     argv += ["--pids-limit", str(spec.max_processes), "--workdir", spec.working_directory]
     for limit, bound in (
         ("nofile", _at_most(resource.RLIMIT_NOFILE, spec.max_open_files)),

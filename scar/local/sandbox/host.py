@@ -8,6 +8,7 @@ from typing import Final
 
 from scar.local.sandbox import probing
 from scar.local.sandbox.reach import may_switch_user
+from scar.local.sandbox.restrictions import filter_of
 from scar.local.sandbox.spec import Isolation, SandboxSpec
 from scar.local.sandbox.tree import Start, Tree, layer_path, new_name, start_tree
 
@@ -50,5 +51,6 @@ class Host:
             working_directory=folder if folder != "/" and Path(folder).is_dir() else "/",
             switch_user=may_switch_user(spec.uid, spec.rootfs, self._scratch),
             layer=layer,
+            seccomp=filter_of(spec.restrictions),
         )
         return start_tree(spec, start, name=name)

@@ -14,6 +14,7 @@ from scar.errors import ScarError
 from scar.local.sandbox import probing
 from scar.local.sandbox.bounds import Groups, find_groups, sweep_groups
 from scar.local.sandbox.bubblewrap import bubblewrap_argv
+from scar.local.sandbox.restrictions import filter_of
 from scar.local.sandbox.spec import Isolation, SandboxSpec
 from scar.local.sandbox.tree import SetUpError, Start, Tree, layer_path, new_name, start_tree, sweep_layers
 
@@ -120,6 +121,7 @@ class Namespaces:
             layer=None if spec.read_only else layer,
             copied=ways.copied and not spec.read_only,
             groups=ways.groups,
+            seccomp=filter_of(spec.restrictions),
             binds=tuple((str(bind.source.resolve(strict=True)), bind.target, bind.read_only) for bind in spec.binds),
         )
         return start_tree(spec, start, name=name)
@@ -137,9 +139,11 @@ def _bubblewrap_start(spec: SandboxSpec, layer: Path) -> Start:
     if program is None:
         raise ScarError("bwrap is not on PATH", fix="Install it: `apt install bubblewrap`.")
     kept = None if spec.read_only else layer
+    call_filter = filter_of(spec.restrictions)
     return Start(
         mode="bare",
-        argv=bubblewrap_argv(program, spec, kept),
+        argv=bubblewrap_argv(program, spec, kept, filtered=bool(call_filter)),
+        filter_file=call_filter,
         environment=dict(spec.environment),
         working_directory="/",
         drop=False,  # it makes its namespaces with the rights it has, and gives them up itself

@@ -38,7 +38,7 @@ from scar.local.sandbox.kernel import (
     signal_descriptor,
     unblock_signals,
 )
-from scar.local.sandbox.rights import drop_privileges, execute, replace_program, set_limits
+from scar.local.sandbox.rights import drop_privileges, execute, install_filter, replace_program, set_limits
 from scar.local.sandbox.view import make_view
 from scar.local.sandbox.watch import LINGER_S, Memory, Tracer, attend, end_descendants, reap, send, write_text
 
@@ -127,6 +127,8 @@ def run_init(request: Request, pivot_root: int, go: int, set_up: int) -> NoRetur
     set_limits(request)
     drop_privileges(request)
     prctl(PR_SET_PDEATHSIG, SIGKILL)  # again: a change of identity clears it
+    if request["seccomp"]:  # on pid 1 too: a program of the same user could write into its memory
+        install_filter(request["seccomp"])
     signals = signal_descriptor()
     program = os.fork()
     if program == 0:
@@ -148,6 +150,8 @@ def run_bare(request: Request, go: int, set_up: int) -> NoReturn:
     if request["drop"]:
         drop_privileges(request)
     prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if request["seccomp"]:
+        install_filter(request["seccomp"])
     execute(request, set_up)
 
 
@@ -280,6 +284,8 @@ def main(set_up: int, result: int, shown: int) -> NoReturn:
         os.set_inheritable(descriptor, False)
     os.setsid()
     request = read_request()
+    for descriptor in request["held"]:
+        os.set_inheritable(descriptor, False)
     memory, code, tree = Memory(request, shown), None, 0
     try:
         signals = signal_descriptor()

@@ -36,7 +36,7 @@ class PRoot:
         processes="shared with this machine",
         network="shared with this machine",
         memory="watched every 50 ms",
-        note="the private /tmp is as large as the disk, a death by signal is told as 255; slow where there are many system calls; without root, image files belong to the function's user; as root, the program is root where its folder is root's alone",
+        note="Lambda's refusal of system calls is missing: tracing is how this engine works; the private /tmp is as large as the disk, a death by signal is told as 255; slow where there are many system calls; without root, image files belong to the function's user; as root, the program is root where its folder is root's alone",
     )
 
     def __init__(self, scratch: Path, *, program: str | None = None) -> None:

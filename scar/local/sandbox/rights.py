@@ -69,8 +69,6 @@ def install_filter(program: bytes) -> None:
 def execute(request: Request, set_up: int) -> NoReturn:
     """Become the program. What its shell would say of a program that is missing (127) or cannot be run (126) goes to its output."""
     os.setsid()  # a `kill 0` inside must not reach the warden
-    if request["seccomp"]:
-        install_filter(request["seccomp"])
     try:
         os.chdir(request["working_directory"])
     except OSError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
+
+Restrictions = Literal["none", "lambda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,9 @@ class SandboxSpec:
     `rootfs` is shared and never written: with `read_only` (Lambda's view) only `/tmp` can be written, a private one of
     `tmp_mib`; without it writes go to a private layer that is thrown away (Batch's view). `uid` is what the process sees itself as.
     `environment` is complete: nothing of the caller's own leaks in. `memory_mib` bounds the whole tree (None: unbounded). `vcpus` is
-    the processor time it may use a second, bounded by engines that can (see Isolation.processor).
+    the processor time it may use a second, bounded by engines that can (see Isolation.processor). `restrictions` says which system
+    calls are refused besides: Lambda's (see restrictions.py), or none. `held` are open descriptors that stay open for exactly as long
+    as the tree lives and that nothing in it sees: locks on what it uses. The caller closes its own once the tree was started.
     """
 
     rootfs: Path
@@ -41,6 +45,8 @@ class SandboxSpec:
     max_processes: int = 1024
     max_open_files: int = 1024
     hostname: str = "scar"
+    restrictions: Restrictions = "none"
+    held: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

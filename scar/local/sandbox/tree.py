@@ -22,6 +22,7 @@ from scar.local.sandbox.bounds import Groups
 from scar.local.sandbox.spec import Ended, SandboxSpec
 
 _LAYERS: Final = "layers"
+FILTER_FILE: Final = "<filter>"  # in argv: stands for the number of the descriptor that Start.filter_file is read from
 KILL_S: Final = 60.0
 START_S: Final = 60.0
 _BOUNDED_INTERVAL_MS: Final = 50
@@ -47,7 +48,8 @@ class Start:
     before the engine's program runs, `limited` whether limits are set on that program, `depth` how many of the engine's processes
     stand above the user's, `outer` what those are called that do not count as the user's memory, `tracer` that the engine's program
     ends only after all processes below it. `watch` is off where the engine bounds memory itself: then either a kill always means
-    that bound (`killed_is_oom`), or `oom_question` is a command that answers `true`.
+    that bound (`killed_is_oom`), or `oom_question` is a command that answers `true`. `seccomp` is a filter of system calls for the tree;
+    `filter_file` is one that the engine's program installs itself, from the descriptor whose number replaces FILTER_FILE in `argv`.
     """
 
     mode: Literal["namespaces", "bare"]
@@ -67,6 +69,7 @@ class Start:
     layer: Path | None = None
     copied: bool = False
     seccomp: bytes = b""
+    filter_file: bytes = b""
     undo: tuple[tuple[str, ...], ...] = ()
     groups: Groups | None = None
     binds: tuple[tuple[str, str, bool], ...] = field(default=())
@@ -92,7 +95,7 @@ def sweep_layers(scratch: Path) -> None:
             remove_tree(folder)
 
 
-def _request(spec: SandboxSpec, start: Start, name: str) -> dict[str, Any]:
+def _request(spec: SandboxSpec, start: Start, name: str, argv: list[str]) -> dict[str, Any]:
     limits = start.groups.for_tree(name, spec) if start.groups else None
     return {
         "mode": start.mode,
@@ -101,7 +104,8 @@ def _request(spec: SandboxSpec, start: Start, name: str) -> dict[str, Any]:
         "drop": start.drop,
         "rootfs": str(spec.rootfs.resolve()),
         "read_only": spec.read_only,
-        "argv": list(start.argv),
+        "argv": argv,
+        "held": list(spec.held),
         "environment": dict(start.environment),
         "working_directory": start.working_directory,
         "uid": spec.uid,
@@ -216,9 +220,16 @@ def _used_bytes(path: str, key: str) -> int:
 
 def start_tree(spec: SandboxSpec, start: Start, *, name: str | None = None) -> Tree:
     """Start a warden and wait until the program runs. Raises SetUpError with the reason when it cannot; nothing is left then."""
-    request = _request(spec, start, name or new_name())
-    encoded = marshal.dumps(request)
     with ExitStack() as failed, ExitStack() as handed_over:
+        argv, inherited = list(start.argv), list(spec.held)
+        if start.filter_file:
+            call_filter = os.memfd_create("scar-filter", os.MFD_CLOEXEC)
+            handed_over.callback(os.close, call_filter)
+            os.pwrite(call_filter, start.filter_file, 0)
+            argv = [str(call_filter) if part == FILTER_FILE else part for part in argv]
+            inherited.append(call_filter)
+        request = _request(spec, start, name or new_name(), argv)
+        encoded = marshal.dumps(request)
         output_read, output_write = os.pipe()
         output = failed.enter_context(os.fdopen(output_read, "rb"))
         handed_over.callback(os.close, output_write)
@@ -236,7 +247,7 @@ def start_tree(spec: SandboxSpec, start: Start, *, name: str | None = None) -> T
             stdin=subprocess.PIPE,
             stdout=output_write,
             stderr=output_write,
-            pass_fds=(set_up_write, result_write, shown),
+            pass_fds=(set_up_write, result_write, shown, *inherited),
             env={},
             cwd="/",
             bufsize=0,
