@@ -1,25 +1,146 @@
-"""Amazon's registry as a Registry: one call for a token, then the same protocol as everywhere."""
+"""Amazon's registry as a Registry: one call for a token, then the same protocol as everywhere.
+
+What is peculiar to ECR is here: who may log in, what a pull-through cache does, and why bytes move that ECR could have linked.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from urllib.parse import urlsplit
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from scar.aws.clients import Aws
-from scar.errors import ServiceError
-from scar.package.credentials import Credentials
+from scar.errors import NotFoundError, ServiceError
+from scar.package.credentials import Credentials, Keychain
 from scar.package.registry import Registry
+from scar.package.source import docker_login
+
+if TYPE_CHECKING:
+    from scar.package import oci
+    from scar.package.registry import PushResult
+
+# docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html: IPv4, FIPS and dual-stack names of a private registry
+_HOST: Final = re.compile(
+    r"(?P<account>\d{12})\.(?:dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
+    r"|dkr-ecr(?:-fips)?\.(?P<dual>[a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.com\.cn))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EcrHost:
+    """Whose private registry a host's name means."""
+
+    account: str
+    region: str
+
+
+def ecr_host(host: str) -> EcrHost | None:
+    """None for a host that is not of a private ECR."""
+    found = _HOST.fullmatch(host)
+    return EcrHost(found["account"], found["region"] or found["dual"]) if found else None
+
+
+def host_of(aws: Aws) -> str:
+    """What image names of the account's own registry begin with."""
+    suffix = "amazonaws.com.cn" if aws.partition == "aws-cn" else "amazonaws.com"
+    return f"{aws.account}.dkr.ecr.{aws.region}.{suffix}"
 
 
 def ecr_registry(aws: Aws) -> Registry:
     """The account's private registry, for the 12 hours that its token lives (ecr:GetAuthorizationToken)."""
-    answer = aws.ecr.get_authorization_token()
+    credentials = _token(aws, EcrHost(aws.account, aws.region))
+    return Registry(host_of(aws), credentials, endpoint=credentials.endpoint)
+
+
+def ecr_keychain(aws: Aws, otherwise: Keychain | None = None) -> Keychain:
+    """Who we are to private ECR: the account that the function is made in. To other hosts, what `otherwise` says (`docker login`).
+
+    In the account's own ECR that is always so, because what `docker login` keeps of it ends after 12 hours. For another account's, what
+    Docker has comes first: it may be of somebody whom that account lets in.
+    """
+    docker = otherwise or docker_login()
+    tokens: dict[EcrHost, Credentials] = {}
+
+    def find(host: str) -> Credentials | None:
+        ecr = ecr_host(host)
+        if ecr is None:
+            return docker(host)
+        if ecr.account != aws.account and (known := docker(host)) is not None:
+            return known
+        if ecr not in tokens:
+            tokens[ecr] = _token(aws, ecr)
+        return tokens[ecr]
+
+    return find
+
+
+def _token(aws: Aws, ecr: EcrHost) -> Credentials:
+    there = aws if ecr.region == aws.region else Aws(dataclasses.replace(aws.access, region=ecr.region), aws.clock)
+    # `registryIds` is deprecated for AWS, whose token opens every registry that its owner may use, and means no harm there.
+    whose: Mapping[str, Any] = {} if ecr.account == aws.account else {"registryIds": [ecr.account]}
+    answer = there.ecr.get_authorization_token(**whose)
     try:
         data = answer["authorizationData"][0]
         endpoint, token = data["proxyEndpoint"], data["authorizationToken"]
         user, _, password = base64.b64decode(token).decode().partition(":")
     except (LookupError, binascii.Error, UnicodeDecodeError) as error:
         raise ServiceError("ecr:GetAuthorizationToken answered without a usable token") from error
-    endpoint = endpoint.rstrip("/")
-    return Registry(urlsplit(endpoint).netloc, Credentials(user, password), endpoint=endpoint)
+    return Credentials(user, password, endpoint.rstrip("/"))
+
+
+def explain_absence(aws: Aws, host: str, repository: str, error: NotFoundError) -> NotFoundError:
+    """Say more of an image that ECR does not have, when its repository belongs to a pull-through cache; else the error as it is.
+
+    ECR itself fetches such an image from upstream when it is first asked for it, which can take longer than the question waits.
+    """
+    ecr = ecr_host(host)
+    if ecr is None or (ecr.account, ecr.region) != (aws.account, aws.region):
+        return error
+    try:
+        rules = aws.ecr.describe_pull_through_cache_rules()["pullThroughCacheRules"]
+    except (ClientError, BotoCoreError):  # not ours to see: then the first error has to do
+        return error
+    for rule in rules:
+        prefix = rule.get("ecrRepositoryPrefix", "")
+        if prefix == "ROOT" or repository.startswith(f"{prefix}/"):
+            upstream = rule.get("upstreamRegistryUrl", "its upstream")
+            return NotFoundError(
+                error.what,
+                where=error.where,
+                fix=f"ECR fetches what begins with `{prefix}/` from {upstream} when it is first asked for: run the command again in a minute. "
+                f"If it stays away, see that {upstream} has the image and that you may ecr:BatchImportUpstreamImage and ecr:CreateRepository.",
+            )
+    return error
+
+
+def why_bytes_moved(aws: Aws, image: oci.Image, repository: str, result: PushResult) -> str | None:
+    """One line for a push that sent blobs of an image in the same ECR, which ECR can link instead; None when there is nothing to say.
+
+    Source: docs.aws.amazon.com/AmazonECR/latest/userguide/blob-mounting.html (an account's setting; never for pull-through images).
+    """
+    host = host_of(aws)
+    blobs = [image.config, *(layer.blob for layer in image.layers)]
+    movable = [blob for blob in blobs if blob.host == host and blob.repository != repository]
+    ours = sum(blob.descriptor.size for blob in blobs if blob not in movable)
+    if not movable or result.bytes_mounted or result.bytes_sent <= ours:
+        return None
+    try:
+        mounting = aws.ecr.get_account_setting(name="BLOB_MOUNTING").get("value") == "ENABLED"
+    except (ClientError, BotoCoreError):
+        mounting = False
+    mb = result.bytes_sent / 1_000_000
+    if mounting:
+        return (
+            f"{mb:.1f} MB went through this machine: ECR links no layers of {movable[0].repository} "
+            "(it never does for pull-through images, nor between repositories of different encryption)."
+        )
+    return (
+        f"{mb:.1f} MB went through this machine, though both repositories are in the same ECR. It links layers after: "
+        "aws ecr put-account-setting --name BLOB_MOUNTING --value ENABLED"
+    )
