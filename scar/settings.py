@@ -26,7 +26,10 @@ class Origin(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every command needs to know before it speaks to AWS. A region of None leaves the choice to boto's configuration."""
+    """What every command needs to know before it speaks to AWS. A region of None leaves the choice to boto's configuration.
+
+    `docker_host` is where a Docker daemon answers (DOCKER_HOST, `unix:///…`); None: at its usual place.
+    """
 
     local: Origin[bool]
     profile: Origin[str | None]
@@ -34,6 +37,7 @@ class Settings:
     engine: Origin[str]
     local_state: Path
     cache: Path
+    docker_host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ def settle(asked: Asked, environ: Mapping[str, str], defined: Defined = Defined(
         engine=_first((environ.get("SCAR_ENGINE"), "SCAR_ENGINE"), default="auto"),
         local_state=_folder(environ, "SCAR_LOCAL_STATE", "XDG_STATE_HOME", ".local/state", "scar/local"),
         cache=_folder(environ, "SCAR_CACHE", "XDG_CACHE_HOME", ".cache", "scar"),
+        docker_host=environ.get("DOCKER_HOST") or None,
     )
 
 

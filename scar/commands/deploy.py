@@ -133,7 +133,7 @@ def _plans(report: Report, aws: Aws, settings: Settings, functions: Iterable[Fun
 
     shared: set[tuple[str, Id]] = set()
     for fn in functions:
-        desired = design(fn, Site.of(aws), _image(report, settings, fn))
+        desired = design(fn, Site.of(aws), _image(report, settings, aws, fn))
         actual = observe(aws, [*desired, *strays(aws, fn.name, desired)])
         full = diff(desired, actual)
         # A bucket that two functions share is shown where it is made, and not again.
@@ -142,11 +142,15 @@ def _plans(report: Report, aws: Aws, settings: Settings, functions: Iterable[Fun
         yield fn.name, Plan(steps, full.unchanged)
 
 
-def _image(report: Report, settings: Settings, fn: Function) -> FunctionImage:
+def _image(report: Report, settings: Settings, aws: Aws, fn: Function) -> FunctionImage:
     from scar.package import function_image
+    from scar.package.ecr import ecr_keychain
 
     with report.progress(f"preparing the image of {fn.name}") as progress:
-        return FunctionImage(function_image(fn, cache=settings.cache, tell=progress), report)
+        image = function_image(
+            fn, cache=settings.cache, tell=progress, keychain=ecr_keychain(aws), docker_host=settings.docker_host
+        )
+        return FunctionImage(image, report)
 
 
 @dataclass(frozen=True)
@@ -165,11 +169,13 @@ class FunctionImage:
         return self.image.size
 
     def publish(self, aws: Aws, repository: str) -> None:
-        from scar.package.ecr import ecr_registry
+        from scar.package.ecr import ecr_registry, why_bytes_moved
         from scar.package.registry import push
 
         with self.report.progress(f"pushing to {repository}") as progress:
-            push(self.image, ecr_registry(aws), repository, tag=None, tell=progress)
+            result = push(self.image, ecr_registry(aws), repository, tag=None, tell=progress)
+        if advice := why_bytes_moved(aws, self.image, repository, result):
+            self.report.say(advice)
 
 
 class Teller:
