@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -20,8 +21,11 @@ from scar.errors import ScarError
 from scar.package import oci
 from scar.package.layer import Digests, file_layer
 
+REMOVED: Final = ".removed-"  # begins the name of what is being removed
 _LOCK: Final = "lock"
 _UNUSED_S: Final = 30 * 24 * 3600.0
+_ATTEMPTS: Final = 1000
+_held: dict[Path, int] = {}  # directories in use by this process, as open descriptors with a shared lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +58,80 @@ def keep_layer(
 def in_cache(directory: Path) -> Iterator[None]:
     """Have a directory of the cache to ourselves: others wait, and the lock falls open when its holder dies.
 
+    What is in it afterwards stays there until this process ends: `remove_unused` sees that it is in use.
     What lies beside it and was not used for a month is forgotten.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with (directory / _LOCK).open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(directory / _LOCK):
             _forget_unused(directory.parent)
             yield
+            _hold(directory)
     except OSError as error:
         raise ScarError(
             f"the cache cannot be used: {error}", where=str(directory), fix="Make room there, or name another cache."
         ) from error
+
+
+def remove_unused(directory: Path) -> bool:
+    """Remove a directory of the cache; answers False when a process is at it, or has taken from it and still runs."""
+    try:
+        with (directory / _LOCK).open("rb+") as lock, _opened(directory) as users:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(directory / _LOCK, lock):  # another process removed it, and perhaps a third made it again
+                return False
+            # Out of the way at once: whoever wants the same makes it anew, beside what is being removed.
+            removed = directory.with_name(f"{REMOVED}{secrets.token_hex(8)}")
+            directory.rename(removed)
+            shutil.rmtree(removed)
+    except OSError:  # in use; or gone, because another process removed it
+        return not directory.exists()
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The lock at `path`, even when the one that was waited for is removed meanwhile."""
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("wb")
+        except (FileNotFoundError, FileExistsError):  # removed meanwhile
+            if attempts == _ATTEMPTS:
+                raise
+            continue
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_at(path, lock):
+                yield
+                return
+
+
+def _is_at(path: Path, lock: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _hold(directory: Path) -> None:
+    """Share the directory with other users until this process ends."""
+    if directory not in _held:
+        users = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        _held[directory] = users
+        with suppress(OSError):  # on a file system without locks on directories, a removal meanwhile makes a push fail
+            fcntl.flock(users, fcntl.LOCK_SH)
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _forget_unused(parent: Path) -> None:
@@ -74,7 +140,7 @@ def _forget_unused(parent: Path) -> None:
     for lock in parent.glob(f"*/{_LOCK}"):
         with suppress(OSError):  # another process is removing it too
             if now - lock.stat().st_mtime > _UNUSED_S:
-                shutil.rmtree(lock.parent)
+                remove_unused(lock.parent)
 
 
 @contextmanager
