@@ -9,12 +9,15 @@ import hashlib
 import re
 from typing import Final
 
+from scar import limits
+
 ROLE_CHARS: Final = 64  # botocore iam:roleNameType
 STATEMENT_CHARS: Final = 100  # botocore lambda:StatementId
 REPOSITORY_CHARS: Final = 256
 
 # Objects of the state bucket
 MEMBERS_PREFIX: Final = "members/"  # one empty object a function: the bucket goes with the last
+CODE_PREFIX: Final = f"{limits.CODE_FOLDER}/"  # of this bucket, or of the one that a definition names
 CREATING_PREFIX: Final = "creating/"  # one empty object for a user's bucket that is being made
 LEASES_PREFIX: Final = "leases/"
 
@@ -52,6 +55,11 @@ def state_bucket(account: str, region: str) -> str:
 def state_prefix(function: str) -> str:
     """Where a function's own objects live in the state bucket (spilled payloads, the ledger of its runs)."""
     return f"functions/{function}/"
+
+
+def code_prefix(account: str, function: str) -> str:
+    """Where the code of a zip function lies in a bucket: below it everything is that function's, and nothing else is."""
+    return f"{CODE_PREFIX}{account}/{function}/"
 
 
 def statement_id(bucket: str) -> str:

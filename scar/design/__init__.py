@@ -11,22 +11,24 @@ from typing import Final
 from faassupervisor.contract import Mode
 from scar.design.lambda_ import design as _lambda
 from scar.design.site import FunctionImage as FunctionImage
+from scar.design.site import FunctionZip as FunctionZip
+from scar.design.site import Made as Made
 from scar.design.site import Site as Site
 from scar.errors import UsageError
 from scar.fdl.model import Function
 from scar.plan.resource import Resource
 
-MODES: Final[Mapping[Mode, Callable[[Function, Site, FunctionImage], Iterable[Resource]]]] = {
+MODES: Final[Mapping[Mode, Callable[[Function, Site, Made], Iterable[Resource]]]] = {
     "lambda": _lambda,
 }
 
 
-def design(fn: Function, site: Site, image: FunctionImage) -> tuple[Resource, ...]:
-    """Everything that must exist for this function to run here. `image` is published when the plan is applied."""
+def design(fn: Function, site: Site, made: Made) -> tuple[Resource, ...]:
+    """Everything that must exist for this function to run here. What was `made` of its code is sent when the plan is applied."""
     mode = fn.lambda_.execution_mode
     builder = MODES.get(mode)
     if builder is None:
         raise UsageError(
             f"execution mode {mode} is not available", where=fn.name, fix=f"Use one of: {', '.join(MODES)}."
         )
-    return tuple(builder(fn, site, image))
+    return tuple(builder(fn, site, made))

@@ -25,13 +25,14 @@ def lambda_trust() -> dict[str, Any]:
     }
 
 
-def lambda_policy(fn: Function, site: Site) -> dict[str, Any]:
-    """What the function's own code may do: log, read its inputs, write its outputs and its own state."""
+def lambda_policy(fn: Function, site: Site, *, code: str | None = None) -> dict[str, Any]:
+    """What the function's own code may do: log, read its inputs and its `code` (an ARN), write its outputs and its own state."""
     statements = [
         *_logs(fn, site),
         *_inputs(fn.lambda_.input, site),
         *_outputs(fn.lambda_.output, site),
         *_state(fn, site),
+        *([_allow("OwnCode", ["s3:GetObject"], [code])] if code else []),
     ]
     return {"Version": VERSION, "Statement": statements}
 

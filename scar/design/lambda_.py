@@ -1,47 +1,42 @@
-"""Mode `lambda`: an image function, its role, log group and repository, and its buckets' notifications."""
+"""Mode `lambda`: the function, its code, its role and log group, and its buckets' notifications."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
 
 from scar.aws import names, tags
 from scar.aws.resources.function import LambdaFunction
 from scar.aws.resources.log_group import LogGroup
 from scar.aws.resources.notification import Entry, Notification
 from scar.aws.resources.permission import InvokePermission
-from scar.aws.resources.repository import ImageVersion, Repository
 from scar.aws.resources.role import Role, canonical
 from scar.aws.resources.state_bucket import StateBucket
 from scar.aws.resources.user_bucket import UserBucket
+from scar.design import code as codes
 from scar.design import iam
-from scar.design.site import FunctionImage, Site
+from scar.design.site import Made, Site
 from scar.errors import UsageError
 from scar.fdl.model import Function, Io
 from scar.plan.resource import Id, Resource
 
-KEPT_IMAGES: Final = 10
 
-
-def design(fn: Function, site: Site, image: FunctionImage) -> Iterable[Resource]:
+def design(fn: Function, site: Site, made: Made) -> Iterable[Resource]:
     """Every resource of the function, in no particular order: `needs` has the order."""
-    if fn.lambda_.runtime != "image":
-        raise UsageError(
-            f"runtime {fn.lambda_.runtime} is not available",
-            where=fn.name,
-            fix="Leave `runtime` out: the function then runs as a container image.",
-        )
-    role = _role(fn, site)
+    code = codes.design(fn, site, made)
+    role = _role(fn, site, code)
     log_group = _log_group(fn, site)
-    repository = _repository(fn, site)
-    version = ImageVersion(repository.name, image.digest, image, image.size)
-    state = StateBucket(names.state_bucket(site.account, site.region), fn.name, _input_buckets(fn))
-    made: list[Resource] = [log_group, repository, version, state, *([role] if role else [])]
-    function = _function(fn, site, version, tuple(resource.id for resource in made))
-    return [*made, function, *_buckets(fn, state.name), *_triggers(fn, site, state.name)]
+    state = StateBucket(
+        names.state_bucket(site.account, site.region),
+        fn.name,
+        _input_buckets(fn),
+        (code.bucket,) if code.bucket is not None else (),
+    )
+    before: list[Resource] = [log_group, *code.made, state, *([role] if role else [])]
+    function = _function(fn, site, code, tuple(resource.id for resource in before))
+    return [*before, function, *_buckets(fn, state.name), *_triggers(fn, site, state.name)]
 
 
-def _role(fn: Function, site: Site) -> Role | None:
+def _role(fn: Function, site: Site, code: codes.Design) -> Role | None:
     """None when the definition names one to use."""
     if fn.iam.role is not None:
         return None
@@ -49,7 +44,7 @@ def _role(fn: Function, site: Site) -> Role | None:
         name=names.role(fn.name, site.region),
         function=fn.name,
         trust=canonical(iam.lambda_trust()),
-        policy=canonical(iam.lambda_policy(fn, site)),
+        policy=canonical(iam.lambda_policy(fn, site, code=code.readable)),
         tags=tags.of_function(fn.name, fn.lambda_.tags),
     )
 
@@ -80,47 +75,23 @@ def _log_group(fn: Function, site: Site) -> LogGroup:
     )
 
 
-def _repository(fn: Function, site: Site) -> Repository:
-    name = names.repository(fn.name)
-    keep = {} if fn.ecr.delete_image else {tags.KEEP: "true"}
-    return Repository(
-        name=name,
-        arn=site.arn("ecr", f"repository/{name}"),
-        function=fn.name,
-        lifecycle=canonical(_lifecycle()),
-        policy=canonical(iam.ecr_pull(site, fn.name)),
-        tags=tags.of_function(fn.name, fn.lambda_.tags, keep),
-    )
-
-
-def _lifecycle() -> dict[str, Any]:
-    """Keep the last few images: the newest is the one the function runs, those before it are what one may go back to."""
-    return {
-        "rules": [
-            {
-                "rulePriority": 1,
-                "description": f"the last {KEPT_IMAGES} images",
-                "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": KEPT_IMAGES},
-                "action": {"type": "expire"},
-            }
-        ]
-    }
-
-
-def _function(fn: Function, site: Site, version: ImageVersion, after: tuple[Id, ...]) -> LambdaFunction:
+def _function(fn: Function, site: Site, code: codes.Design, after: tuple[Id, ...]) -> LambdaFunction:
     settings = fn.lambda_
     return LambdaFunction(
         name=fn.name,
         arn=site.arn("lambda", f"function:{fn.name}"),
-        image_uri=f"{site.registry}/{version.repository}@{version.digest}",
+        code=code.code,
         role_arn=_role_arn(fn, site),
         memory_mib=settings.memory,
         timeout_s=settings.timeout,
         tmp_mib=settings.ephemeral_storage,
         architecture=settings.architecture,
         description=settings.description,
-        environment=tuple(sorted(settings.environment.items())),
+        environment=tuple(sorted({**settings.environment, **code.variables}.items())),
         tags=tags.of_function(fn.name, settings.tags, _listing(fn)),
+        runtime=code.runtime,
+        layers=code.layers,
+        note=code.note,
         after=after,
     )
 
@@ -153,7 +124,12 @@ def _input_buckets(fn: Function) -> tuple[str, ...]:
 def _buckets(fn: Function, state_bucket: str) -> Iterable[UserBucket]:
     inputs = _input_buckets(fn)
     outputs = {item.bucket for item in _s3(fn.lambda_.output)}
-    return [UserBucket(name, state_bucket, local=name in inputs) for name in sorted({*inputs, *outputs})]
+    given = fn.lambda_.deployment.bucket
+    near = {
+        *inputs,
+        *((given,) if given else ()),
+    }  # a function takes its events and its code from buckets of its own region
+    return [UserBucket(name, state_bucket, local=name in near) for name in sorted({*near, *outputs})]
 
 
 def _triggers(fn: Function, site: Site, state_bucket: str) -> Iterable[Resource]:

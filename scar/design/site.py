@@ -1,11 +1,14 @@
-"""Where a function is to stand, and the image it is to run: what a design needs besides the definition."""
+"""Where a function is to stand, and the code it is to run: what a design needs besides the definition."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from scar.aws.clients import Aws
+from scar.aws.resources.code_objects import CodeObject, Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Site:
         return f"{self.account}.dkr.ecr.{self.region}.{suffix}"
 
 
+@runtime_checkable
 class FunctionImage(Protocol):
     """The image of one function, known by its manifest's digest before a byte of it is pushed.
 
@@ -51,3 +55,47 @@ class FunctionImage(Protocol):
     def size(self) -> int: ...
 
     def publish(self, aws: Aws, repository: str) -> None: ...
+
+
+class PreparedImage(Protocol):
+    """An image that somebody has put into ECR and that is run as it is: nothing is made or removed for it."""
+
+    @property
+    def uri_by_digest(self) -> str: ...
+
+
+@runtime_checkable
+class FunctionZip(Protocol):
+    """The code of one function as a zip, known by its digest before a byte of it is sent.
+
+    1. `sha256` is Lambda's CodeSha256, `size` the zip's bytes, and `content()` answers them, the same each time;
+    2. `bucket` is where `objects` must lie, below the function's code prefix, before the function is made: layers of the image that
+       were packed, and the zip itself when `zip_name` names it; None when there are no objects;
+    3. `runs` says for the plan where the image comes from when the function starts.
+    """
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def bucket(self) -> str | None: ...
+
+    @property
+    def objects(self) -> Sequence[CodeObject]: ...
+
+    @property
+    def zip_name(self) -> str | None: ...
+
+    @property
+    def runs(self) -> str: ...
+
+    def content(self) -> bytes: ...
+
+    def watch(self) -> AbstractContextManager[Tell]: ...
+
+
+Made = FunctionImage | PreparedImage | FunctionZip
+"""What a function's code was made into, of which the design chooses resources."""

@@ -25,6 +25,14 @@ class Noted(Protocol):
     def note(self) -> str: ...
 
 
+@runtime_checkable
+class Shown(Protocol):
+    """A field's value with a short form for the plan line; `str` is all of it."""
+
+    @property
+    def shown(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One field that differs. `old` and `new` are None where a value is long, structured or secret; `text` always tells."""
@@ -131,6 +139,8 @@ def _changes(old: Any, new: Any) -> tuple[Change, ...]:
 
 
 def _change(name: str, old: object, new: object) -> Change:
+    if isinstance(old, Shown) and isinstance(new, Shown):
+        return Change(name, f"{old.shown} → {new.shown}", old=str(old), new=str(new))
     if isinstance(old, tuple) and isinstance(new, tuple):
         return Change(name, _tuple_change(old, new))
     if _is_plain(old) and _is_plain(new):

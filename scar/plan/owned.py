@@ -13,13 +13,14 @@ from typing import Any
 from scar.aws import names, tags
 from scar.aws.clients import Aws
 from scar.aws.errors import mapped
+from scar.aws.resources.code_objects import CodeObjects, OldCode
 from scar.aws.resources.function import LambdaFunction
 from scar.aws.resources.log_group import LogGroup
 from scar.aws.resources.notification import Notification
 from scar.aws.resources.permission import InvokePermission, invoking_buckets
 from scar.aws.resources.repository import Repository
 from scar.aws.resources.role import Role
-from scar.aws.resources.state_bucket import StateBucket, marked_inputs
+from scar.aws.resources.state_bucket import Mark, StateBucket, mark
 from scar.plan.observe import observe
 from scar.plan.resource import Id, Resource
 
@@ -69,23 +70,29 @@ def owned(aws: Aws, name: str, buckets: Iterable[str] = ()) -> Mapping[Id, Resou
         repository = _repository(aws, name).present(aws)
         inputs = {*buckets, *(state.inputs if state else ()), *invoking_buckets(aws, name)}
     notifications = [_notification(aws, name, bucket, state_bucket) for bucket in sorted(inputs)]
-    whole: list[Resource] = [_role(aws, name), _log_group(aws, name), _function(aws, name, state_bucket)]
-    found = dict(observe(aws, [*whole, *notifications]))
+    code = [_old_code(aws, name, bucket, state_bucket) for bucket in (state.code if state else ())]
+    function = _function(aws, name, state_bucket, code)
+    found = dict(observe(aws, [_role(aws, name), _log_group(aws, name), function, *notifications, *code]))
     found |= {resource.id: resource for resource in (state, repository) if resource is not None}
     return {key: resource for key, resource in found.items() if _goes(resource, name)}
 
 
 def strays(aws: Aws, name: str, desired: Sequence[Resource]) -> tuple[Resource, ...]:
-    """What an earlier definition of the function may have left: triggers of buckets that are no longer inputs, a role of ours.
+    """What an earlier definition may have left: triggers of buckets that are no longer inputs, a role of ours, code that is run no more.
 
     To be observed beside `desired`; what is there and not desired becomes a deletion.
     """
     state_bucket = names.state_bucket(aws.account, aws.region)
     with mapped(f"look for function {name}"):
-        inputs = {*(marked_inputs(aws, state_bucket, name) or ()), *invoking_buckets(aws, name)}
+        marked = mark(aws, state_bucket, name) or Mark()
+        inputs = {*marked.inputs, *invoking_buckets(aws, name)}
     candidates: list[Resource] = [_role(aws, name)]
     for bucket in sorted(inputs):
         candidates += [_notification(aws, name, bucket, state_bucket), _permission(aws, name, bucket)]
+    wanted = [resource for resource in desired if isinstance(resource, CodeObjects)]
+    for bucket in marked.code:
+        keep = frozenset(key for resource in wanted if resource.bucket == bucket for key in resource.keys)
+        candidates.append(_old_code(aws, name, bucket, state_bucket, keep))
     known = {resource.id for resource in desired}
     return tuple(resource for resource in candidates if resource.id not in known)
 
@@ -101,12 +108,12 @@ def _goes(resource: Resource, name: str) -> bool:
             return True
 
 
-def _function(aws: Aws, name: str, state_bucket: str) -> LambdaFunction:
+def _function(aws: Aws, name: str, state_bucket: str, code: Iterable[OldCode]) -> LambdaFunction:
     """By name and by what goes after it; `read` fills in the rest."""
     return LambdaFunction(
         name=name,
         arn=_function_arn(aws, name),
-        image_uri="",
+        code=None,
         role_arn="",
         memory_mib=0,
         timeout_s=0,
@@ -120,8 +127,13 @@ def _function(aws: Aws, name: str, state_bucket: str) -> LambdaFunction:
             Id("log group", names.log_group(name)),
             Id("repository", names.repository(name)),
             Id("state bucket", state_bucket),
+            *(resource.id for resource in code),
         ),
     )
+
+
+def _old_code(aws: Aws, name: str, bucket: str, state_bucket: str, keep: frozenset[str] = frozenset()) -> OldCode:
+    return OldCode(bucket, names.code_prefix(aws.account, name), state_bucket, keep)
 
 
 def _log_group(aws: Aws, name: str) -> LogGroup:

@@ -88,7 +88,7 @@ def test_a_new_image_is_shown_by_its_digest(acct: Account) -> None:
     init(acct.aws, function())
     old, new = FakeImage().digest[7:19], FakeImage("2").digest[7:19]
     lines = str(plan_init(acct.aws, function(), FakeImage("2"))).splitlines()
-    assert f"~ function grayify  image_uri: {old} → {new}" in lines
+    assert f"~ function grayify  code: {old} → {new}" in lines
     assert f"+ image scar/grayify@sha256:{new}  (12.3 MB)" in lines
 
 

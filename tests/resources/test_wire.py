@@ -11,6 +11,7 @@ from botocore.stub import Stubber
 
 from scar.aws.clients import Access, Aws
 from scar.aws.resources import buckets
+from scar.aws.resources.code import ImageCode
 from scar.aws.resources.function import LambdaFunction
 from scar.aws.resources.notification import Entry, Notification
 from scar.aws.resources.permission import InvokePermission
@@ -24,7 +25,7 @@ ARN = f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:f"
 FUNCTION = LambdaFunction(
     name="f",
     arn=ARN,
-    image_uri=IMAGE,
+    code=ImageCode(IMAGE),
     role_arn=f"arn:aws:iam::{ACCOUNT}:role/scar-f-eu-west-1",
     memory_mib=512,
     timeout_s=300,
@@ -152,11 +153,11 @@ def test_an_idle_function_needs_nothing() -> None:
         assert FUNCTION.read(aws) == FUNCTION
 
 
-def test_a_zip_function_of_the_name_is_a_conflict() -> None:
+def test_a_zip_function_cannot_become_an_image() -> None:
     aws = _aws()
     with Stubber(aws.lambda_) as lambda_:
         lambda_.add_response("get_function", _found(PackageType="Zip"))
-        with pytest.raises(ConflictError, match="zip package"):
+        with pytest.raises(ConflictError, match="made of a zip, and Lambda never changes that to a container image"):
             FUNCTION.read(aws)
 
 

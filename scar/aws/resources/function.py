@@ -1,4 +1,4 @@
-"""The Lambda function itself: made from an image in ECR, by digest."""
+"""The Lambda function itself: made from an image in ECR, by digest, or from a zip."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from scar.aws import tags
 from scar.aws.clients import Aws
 from scar.aws.errors import code_of, is_absent
+from scar.aws.resources.code import HANDLER, Code, ImageCode, ZipCode
 from scar.aws.tags import Pairs
 from scar.aws.wait import until
 from scar.errors import ConflictError, ServiceError
@@ -27,21 +28,23 @@ ROLE_DEADLINE_S: Final = 120.0  # a new role is known to Lambda within seconds, 
 READY_DEADLINE_S: Final = 600.0  # a large image is optimised before the function turns Active
 
 READY: Final = "Active"
-_CODE: Final = ("image_uri", "architecture")
+_CODE: Final = ("code", "architecture")
+_PACKAGES: Final = {"Image": "a container image", "Zip": "a zip"}
 _STATES_THAT_RUN: Final = frozenset({"Active", "Inactive", "ActiveNonInvocable", ""})
 
 
 @dataclass(frozen=True, slots=True)
 class LambdaFunction:
-    """`image_uri` ends in `@sha256:…`. `state` is Active unless AWS has not finished, or failed, making the function so. `after` is what
-    must exist first.
+    """`state` is Active unless AWS has not finished, or failed, making the function so. `after` is what must exist first.
 
-    A function of this name that does not carry our tag is somebody else's: reading it is a ConflictError.
+    `code` is None for a function that is to be removed, whatever it runs. `runtime` and `layers` are a zip's. `note` is for the plan.
+    A function of this name that does not carry our tag is somebody else's: reading it is a ConflictError. So is reading one whose code
+    is of the other kind than ours: Lambda never turns an image into a zip or back.
     """
 
     name: str
     arn: str
-    image_uri: str
+    code: Code | None
     role_arn: str
     memory_mib: int
     timeout_s: int
@@ -50,7 +53,10 @@ class LambdaFunction:
     description: str
     environment: Pairs
     tags: Pairs
+    runtime: str = ""
+    layers: tuple[str, ...] = ()
     state: str = READY
+    note: str = field(default="", compare=False)
     after: tuple[Id, ...] = field(default=(), compare=False)
 
     @property
@@ -66,14 +72,16 @@ class LambdaFunction:
         if found is None:
             return None
         config = found["Configuration"]
-        if config.get("PackageType", "Zip") != "Image":
-            raise ConflictError(
-                f"function {self.name} exists already as a zip package, which cannot become an image",
-                fix=f"Remove it first (`aws lambda delete-function --function-name {self.name}`), or choose another name.",
-            )
         owned = tags.pairs(found.get("Tags", {}))
         tags.ours_only(owned, f"function {self.name}", self.name)
-        return self._as_it_is(config, _image_of(found), owned)
+        code = _code_of(found)
+        if self.code is not None and code.package_type != self.code.package_type:
+            raise ConflictError(
+                f"function {self.name} is made of {_PACKAGES[code.package_type]}, and Lambda never changes that to "
+                f"{_PACKAGES[self.code.package_type]}",
+                fix=f"Remove it with `scar rm -n {self.name}`, then run this again. Its log goes, and files that arrive meanwhile start nothing.",
+            )
+        return self._as_it_is(config, code, owned)
 
     def create(self, aws: Aws) -> None:
         """Asks again while Lambda does not yet know the role, then waits until the function can be invoked."""
@@ -84,8 +92,8 @@ class LambdaFunction:
             try:
                 answer = aws.lambda_.create_function(
                     FunctionName=self.name,
-                    PackageType="Image",
-                    Code={"ImageUri": self.image_uri},
+                    PackageType=self._code.package_type,
+                    Code=self._code.sent(),  # type: ignore[arg-type]  # the keys are FunctionCode's
                     Architectures=[self.architecture],  # type: ignore[list-item]  # the FDL admits AWS's two words only
                     Tags=tags.written(self.tags),
                     **self._configuration(),
@@ -136,13 +144,13 @@ class LambdaFunction:
                 return None
             raise
 
-    def _as_it_is(self, config: FunctionConfigurationTypeDef, image_uri: str, owned: Pairs) -> LambdaFunction:
+    def _as_it_is(self, config: FunctionConfigurationTypeDef, code: Code, owned: Pairs) -> LambdaFunction:
         environment: Mapping[str, Any] = config.get("Environment") or {}
         storage: Mapping[str, Any] = config.get("EphemeralStorage") or {}
         return replace(
             self,
             arn=config["FunctionArn"],
-            image_uri=image_uri,
+            code=code,
             role_arn=config["Role"],
             memory_mib=config["MemorySize"],
             timeout_s=config["Timeout"],
@@ -151,6 +159,8 @@ class LambdaFunction:
             description=config.get("Description", ""),
             environment=tuple(sorted((environment.get("Variables") or {}).items())),
             tags=owned,
+            runtime=config.get("Runtime", ""),
+            layers=tuple(layer["Arn"] for layer in config.get("Layers", ())),
             state=_state_of(config),
         )
 
@@ -163,8 +173,15 @@ class LambdaFunction:
             self.update(aws, actual)
         return READY
 
+    @property
+    def _code(self) -> Code:
+        assert self.code is not None, "a function that is made has code"
+        return self.code
+
     def _configuration(self) -> dict[str, Any]:
+        of_zip = {"Runtime": self.runtime, "Handler": HANDLER, "Layers": list(self.layers)} if self.runtime else {}
         return {
+            **of_zip,
             "Role": self.role_arn,
             "MemorySize": self.memory_mib,
             "Timeout": self.timeout_s,
@@ -180,7 +197,7 @@ class LambdaFunction:
     def _send_code(self, aws: Aws) -> None:
         aws.lambda_.update_function_code(
             FunctionName=self.name,
-            ImageUri=self.image_uri,
+            **self._code.sent(),
             Architectures=[self.architecture],  # type: ignore[list-item]  # the FDL admits AWS's two words only
         )
 
@@ -233,11 +250,14 @@ def _state_of(config: FunctionConfigurationTypeDef | FunctionConfigurationRespon
     return READY if update == "Successful" else update
 
 
-def _image_of(found: GetFunctionResponseTypeDef) -> str:
-    """By digest however it was given: Lambda resolves a tag when the code is updated."""
+def _code_of(found: GetFunctionResponseTypeDef) -> Code:
+    """An image by digest however it was given: Lambda resolves a tag when the code is updated."""
+    config = found["Configuration"]
+    if config.get("PackageType", "Zip") != "Image":
+        return ZipCode(config.get("CodeSha256", ""))
     code: Mapping[str, Any] = found.get("Code", {})
     given = str(code.get("ImageUri", ""))
-    return given if "@sha256:" in given else str(code.get("ResolvedImageUri", given))
+    return ImageCode(given if "@sha256:" in given else str(code.get("ResolvedImageUri", given)))
 
 
 def _is_not_yet_known(error: ClientError) -> bool:

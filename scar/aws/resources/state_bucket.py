@@ -31,6 +31,12 @@ LIFECYCLE: Final = {
             "Expiration": {"Days": SPILL_DAYS},
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
         },
+        {
+            "ID": "code",
+            "Status": "Enabled",
+            "Filter": {"Prefix": names.CODE_PREFIX},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+        },
         {"ID": "leases", "Status": "Enabled", "Filter": {"Prefix": names.LEASES_PREFIX}, "Expiration": {"Days": 1}},
     ]
 }
@@ -45,12 +51,14 @@ _SETTINGS_KEY: Final = f"settings/{SETTINGS}"
 class StateBucket:
     """One function's share of the bucket. It exists when the bucket is set up as today and bears the function's mark.
 
-    The mark lists the buckets that notify the function, so that they are found when nothing else of it is left.
+    The mark lists the buckets that notify the function and those that hold code of it, so that they are found when nothing else of it
+    is left. A bucket that ever held code stays in the mark: what lies there may not all be gone.
     """
 
     name: str
     function: str
     inputs: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
 
     @property
     def id(self) -> Id:
@@ -67,8 +75,10 @@ class StateBucket:
     def read(self, aws: Aws) -> StateBucket | None:
         if not has(aws, self.name, _SETTINGS_KEY):
             return None
-        inputs = marked_inputs(aws, self.name, self.function)
-        return None if inputs is None else replace(self, inputs=inputs)
+        found = mark(aws, self.name, self.function)
+        if found is None:
+            return None
+        return replace(self, inputs=found.inputs, code=self.code if {*self.code} <= {*found.code} else found.code)
 
     def create(self, aws: Aws) -> None:
         """The mark is written last: whoever finds it finds the bucket complete."""
@@ -87,14 +97,14 @@ class StateBucket:
     def present(self, aws: Aws) -> StateBucket | None:
         """What `delete` has to take: this function's mark, or a bucket that nobody's mark holds any more."""
         try:
-            inputs = _read_mark(aws, self.name, self.function)
+            found = _read_mark(aws, self.name, self.function)
         except ClientError as error:
             if code_of(error) == "NoSuchKey":
                 return None if members(aws, self.name) else self
             if is_absent(error):
                 return None
             raise
-        return replace(self, inputs=inputs)
+        return replace(self, inputs=found.inputs, code=found.code)
 
     def delete(self, aws: Aws) -> None:
         """Takes this function's objects, and the whole bucket when no other function is left.
@@ -118,7 +128,10 @@ class StateBucket:
         return _mark_of(self.function)
 
     def _put_mark(self, aws: Aws) -> None:
-        aws.s3.put_object(**self._owned(aws), Key=self._mark, Body=json.dumps({"inputs": self.inputs}).encode())
+        known = mark(aws, self.name, self.function) or Mark()
+        code = sorted({*self.code, *known.code})
+        written = {"inputs": self.inputs, **({"code": code} if code else {})}
+        aws.s3.put_object(**self._owned(aws), Key=self._mark, Body=json.dumps(written).encode())
 
     def _owned(self, aws: Aws) -> dict[str, Any]:
         return {"Bucket": self.name, "ExpectedBucketOwner": aws.account}
@@ -143,8 +156,16 @@ class StateBucket:
                 yield keys
 
 
-def marked_inputs(aws: Aws, bucket: str, function: str) -> tuple[str, ...] | None:
-    """The input buckets that a function's mark lists; None when there is no mark, or no state bucket."""
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the mark of a function lists: the buckets that notify it, and those that hold code of it."""
+
+    inputs: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+
+
+def mark(aws: Aws, bucket: str, function: str) -> Mark | None:
+    """The mark of a function; None when there is no mark, or no state bucket."""
     try:
         return _read_mark(aws, bucket, function)
     except ClientError as error:
@@ -153,9 +174,10 @@ def marked_inputs(aws: Aws, bucket: str, function: str) -> tuple[str, ...] | Non
         raise
 
 
-def _read_mark(aws: Aws, bucket: str, function: str) -> tuple[str, ...]:
+def _read_mark(aws: Aws, bucket: str, function: str) -> Mark:
     body = aws.s3.get_object(Bucket=bucket, Key=_mark_of(function), ExpectedBucketOwner=aws.account)["Body"].read()
-    return tuple(json.loads(body or b"{}").get("inputs", ()))
+    listed = json.loads(body or b"{}")
+    return Mark(tuple(listed.get("inputs", ())), tuple(listed.get("code", ())))
 
 
 def members(aws: Aws, bucket: str) -> frozenset[str]:

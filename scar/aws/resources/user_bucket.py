@@ -20,7 +20,7 @@ class UserBucket:
     """One that exists is left exactly as it is. None is ever deleted here: `delete` does nothing.
 
     While scar makes a bucket the state bucket bears a mark; a bucket with a mark is one whose making was cut short. `local`
-    asks that it be in our region and account, as S3 demands of a bucket that notifies a function.
+    asks that it be in our region and account, as AWS demands of a bucket that notifies a function or holds its code.
     """
 
     name: str
@@ -55,7 +55,7 @@ class UserBucket:
         region = head.get("BucketRegion", aws.region)
         if self.local and region != aws.region:
             raise ConflictError(
-                f"bucket {self.name} is in {region}, the function in {aws.region}: S3 notifies functions of its own region only",
+                f"bucket {self.name} is in {region}, the function in {aws.region}: it takes its input and its code from buckets of its own region only",
                 fix=f"Set `region: {region}` for the function, or use a bucket in {aws.region}.",
             )
         return replace(self, finished=not has(aws, self.state_bucket, self._mark))

@@ -1,0 +1,102 @@
+"""What a function runs, as resources: a repository and an image, objects in a bucket, or nothing of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from scar import limits
+from scar.aws import names, tags
+from scar.aws.resources.code import Code, ImageCode, ZipCode
+from scar.aws.resources.code_objects import CodeObjects
+from scar.aws.resources.repository import ImageVersion, Repository
+from scar.aws.resources.role import canonical
+from scar.design import iam
+from scar.design.site import FunctionImage, FunctionZip, Made, Site
+from scar.fdl.model import Function
+from scar.plan.resource import Resource
+
+KEPT_IMAGES: Final = 10
+WRAPPER: Final = "/var/task/scar-bootstrap"
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """The part of a design that depends on what a function's code is made of.
+
+    `runtime`, `layers` and `variables` are what the function is given because of it, `bucket` is where its code lies in S3, and
+    `readable` what its role must be able to read (an ARN).
+    """
+
+    code: Code
+    made: tuple[Resource, ...] = ()
+    runtime: str = ""
+    layers: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    bucket: str | None = None
+    readable: str | None = None
+    note: str = ""
+
+
+def design(fn: Function, site: Site, made: Made) -> Design:
+    """A function's code as resources. What was made of it decides, not what the definition says."""
+    if isinstance(made, FunctionZip):
+        return _zip(fn, site, made)
+    if isinstance(made, FunctionImage):
+        return _image(fn, site, made)
+    return Design(ImageCode(made.uri_by_digest), note="an image that is there already")
+
+
+def _image(fn: Function, site: Site, image: FunctionImage) -> Design:
+    repository = _repository(fn, site)
+    version = ImageVersion(repository.name, image.digest, image, image.size)
+    return Design(ImageCode(f"{site.registry}/{repository.name}@{image.digest}"), (repository, version))
+
+
+def _zip(fn: Function, site: Site, code: FunctionZip) -> Design:
+    settings = fn.lambda_
+    prefix = names.code_prefix(site.account, fn.name)
+    objects: tuple[CodeObjects, ...] = ()
+    place = readable = None
+    if code.bucket is not None:
+        state = names.state_bucket(site.account, site.region)
+        objects = (CodeObjects(fn.name, code.bucket, prefix, state, tuple(code.objects), code.watch),)
+        place = (code.bucket, prefix + code.zip_name) if code.zip_name else None
+        readable = f"{site.bucket_arn(code.bucket)}/{prefix}*"
+    return Design(
+        code=ZipCode(code.sha256, code.content, place),
+        made=objects,
+        runtime=limits.LAMBDA_PYTHON if settings.runtime in limits.LAMBDA_PYTHON_DEPRECATED else settings.runtime,
+        layers=settings.layers,
+        variables={limits.LAMBDA_WRAPPER_VARIABLE: WRAPPER},
+        bucket=code.bucket,
+        readable=readable,
+        note=f"zip of {code.size / 1_000_000:.1f} MB; {code.runs}",
+    )
+
+
+def _repository(fn: Function, site: Site) -> Repository:
+    name = names.repository(fn.name)
+    keep = {} if fn.ecr.delete_image else {tags.KEEP: "true"}
+    return Repository(
+        name=name,
+        arn=site.arn("ecr", f"repository/{name}"),
+        function=fn.name,
+        lifecycle=canonical(_lifecycle()),
+        policy=canonical(iam.ecr_pull(site, fn.name)),
+        tags=tags.of_function(fn.name, fn.lambda_.tags, keep),
+    )
+
+
+def _lifecycle() -> dict[str, Any]:
+    """Keep the last few images: the newest is the one the function runs, those before it are what one may go back to."""
+    return {
+        "rules": [
+            {
+                "rulePriority": 1,
+                "description": f"the last {KEPT_IMAGES} images",
+                "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": KEPT_IMAGES},
+                "action": {"type": "expire"},
+            }
+        ]
+    }
