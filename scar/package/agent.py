@@ -18,19 +18,24 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import IO, Any, Final
 
 from faassupervisor.contract import AGENT_ROOT
 from scar.errors import ScarError
-from scar.package import interpreter, oci
+from scar.package import debian_python, interpreter, oci, shipped
 from scar.package.cache import keep_layer
+from scar.package.debian import PINS
 from scar.package.layer import Digests, Directory, Entry, File, Link, write_layer
 from scar.package.progress import Tell, ignore
 
 CA_FILE: Final = f"{AGENT_ROOT}/etc/ca-certificates.pem"
-_BUILDER_FILES: Final = ("agent.py", "agent_main.py", "base_python.py", "elf.py", "interpreter.py", "layer.py")
+_BUILDER_FILES: Final = (
+    "agent.py", "agent_main.py", "base_python.py", "debian_archive.py", "debian_python.py", "elf.py", "interpreter.py", "layer.py",
+)  # fmt: skip
 _ROOT: Final = AGENT_ROOT.lstrip("/")
 _AGENT_PACKAGE: Final = "faassupervisor"
 _CLIENT_PACKAGES: Final = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3")
@@ -38,6 +43,13 @@ _CLIENT_MODULES: Final = ("six",)
 _DISTRIBUTIONS: Final = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "urllib3", "six")
 _SERVICES: Final = ("s3", "sts", "batch", "lambda", "logs", "ecr", "sso", "sso-oidc")
 _SHARED_MODELS: Final = ("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json")
+
+
+class Origin(Enum):
+    """Where the interpreter comes from: the one that runs scar, or Debian's packages (the same bytes for everybody)."""
+
+    RUNNING = "running"
+    DEBIAN = "debian"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,43 +80,62 @@ def host_architecture() -> str:
     return oci.architecture(platform.machine())
 
 
-def agent_layer(architecture: str | None = None, *, cache: Path, tell: Tell = ignore) -> AgentLayer:
-    """The agent for linux/`architecture` (None: this machine's), from the cache when nothing that it is made of changed.
+def agent_layer(
+    architecture: str | None = None, *, cache: Path, tell: Tell = ignore, origin: Origin | None = None
+) -> AgentLayer:
+    """The agent for linux/`architecture` (None: this machine's).
 
-    Raises ScarError for another architecture than this machine's, and where this Python cannot be bundled.
+    As this release ships it, else from the cache when nothing that it is made of changed, else made now: for this machine's
+    architecture from the running Python, for the other one from Debian's packages. `origin` asks for one of the two; what a
+    release ships is of Debian's packages. Raises ScarError where the agent cannot be made.
     """
     wanted = host_architecture() if architecture is None else oci.architecture(architecture)
-    if wanted != host_architecture():
+    if origin is not Origin.RUNNING and (ready := shipped.agent(wanted, source_digest())) is not None:
+        return AgentLayer(ready.layer, ready.entrypoint, wanted, ready.version)
+    if origin is None:
+        origin = Origin.RUNNING if wanted == host_architecture() else Origin.DEBIAN
+    return built_layer(wanted, origin, cache=cache, tell=tell)
+
+
+def built_layer(architecture: str, origin: Origin, *, cache: Path, tell: Tell = ignore) -> AgentLayer:
+    """The same for `amd64` or `arm64`, from the cache or made now, whatever is shipped."""
+    if origin is Origin.RUNNING and architecture != host_architecture():
         raise ScarError(
-            f"the agent for {wanted} cannot be built on {host_architecture()}: it is made from the running Python",
-            fix=f"Run `scar init` on a {wanted} machine, or set `architectures` to this machine's.",
+            f"the agent for {architecture} cannot be made from the running Python, which is for {host_architecture()}",
+            fix="Make it from Debian's packages.",
         )
     sources = _find_sources()
-    version = _version()
+    version = _version(origin)
     kept = keep_layer(
-        cache / "agent" / _key(sources, version),
-        lambda out: _build(out, sources, tell),
+        cache / "agent" / _key(architecture, origin, version),
+        lambda out: _build(out, architecture, origin, sources, cache=cache, tell=tell),
         is_current=lambda notes: all(_unchanged(*known) for known in notes["inputs"]),
     )
-    return AgentLayer(kept.layer, tuple(kept.notes["entrypoint"]), wanted, version)
+    return AgentLayer(kept.layer, tuple(kept.notes["entrypoint"]), architecture, version)
 
 
-def _key(sources: _Sources, version: str) -> str:
-    """What the layer depends on that is quick to know; the inputs' sizes and dates are in the record."""
-    base = getattr(sys, "_base_executable", sys.executable)
-    hashed = hashlib.sha256(f"{sys.version}\n{base}\n{version}\n".encode())
+def source_digest() -> str:
+    """Names the agent's sources, what builds the layer, and the pinned packages: what a shipped layer must be made from."""
+    hashed = hashlib.sha256()
     builder = (Path(__file__).with_name(name) for name in _BUILDER_FILES)
-    agent = sources.agent
-    for path in (*builder, *interpreter.python_files(agent, agent), *_data_files(agent)):
+    agent = _package(_AGENT_PACKAGE)
+    for path in (*builder, PINS, *interpreter.python_files(agent, agent), *_data_files(agent)):
         content = path.read_bytes()
         hashed.update(f"\n{path.name} {len(content)}\n".encode())
         hashed.update(content)
-    return hashed.hexdigest()[:32]
+    return hashed.hexdigest()
 
 
-def _version() -> str:
-    installed = (f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)
-    return f"Python {platform.python_version()}, " + ", ".join(installed)
+def _key(architecture: str, origin: Origin, version: str) -> str:
+    """What the layer depends on that is quick to know; the inputs' sizes and dates are in the record."""
+    base = (sys.version, getattr(sys, "_base_executable", sys.executable)) if origin is Origin.RUNNING else ()
+    known = (origin.value, architecture, *base, version, source_digest())
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:32]
+
+
+def _version(origin: Origin) -> str:
+    python = f"Python {platform.python_version()}" if origin is Origin.RUNNING else debian_python.version()
+    return ", ".join([python, *(f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)])
 
 
 def _find_sources() -> _Sources:
@@ -138,14 +169,22 @@ def _unchanged(path: str, size: int, mtime_ns: int) -> bool:
     return (now.st_size, now.st_mtime_ns) == (size, mtime_ns)
 
 
-def _build(out: IO[bytes], sources: _Sources, tell: Tell) -> tuple[Digests, Mapping[str, Any]]:
+def _build(
+    out: IO[bytes], architecture: str, origin: Origin, sources: _Sources, *, cache: Path, tell: Tell
+) -> tuple[Digests, Mapping[str, Any]]:
     """Write the layer; note what it was made from as (file, size, mtime in ns), so that any change makes it anew."""
-    python = interpreter.inspect()
-    modules = [*_stdlib_modules(python), *_app_modules(sources)]
+    app = [*_app_modules(sources)]
     data = [*_model_files(sources), *_agent_data(sources)]
-    files = [*python.native_files(), sources.certificates, *(path for path, _ in [*data, *modules])]
-    inputs = [_stamp(path) for path in files]
-    digests = write_layer(_entries(python, sources, modules, data), out)
+    files = [sources.certificates, *(path for path, _ in [*data, *app])]
+    with ExitStack() as cleanup:
+        if origin is Origin.RUNNING:
+            python = interpreter.inspect()
+            files += [*python.native_files(), *(path for path, _ in interpreter.stdlib_sources(python))]
+        else:  # its packages are pinned: nothing of them can change
+            unpacked = debian_python.unpacked(architecture, host_architecture(), cache=cache, tell=tell)
+            python = cleanup.enter_context(unpacked)
+        inputs = [_stamp(path) for path in files]
+        digests = write_layer(_entries(python, sources, [*_stdlib_modules(python), *app], data), out)
     tell(digests.size, digests.size, "agent layer built")
     return digests, {"inputs": inputs, "entrypoint": _entrypoint(python.loader_name)}
 
@@ -167,7 +206,10 @@ def _entries(
     modules: Sequence[tuple[Path, str]],
     data: Sequence[tuple[Path, str]],
 ) -> Iterator[Entry]:
-    entries: list[Entry] = [*interpreter.native_entries(python, _ROOT), *interpreter.compile_sources(modules)]
+    entries: list[Entry] = [
+        *interpreter.native_entries(python, _ROOT),
+        *interpreter.compile_sources(python.compiler, modules),
+    ]
     entries += (File(place.lstrip("/"), path.read_bytes()) for path, place in data)
     entries.append(File(CA_FILE.lstrip("/"), sources.certificates.read_bytes()))
     entries.append(Link(f"{_ROOT}/app/botocore/cacert.pem", "../../etc/ca-certificates.pem"))

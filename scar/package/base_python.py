@@ -1,4 +1,4 @@
-"""A program for the base interpreter (never imported): says what it is made of, and compiles for it.
+"""A program for the interpreter that is bundled (run, not imported, but for its two lists): says what it is made of, and compiles for it.
 
     python -I -S base_python.py facts     one JSON document on standard output
     python -I -S base_python.py compile   reads a JSON list of [source, name in tracebacks]; answers, for each in order,

@@ -1,7 +1,8 @@
-"""The Python that runs us, taken apart: its files as entries of a layer that needs nothing else of any machine.
+"""A Python taken apart: its files as entries of a layer that needs nothing else of any machine.
 
-Works for what a virtual environment may stand on: a distribution's Python, pyenv, conda, python-build-standalone;
-libpython linked in or beside. Needs Linux with the GNU C library.
+`inspect` takes apart the Python that runs us; `debian_python` finds one in unpacked packages.
+`inspect` works for what a virtual environment may stand on: a distribution's Python, pyenv, conda,
+python-build-standalone; libpython linked in or beside. It needs Linux with the GNU C library.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from scar.errors import ScarError
 from scar.package import elf
@@ -43,12 +44,12 @@ DROPPED_EXTENSIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """What the base interpreter is made of. `libraries` maps the name that programs ask for to the real file.
+    """What an interpreter is made of. `libraries` maps the name that programs ask for to the real file.
 
     `settings_module` is where the standard library looks for its build settings; `settings` are those it needs to run.
+    `compiler` starts an interpreter of the same version on this machine: its arguments are to follow.
     """
 
-    version: str
     platlibdir: str
     binary: Path
     loader: Path
@@ -56,7 +57,8 @@ class Interpreter:
     extensions: tuple[Path, ...]
     libraries: dict[str, Path]
     settings_module: str | None
-    settings: dict[str, str | int]
+    settings: Mapping[str, str | int]
+    compiler: tuple[str, ...]
 
     @property
     def loader_name(self) -> str:
@@ -73,14 +75,15 @@ def inspect() -> Interpreter:
             f"the agent is built from a Python for Linux; this one is for {sys.platform}",
             fix="Run scar on Linux, or in a Linux container.",
         )
-    facts = json.loads(_run_child("facts", *DROPPED_EXTENSIONS))
+    compiler = _base_interpreter()
+    facts = json.loads(_run_child(compiler, "facts", *DROPPED_EXTENSIONS))
     binary = Path(facts["binary"])
     program = elf.read(binary.read_bytes(), str(binary))
     loader = loader_of(program, binary)
     extensions = tuple(Path(path) for path in facts["extensions"])
-    libraries = _closure([binary, *extensions], facts, loader.name)
+    loaded = _loaded(facts["mapped"])
+    libraries = closure([binary, *extensions], facts["opened_later"], loader.name, lambda name: _find(name, loaded))
     return Interpreter(
-        version=facts["version"],
         platlibdir=facts["platlibdir"],
         binary=binary,
         loader=loader,
@@ -89,6 +92,7 @@ def inspect() -> Interpreter:
         libraries=libraries,
         settings_module=facts["settings_module"],
         settings=facts["settings"],
+        compiler=compiler,
     )
 
 
@@ -111,7 +115,7 @@ def native_entries(interpreter: Interpreter, root: str) -> Iterator[Entry]:
     yield File(f"{root}/bin/python3", elf.portable(interpreter.binary.read_bytes(), str(interpreter.binary)), 0o755)
     stdlib = f"{root}/{interpreter.platlibdir}/{interpreter.stdlib.name}"
     if interpreter.settings_module is not None:
-        settings = f"build_time_vars = {interpreter.settings!r}\n"
+        settings = f"build_time_vars = {dict(interpreter.settings)!r}\n"
         yield File(f"{stdlib}/{interpreter.settings_module}.py", settings.encode())
     dynload = f"{stdlib}/lib-dynload"
     # Python looks for this directory to find itself, so it is there even when every module is built in.
@@ -138,13 +142,13 @@ def python_files(directory: Path, root: Path) -> Iterator[Path]:
             yield path
 
 
-def compile_sources(sources: Sequence[tuple[Path, str]]) -> Iterator[File]:
+def compile_sources(compiler: Sequence[str], sources: Sequence[tuple[Path, str]]) -> Iterator[File]:
     """A `.pyc` entry for each (source, its place as an absolute path in the image), beside where the source would lie.
 
     They are compiled by the interpreter that will run them, and never look for their sources.
     """
     work = json.dumps([[str(path), place] for path, place in sources])
-    output = _run_child("compile", stdin=work.encode())
+    output = _run_child(compiler, "compile", stdin=work.encode())
     position = 0
     for _, place in sources:
         size = int.from_bytes(output[position : position + 4], "little")
@@ -153,40 +157,54 @@ def compile_sources(sources: Sequence[tuple[Path, str]]) -> Iterator[File]:
         position += size
 
 
-def _run_child(*arguments: str, stdin: bytes = b"") -> bytes:
+def closure(
+    programs: Iterable[Path], opened_later: Iterable[str], loader_name: str, find: Callable[[str], Path]
+) -> dict[str, Path]:
+    """Every library that the programs need, directly or through others, and those that are opened while running."""
+    wanted = [name for path in programs for name in elf.read(path.read_bytes(), str(path)).needed]
+    wanted += opened_later
+    found: dict[str, Path] = {}
+    while wanted:
+        # python-build-standalone needs `$ORIGIN/../lib/libpython…`, which is our place too
+        name = Path(wanted.pop()).name
+        if name in found or name == loader_name:
+            continue
+        found[name] = find(name)
+        wanted += elf.read(found[name].read_bytes(), str(found[name])).needed
+    return dict(sorted(found.items()))
+
+
+def _base_interpreter() -> tuple[str, ...]:
     # _base_executable is what a virtual environment stands on; -I and -S keep the user's settings and packages out.
     base = getattr(sys, "_base_executable", None) or sys.executable
-    argv = [base, "-I", "-S", "-B", str(_CHILD), *arguments]
+    return (base, "-I", "-S", "-B")
+
+
+def _run_child(python: Sequence[str], *arguments: str, stdin: bytes = b"") -> bytes:
+    argv = [*python, str(_CHILD), *arguments]
     try:
         child = subprocess.run(argv, input=stdin, capture_output=True, timeout=_CHILD_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ScarError(f"the base interpreter {base} does not run: {error}") from error
+        raise ScarError(f"the interpreter {python[0]} does not run: {error}") from error
     if child.returncode != 0:
         last = child.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise ScarError(f"the base interpreter {base} failed with {child.returncode}: {last[0]}")
+        raise ScarError(f"the interpreter {python[0]} failed with {child.returncode}: {last[0]}")
     return child.stdout
 
 
-def _closure(programs: Iterable[Path], facts: dict[str, Any], loader_name: str) -> dict[str, Path]:
-    """Every library that the programs need, directly or through others, found where it was really loaded from."""
-    known: dict[str, tuple[Path, elf.Elf]] = {}
-    for path in map(Path, facts["mapped"]):
-        library = elf.read(path.read_bytes(), str(path))
-        known[library.soname or path.name] = (path, library)
-    wanted = [name for path in programs for name in elf.read(path.read_bytes(), str(path)).needed]
-    wanted += facts["opened_later"]
-    found: dict[str, Path] = {}
-    while wanted:
-        name = Path(
-            wanted.pop()
-        ).name  # python-build-standalone needs `$ORIGIN/../lib/libpython…`, which is our place too
-        if name in found or name == loader_name:
-            continue
-        if name not in known:
-            raise ScarError(f"{name}, which this Python needs, was not found among the libraries it has loaded")
-        found[name], library = known[name]
-        wanted += library.needed
-    return dict(sorted(found.items()))
+def _loaded(mapped: Iterable[str]) -> Mapping[str, Path]:
+    """Where the libraries really lie that the interpreter has loaded, by the names that programs ask for."""
+    known = {}
+    for path in map(Path, mapped):
+        known[elf.read(path.read_bytes(), str(path)).soname or path.name] = path
+    return known
+
+
+def _find(name: str, loaded: Mapping[str, Path]) -> Path:
+    try:
+        return loaded[name]
+    except KeyError:
+        raise ScarError(f"{name}, which this Python needs, was not found among the libraries it has loaded") from None
 
 
 def _inside(path: Path, root: Path) -> bool:
