@@ -89,6 +89,17 @@ def remove_unused(directory: Path) -> bool:
     return True
 
 
+def is_used(directory: Path) -> bool:
+    """Whether a process is at a directory of the cache, or has taken from it and still runs. True as well when it is just gone."""
+    try:
+        with (directory / _LOCK).open("rb+") as lock, _opened(directory) as users:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """The lock at `path`, even when the one that was waited for is removed meanwhile."""
