@@ -18,9 +18,12 @@ from faassupervisor import contract
 USAGE: Final = "usage: app [--event -] [--function DIR] [--tmp DIR]"
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_PRIVATE_NAMES: Final = frozenset({"AWS_LAMBDA_RUNTIME_API", "_HANDLER", "_X_AMZN_TRACE_ID"})
+_PRIVATE_NAMES: Final = frozenset({"AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_EXEC_WRAPPER", "_HANDLER", "_X_AMZN_TRACE_ID"})
 # The interpreter's and the loader's settings are the agent's own; the user's come with the image's and the function's environment.
 _PRIVATE_PREFIXES: Final = ("LAMBDA_", "PYTHON", "LD_", "AWS_LAMBDA_METADATA_")
+# Outside the image these speak of the machine that the agent runs on: of Lambda's managed runtime, and the shell that started us.
+_OF_THE_MACHINE: Final = frozenset({"PATH", "NODE_PATH", "GEM_PATH", "PWD", "OLDPWD", "SHLVL", "_"})
+_LANG_OF_MANAGED_RUNTIMES: Final = "en_US.UTF-8"  # lambda/latest/dg/configuration-envvars; few images have this locale
 _PER_RECORD: Final = frozenset(
     {
         contract.INPUT_FILE_PATH, contract.TMP_INPUT_DIR, contract.TMP_OUTPUT_DIR, contract.STORAGE_OBJECT_KEY, contract.EVENT_TIME,
@@ -40,11 +43,12 @@ class Surroundings:
 
     `runtime_api` is the address of Lambda's Runtime API or None; `event_on_stdin` asks for one run outside Lambda.
     `temporary` is where private directories are made; `owns_temporary` says that nobody else uses it, so that
-    whatever a run leaves there may be removed.
+    whatever a run leaves there may be removed. `fakechroot` holds the libraries of the zip runtime.
     """
 
     variables: Mapping[str, str]
     function_root: Path
+    fakechroot: Path
     temporary: Path
     owns_temporary: bool
     runtime_api: str | None
@@ -62,9 +66,11 @@ def read(arguments: Sequence[str], variables: Mapping[str, str], app: Path) -> S
     temporary = options.get("--tmp")
     in_image = app == Path(contract.AGENT_ROOT, "app")
     common = "/tmp" if in_image else variables.get("TMPDIR") or "/tmp"  # noqa: S108  # Lambda's only writable directory
+    function_root = Path(options.get("--function") or app.parent / "function")
     return Surroundings(
         variables=dict(variables),
-        function_root=Path(options.get("--function") or app.parent / "function"),
+        function_root=function_root,
+        fakechroot=function_root.parent / "fakechroot",
         temporary=Path(temporary or common),
         owns_temporary=temporary is not None or in_image,
         runtime_api=runtime_api,
@@ -87,11 +93,11 @@ def for_process(variables: Mapping[str, str], spec: contract.Spec, record: Mappi
     """The environment of the user's process; later ones win: the image's, the Lambda function's, the spec's, the record's.
 
     The agent's own variables stay out, and so does any of the contract's names that this record does not set.
-    `PATH` and `HOME` are always there.
+    `PATH` and `HOME` are always there. Outside the image (`spec.root`) nothing of the machine's own settings comes through.
     """
     environment = dict(spec.image.environment)
     own_path = environment.get("PATH")
-    environment.update((name, value) for name, value in variables.items() if _is_public(name))
+    environment.update((name, value) for name, value in variables.items() if _is_public(name, value, spec))
     if own_path:
         environment["PATH"] = own_path  # where the image keeps its programs, whatever started the agent
     environment.update(spec.environment)
@@ -100,12 +106,15 @@ def for_process(variables: Mapping[str, str], spec: contract.Spec, record: Mappi
     environment.update(record)
     environment.setdefault("PATH", DEFAULT_PATH)
     home = environment.get("HOME", "")
-    if not (home and os.access(home, os.W_OK)):
+    writable = home.startswith("/tmp/") if spec.root else home and os.access(home, os.W_OK)  # noqa: S108
+    if not writable:
         environment["HOME"] = "/tmp"  # noqa: S108  # Lambda's only writable directory
     return environment
 
 
-def _is_public(name: str) -> bool:
+def _is_public(name: str, value: str, spec: contract.Spec) -> bool:
+    if spec.root and (name in _OF_THE_MACHINE or (name == "LANG" and value == _LANG_OF_MANAGED_RUNTIMES)):
+        return False
     return name not in _PRIVATE_NAMES and not name.startswith(_PRIVATE_PREFIXES)
 
 

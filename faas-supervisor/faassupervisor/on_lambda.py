@@ -84,7 +84,7 @@ def _initialise(surroundings: environ.Surroundings, api: RuntimeApi, log: Log) -
     """Everything that can be done before the first event: Lambda gives this phase a whole processor, whatever the memory size."""
     try:
         sandbox = Sandbox(surroundings, function.load(surroundings.function_root))
-        sandbox.warm()
+        sandbox.warm(log)
         return sandbox
     except Exception as error:  # noqa: BLE001  # a door: whatever it is, Lambda's caller must hear of it
         kind = "AgentFailed"

@@ -1,6 +1,6 @@
 """One invocation from its payload to its answer: the agent's story, in order.
 
-    payload ─events.parse─► items;  for each: Workspace ─stage in─► run ─► exit code 0 ─stage out─► Run
+    payload ─events.parse─► items;  for each: (image ready) Workspace ─stage in─► run ─► exit code 0 ─stage out─► Run
 
 A record that fails publishes nothing and stops no other record; at the end the invocation fails with the first failure. What one record
 leaves behind (files, processes, variables) is gone before the next one starts.
@@ -12,8 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from faassupervisor import contract, environ, events, outputs, workspace
 from faassupervisor.contract import Failure, Reply, Run
@@ -29,13 +28,34 @@ from faassupervisor.errors import (
 from faassupervisor.events import DirectItem, Item, ObjectItem, RawItem, Refused, Skipped
 from faassupervisor.function import Function
 from faassupervisor.log import Log
-from faassupervisor.runners import Exit, Exited, Killed, OutOfTime, command, describe, exit_code, process, tree
+from faassupervisor.runners import (
+    RUNNERS,
+    Exit,
+    Exited,
+    Killed,
+    OutOfTime,
+    Runner,
+    Setting,
+    command,
+    describe,
+    exit_code,
+    tree,
+)
 from faassupervisor.storage import Stores
 from faassupervisor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from faassupervisor.roots.inside import Inside
+    from faassupervisor.roots.root import Root
 
 EVENT_VARIABLE_BYTES: Final = 100 * 1024  # Linux refuses one environment string of 128 KiB (MAX_ARG_STRLEN)
 LAST_LINES: Final = 20
 _MODES: Final = frozenset({"lambda"})
+# Lambda's init phase has a whole processor whatever the memory size, so that a small function gets its image several times sooner than
+# at its first event. But it ends after 10 s (lambda/latest/dg/lambda-runtime-environment) and then begins again as part of
+# the first event. So we stop before, and try only what fits: at 100 MB/s, which one stream and one processor reach.
+_INIT_S: Final = 8.0
+_INIT_BYTES: Final = 600 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +80,14 @@ class Sandbox:
         self.reusable = True
         workspace.sweep(surroundings.temporary)
         self._kept = workspace.names(surroundings.temporary)
+        self._root = self._make_root()
 
     def sweep(self, log: Log) -> None:
         """Leave the temporary directory as it was at the start, as far as it is ours."""
         temporary = self.surroundings.temporary
         try:
             removed = (
-                workspace.remove_all_but(temporary, self._kept)
+                workspace.remove_all_but(temporary, self._kept | (self._root.names() if self._root else frozenset()))
                 if self.surroundings.owns_temporary
                 else workspace.sweep(temporary)
             )
@@ -77,10 +98,35 @@ class Sandbox:
         if removed:
             log.debug("removed what was left in the temporary directory", entries=removed)
 
-    def warm(self) -> None:
-        """Make the clients that the function will surely need, while nobody waits yet."""
+    def warm(self, log: Log) -> None:
+        """Make the clients that the function will surely need, and unpack its image, while nobody waits yet.
+
+        What cannot be done in time, or fails, is left to the first event, whose caller can be told.
+        """
         for storage in (*self.function.spec.inputs, *self.function.spec.outputs):
             self.stores.of(storage.provider)
+        root = self.function.spec.root
+        if root is not None and root.unpacked_bytes <= _INIT_BYTES:
+            try:
+                self.files(Deadline(_INIT_S, 0), log)
+            except AgentError as error:
+                log.warning("the image is not unpacked yet: the first event does it", reason=error.message)
+
+    def files(self, deadline: Deadline, log: Log) -> Inside | None:
+        """The image's files as they were built; None where the agent runs inside the image. See `Root.ready`."""
+        return self._root.ready(deadline, log) if self._root else None
+
+    def runner(self, inside: Inside | None, place: Workspace, log: Log) -> Runner:
+        make = RUNNERS["fakechroot" if inside else "process"]
+        return make(Setting(self.function.spec, place, log, inside, self.surroundings.fakechroot))
+
+    def _make_root(self) -> Root | None:
+        image = self.function.spec.root
+        if image is None:
+            return None
+        from faassupervisor.roots.root import Root
+
+        return Root(image, self.surroundings.temporary, self.stores)
 
 
 def supervise(sandbox: Sandbox, invocation: Invocation, log: Log) -> Reply | Failure:
@@ -151,10 +197,11 @@ class _Record:
         self.published: tuple[str, ...] = ()
 
     def process(self) -> None:
+        inside = self._sandbox.files(self._invocation.deadline, self._log)
         with ExitStack() as stack:
             place = stack.enter_context(Workspace(self._sandbox.surroundings.temporary))
             variables = self._stage_in(place)
-            self._run(place, variables)
+            self._run(place, variables, self._sandbox.runner(inside, place, self._log))
             self._stage_out(place)
 
     def _stage_in(self, place: Workspace) -> Mapping[str, str]:
@@ -205,17 +252,15 @@ class _Record:
             variables[contract.SCAR_SEQUENCER] = item.sequencer
         return variables
 
-    def _run(self, place: Workspace, variables: Mapping[str, str]) -> None:
+    def _run(self, place: Workspace, variables: Mapping[str, str], runner: Runner) -> None:
         sandbox, deadline = self._sandbox, self._invocation.deadline
         if deadline.for_process_s() <= 0:
             raise ScriptTimedOutError("no time was left to start the script")
         spec = sandbox.function.spec
         environment = environ.for_process(sandbox.surroundings.variables, spec, variables)
-        ended = process.run(
-            self._command(place, environment),
+        ended = runner.run(
+            self._command(place, environment, runner),
             environment=environment,
-            working_directory=_working_directory(spec, place),
-            write=self._log.write,
             time_s=deadline.for_process_s,
             grace_s=deadline.grace_s,
             adopts_orphans=sandbox.adopts_orphans,
@@ -224,7 +269,7 @@ class _Record:
         self._log.info("script ended", exit_code=exit_code(ended))
         _raise_unless_success(ended)
 
-    def _command(self, place: Workspace, environment: Mapping[str, str]) -> command.Command:
+    def _command(self, place: Workspace, environment: Mapping[str, str], runner: Runner) -> command.Command:
         function, item = self._sandbox.function, self._item
         arguments = item.arguments if isinstance(item, DirectItem) else None
         script = function.script
@@ -232,9 +277,10 @@ class _Record:
             script = place.agent / "script"
             script.write_bytes(item.script)
             script.chmod(0o700)
+        name = function.spec.name
         if script is None:
-            return command.of_image(function.spec.image, arguments, environment, function=function.spec.name)
-        return command.of_script(script, arguments or (), environment, function=function.spec.name)
+            return command.of_image(function.spec.image, arguments, environment, function=name, real=runner.real)
+        return command.of_script(runner.visible(script), arguments or (), environment, function=name, real=runner.real)
 
     def _stage_out(self, place: Workspace) -> None:
         rules = self._sandbox.function.spec.outputs
@@ -264,12 +310,6 @@ def _raise_unless_success(ended: Exit) -> None:
             raise ScriptTimedOutError(describe(ended))
         case _:
             assert_never(ended)
-
-
-def _working_directory(spec: contract.Spec, place: Workspace) -> Path:
-    """The image's WORKDIR; the record's private directory when the image names none or has lost it."""
-    directory = Path(spec.image.working_directory)
-    return directory if spec.image.working_directory and directory.is_dir() else place.root
 
 
 def _failure(failures: list[tuple[AgentError, Run | None]], runs: tuple[Run, ...], request_id: str) -> Failure:

@@ -5,7 +5,9 @@
         out/                      TMP_OUTPUT_DIR
         agent/                    the event and a script that came with it: a place that no object key can name
 
-A workspace holds a lock while its agent lives, so that `sweep` can tell a killed predecessor's from a neighbour's.
+    <temporary>/scar-root-<random>/   the user's image, where the agent does not run inside it (`faassupervisor.roots`)
+
+Both hold a lock while their agent lives, so that `sweep` can tell a killed predecessor's from a neighbour's.
 """
 
 from __future__ import annotations
@@ -23,9 +25,8 @@ from types import TracebackType
 from typing import Final, Self
 
 _PREFIX: Final = "scar-run-"
-_OURS: Final = re.compile(
-    re.escape(_PREFIX) + "[0-9a-f]{16}"
-)  # what may be removed: nobody calls a folder so by chance
+_ROOT_PREFIX: Final = "scar-root-"
+_OURS: Final = re.compile("scar-(run|root)-[0-9a-f]{16}")  # what may be removed: nobody calls a folder so by chance
 _NAME_BYTES: Final = 255  # NAME_MAX of every Linux file system that matters
 _EXTENSION_BYTES: Final = 32
 
@@ -88,8 +89,15 @@ def safe_name(key: str) -> str:
     return stem.encode()[:room].decode(errors="ignore") + tail
 
 
+def new_root(temporary: Path) -> Path:
+    """An empty folder for an image. Its name cannot be foreseen, so nothing can lie in wait there."""
+    root = temporary / f"{_ROOT_PREFIX}{secrets.token_hex(8)}"
+    root.mkdir(mode=0o700)
+    return root
+
+
 def sweep(temporary: Path) -> int:
-    """Remove what killed predecessors left; how many there were. Workspaces that an agent still holds, or another user's, stay."""
+    """Remove what killed predecessors left; how many there were. What an agent still holds, or another user's, stays."""
     removed = 0
     for entry in _entries(temporary):
         if _OURS.fullmatch(entry.name) and _is_own_directory(entry) and _is_abandoned(Path(entry.path)):

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Final, Literal, cast
 
@@ -81,18 +82,23 @@ class CountedStream:
 
 @contextmanager
 def open_layer(path: Path) -> Iterator[IO[bytes]]:
-    """The layer's plain tar: gzip and zstd are undone, told by their first bytes."""
-    with path.open("rb") as file:
-        start = file.read(4)
-        file.seek(0)
-        if start.startswith(_GZIP):
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                yield cast("IO[bytes]", unpacked)
-        elif start == _ZSTD:
-            with _unzstd(file) as unpacked:
-                yield unpacked
-        else:
-            yield file
+    """The layer's plain tar."""
+    with path.open("rb") as file, plain_tar(file) as tar:
+        yield tar
+
+
+@contextmanager
+def plain_tar(file: BufferedReader) -> Iterator[IO[bytes]]:
+    """What a layer's file holds: gzip and zstd are undone, told by their first bytes. The file need not be seekable."""
+    start = file.peek(4)[:4]
+    if start.startswith(_GZIP):
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield cast("IO[bytes]", unpacked)
+    elif start == _ZSTD:
+        with _unzstd(file) as unpacked:
+            yield unpacked
+    else:
+        yield file
 
 
 def _unzstd(file: IO[bytes]) -> IO[bytes]:

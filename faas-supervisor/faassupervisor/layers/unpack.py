@@ -38,16 +38,20 @@ class UnpackLimits:
 
 
 class Unpacking:
-    """An image on its way into `root`, an empty folder that nobody else writes to. The limits hold for all its layers together."""
+    """An image on its way into `root`, an empty folder that nobody else writes to. The limits hold for all its layers together.
 
-    def __init__(self, root: Path, limits: UnpackLimits) -> None:
-        self._root, self._limits = root, limits
+    `relative_links` is for a root that will be used without being made `/`: a symbolic link is written as `relative_link` has it.
+    """
+
+    def __init__(self, root: Path, limits: UnpackLimits, *, relative_links: bool = False) -> None:
+        self._root, self._limits, self._relative_links = root, limits, relative_links
         self._budget, self._count = [limits.total_bytes], [limits.entries]
 
     def apply(self, name: str, source: IO[bytes]) -> None:
         """Apply the next layer (lowest first), given as a plain tar. Raises LayerError naming it."""
         try:
-            _Layer(self._root, self._limits, self._count).apply(CountedStream(source, self._budget))
+            layer = _Layer(self._root, self._limits, self._count, relative_links=self._relative_links)
+            layer.apply(CountedStream(source, self._budget))
         except LayerError as fault:
             raise LayerError(fault.what, layer=name, fix=fault.fix) from fault
         except OSError as error:
@@ -76,8 +80,8 @@ def _opened(layer: Path) -> Iterator[IO[bytes]]:
 class _Layer:
     """One layer on its way into `root`. `_made` remembers what it wrote itself: a whiteout takes away lower layers' files only."""
 
-    def __init__(self, root: Path, limits: UnpackLimits, count: list[int]) -> None:
-        self._root, self._limits, self._count = str(root), limits, count
+    def __init__(self, root: Path, limits: UnpackLimits, count: list[int], *, relative_links: bool) -> None:
+        self._root, self._limits, self._count, self._relative_links = str(root), limits, count, relative_links
         self._made: set[str] = set()
 
     def apply(self, stream: CountedStream) -> None:
@@ -98,7 +102,8 @@ class _Layer:
             self._white_out(above, last)
             _skip(stream, entry.size)
             return
-        path = f"{self._folder(above)}/{last}"
+        folder = self._folder(above)
+        path = f"{folder}/{last}"
         match entry.kind:
             case "folder":
                 self._make_folder(path, entry)
@@ -108,7 +113,8 @@ class _Layer:
                 if not entry.link:
                     raise LayerError(f"{entry.name!r} is a link to nothing")
                 self._clear(path)
-                os.symlink(entry.link, path)
+                depth = folder.count("/", len(self._root))
+                os.symlink(relative_link(entry.link, depth) if self._relative_links else entry.link, path)
             case "hardlink":
                 self._link(path, entry)
             case "special":
@@ -243,6 +249,20 @@ class _Layer:
             self._remove_lower(f"{path}/{child}")
         if path not in self._made and not os.listdir(path):
             os.rmdir(path)
+
+
+def relative_link(link: str, depth: int) -> str:
+    """What a link in a real folder `depth` levels below the root has to say to lead, from there, where it leads in the image.
+
+    An absolute one begins at the root, and `..` at its beginning stops there. A `..` further on stays: where it leads depends on
+    links that later layers may still change.
+    """
+    absolute = link.startswith("/")
+    steps = [step for step in link.split("/") if step not in {"", "."}]
+    up = next((index for index, step in enumerate(steps) if step != ".."), len(steps))
+    if not absolute and up <= depth:
+        return link
+    return "/".join([".."] * depth + steps[up:]) or "."
 
 
 def _skip(stream: CountedStream, size: int) -> None:

@@ -1,18 +1,35 @@
-"""How the user's process is made, watched and ended. `process` runs it as a child of the agent, in the agent's own container.
+"""How the user's process is made, watched and ended. `RUNNERS` has one line for each kind; one is made for every record.
+
+process       as a child of the agent, in the agent's own container
+fakechroot    the same, with the image's files as its `/`: for an agent that does not run inside the image
 
 What `run` of every runner promises:
 
 1. It answers how the process ended, as a value; CannotStartError says that there was no process.
 2. Every line of standard output and error reaches the log while the process runs, and the last part is in the answer.
 3. When it answers, nothing of the process's tree is left, whatever it forked, detached or ignored; else NotReusableError.
-4. The process gets the given environment and no other, and none of the agent's open files.
+4. The process gets the given environment and no other, and none of the agent's open files. (`fakechroot` adds the variables that
+   make it work.)
+
+`real` answers which file a name means to the process, None when it means none; `visible` answers a script's path as the process
+sees it.
 """
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Protocol, assert_never
+
+from faassupervisor.log import Log
+
+if TYPE_CHECKING:
+    from faassupervisor.contract import Spec
+    from faassupervisor.roots.inside import Inside
+    from faassupervisor.runners.command import Command
+    from faassupervisor.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,53 @@ class Killed:
 
 
 Exit = Exited | OutOfTime | Killed
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where one record's process will run: the function, the record's private place, and, for `fakechroot`, the image's files
+    and the folder with the libraries.
+    """
+
+    spec: Spec
+    place: Workspace
+    log: Log
+    inside: Inside | None
+    libraries: Path
+
+
+class Runner(Protocol):
+    def real(self, name: str, /) -> str | None: ...
+
+    def visible(self, script: Path, /) -> Path: ...
+
+    def run(
+        self,
+        command: Command,
+        *,
+        environment: Mapping[str, str],
+        time_s: Callable[[], float],
+        grace_s: Callable[[], float],
+        adopts_orphans: bool,
+    ) -> Exit: ...
+
+
+Kind = Literal["process", "fakechroot"]
+
+
+def _process(setting: Setting) -> Runner:
+    from faassupervisor.runners.process import Process
+
+    return Process(setting)
+
+
+def _fakechroot(setting: Setting) -> Runner:
+    from faassupervisor.runners.fakechroot import Fakechroot
+
+    return Fakechroot(setting)
+
+
+RUNNERS: Final[Mapping[Kind, Callable[[Setting], Runner]]] = {"process": _process, "fakechroot": _fakechroot}
 
 
 def exit_code(exit_: Exit) -> int:

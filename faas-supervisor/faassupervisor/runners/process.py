@@ -14,14 +14,49 @@ from typing import Final
 
 from faassupervisor.errors import CannotStartError
 from faassupervisor.log import Write
-from faassupervisor.runners import Exit, Exited, Killed, OutOfTime, tree
-from faassupervisor.runners.command import Command
+from faassupervisor.runners import Exit, Exited, Killed, OutOfTime, Setting, tree
+from faassupervisor.runners.command import Command, as_named
 
 KEPT_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 64 * 1024
 _AFTER_EXIT_GRACE_S: Final = 0.5  # for background children that a script left behind
 _LEAVING_GRACE_S: Final = 0.1  # Lambda gives a runtime 300 ms at shutdown
 _WITHOUT_PIDFD_S: Final = 0.02
+
+
+class Process:
+    """See `faassupervisor.runners` for what a runner promises."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._write = setting.log.write
+        named = setting.spec.image.working_directory
+        # The image's WORKDIR; the record's private directory when the image names none or has lost it.
+        self._directory = Path(named) if named and Path(named).is_dir() else setting.place.root
+
+    def real(self, name: str) -> str | None:
+        return as_named(name)
+
+    def visible(self, script: Path) -> Path:
+        return script
+
+    def run(
+        self,
+        command: Command,
+        *,
+        environment: Mapping[str, str],
+        time_s: Callable[[], float],
+        grace_s: Callable[[], float],
+        adopts_orphans: bool,
+    ) -> Exit:
+        return run(
+            command,
+            environment=environment,
+            working_directory=self._directory,
+            write=self._write,
+            time_s=time_s,
+            grace_s=grace_s,
+            adopts_orphans=adopts_orphans,
+        )
 
 
 def run(

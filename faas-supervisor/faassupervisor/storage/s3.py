@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from faassupervisor.deadline import Deadline
 from faassupervisor.errors import StageInError, StageOutError
@@ -24,6 +25,7 @@ from faassupervisor.storage import Upload
 from faassupervisor.storage.s3_download import Download
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
@@ -32,6 +34,8 @@ _WORKERS: Final = 8
 _PART_BYTES: Final = 16 * MIB
 _MOST_PARTS: Final = 10_000  # AmazonS3/latest/userguide/qfacts
 _MIME: Final = mimetypes.MimeTypes()  # the built-in table only: the image's /etc/mime.types must not change an answer
+
+BROKEN: Final[tuple[type[Exception], ...]] = (BotoCoreError, HTTPError, OSError)  # what a body can break with
 
 # What S3 says, and what it takes to be allowed or found. Source: AmazonS3/latest/API/ErrorResponses
 _GET_REASONS: Final = {
@@ -97,6 +101,13 @@ class S3:
             raise StageInError(f"{_uri(item)} could not be stored: {error.strerror or error}") from error
         finally:
             partial.unlink(missing_ok=True)
+
+    def open(self, bucket: str, key: str, start: int) -> StreamingBody:
+        """An object's bytes from `start` on, for who verifies them. Raises StageInError for a refusal, and one of BROKEN."""
+        try:
+            return self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-")["Body"]
+        except ClientError as error:
+            raise StageInError(f"s3://{bucket}/{key} cannot be read: {_reason(error, _GET_REASONS)}") from error
 
     def publish(self, uploads: Sequence[Upload], deadline: Deadline) -> tuple[str, ...]:
         """Small files side by side, large ones one after the other in parallel parts; after a failure nothing new begins."""
