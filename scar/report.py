@@ -156,7 +156,7 @@ class Progress:
     def __call__(self, done: int, total: int, what: str) -> None:
         """`done` of `total` bytes of the part called `what` are through."""
         with self._lock:
-            self._done[what] = (done, total)
+            self._done[what.partition(",")[0]] = (done, total)  # what follows a comma is detail, not another part
             now = time.monotonic()
             every = self.REDRAW_S if self._report.style.redraw else self.PLAIN_S
             if now - self._start < self.QUIET_FIRST_S or now - self._shown < every:

@@ -53,9 +53,10 @@ def host_of(aws: Aws) -> str:
 
 
 def ecr_registry(aws: Aws) -> Registry:
-    """The account's private registry, for the 12 hours that its token lives (ecr:GetAuthorizationToken)."""
-    credentials = _token(aws, EcrHost(aws.account, aws.region))
-    return Registry(host_of(aws), credentials, endpoint=credentials.endpoint)
+    """The account's private registry. Its token lives for 12 hours; a push that takes longer gets another."""
+    ours = EcrHost(aws.account, aws.region)
+    credentials = _token(aws, ours)
+    return Registry(host_of(aws), credentials, endpoint=credentials.endpoint, renew=lambda: _token(aws, ours))
 
 
 def ecr_keychain(aws: Aws, otherwise: Keychain | None = None) -> Keychain:

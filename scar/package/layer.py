@@ -113,25 +113,25 @@ def file_layer(path: Path, digests: Digests) -> Layer:
 def memory_blob(content: bytes, media_type: str) -> Blob:
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
 
-    def chunks() -> Iterator[bytes]:
-        for start in range(0, len(content), CHUNK):
+    def chunks(first: int = 0) -> Iterator[bytes]:
+        for start in range(first, len(content), CHUNK):
             yield content[start : start + CHUNK]
 
-    return Blob(Descriptor(media_type, digest, len(content)), chunks)
+    return Blob(Descriptor(media_type, digest, len(content)), chunks, open_at=chunks)
 
 
 def file_blob(path: Path, descriptor: Descriptor, *, offset: int = 0) -> Blob:
     """`descriptor.size` bytes of a file from `offset` on."""
 
-    def chunks() -> Iterator[bytes]:
+    def chunks(first: int) -> Iterator[bytes]:
         with path.open("rb") as source:
-            source.seek(offset)
-            left = descriptor.size
+            source.seek(offset + first)
+            left = descriptor.size - first
             while left and (chunk := source.read(min(CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
 
-    return Blob(descriptor, lambda: verified(chunks(), descriptor, where=str(path)))
+    return Blob(descriptor, lambda: verified(chunks(0), descriptor, where=str(path)), open_at=chunks)
 
 
 def verified(chunks: Iterable[bytes], descriptor: Descriptor, *, where: str) -> Iterator[bytes]:

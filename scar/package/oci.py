@@ -16,6 +16,12 @@ DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+SCHEMA_1: Final = frozenset(
+    {
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
 
 CHUNK: Final = 1 << 20
 MAX_MANIFEST_BYTES: Final = 4 << 20  # botocore ecr:ImageManifest, and what registries take
@@ -47,12 +53,15 @@ class Blob:
 
     `open` answers chunks of at most CHUNK bytes and raises at the end when they did not hash to the digest.
     `repository` is where it already lies in the registry `host`, so that a push to the same host can mount it.
+    `open_at` answers what lies from a byte on, where that can be had without reading what is before it; whoever takes a blob
+    from its middle verifies the whole.
     """
 
     descriptor: Descriptor
     open: Callable[[], Iterator[bytes]] = field(compare=False)
     host: str | None = None
     repository: str | None = None
+    open_at: Callable[[int], Iterator[bytes]] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,29 +5,30 @@ Nothing is held in memory or on disk but a chunk: a blob that comes from one reg
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from enum import Enum
 from hashlib import sha256
 from typing import Final
-from urllib.parse import urlencode, urljoin
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from scar.errors import ScarError, ServiceError
+from scar.errors import ServiceError
 from scar.package import oci
 from scar.package.credentials import Credentials
 from scar.package.layer import verified
-from scar.package.progress import Tell, ignore
+from scar.package.login import Renew
+from scar.package.network import Network, is_loopback, registry_certificates
+from scar.package.push import PushResult as PushResult
+from scar.package.push import push as push
 from scar.package.reference import DOCKER_HUB, is_digest
-from scar.package.transport import ATTEMPTS, CutError, Request, Transport, discard, is_loopback
+from scar.package.transport import ATTEMPTS, CutError, Request, Transport, discard
+from scar.package.upload import How, Upload, Watch
 
-_PARALLEL: Final = 4
-_PIECE: Final = 64 << 10
+_PROBE_S: Final = 5.0
 _ACCEPT: Final = ", ".join((oci.OCI_MANIFEST, oci.DOCKER_MANIFEST, oci.OCI_INDEX, oci.DOCKER_LIST))
 
 
@@ -40,31 +41,12 @@ class Manifest:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class PushResult:
-    """What became of an image's bytes: sent by us, mounted from another repository, or there before."""
-
-    digest: str
-    bytes_sent: int
-    bytes_mounted: int
-    bytes_present: int
-
-
-class _How(Enum):
-    PRESENT = "present"
-    MOUNTED = "mounted"
-    SENT = "sent"
-
-
-class _CancelledError(ScarError):
-    """Another blob of the same push has failed."""
-
-
 class Registry:
     """One registry as one user, for any number of threads.
 
     `host` is as image names have it (`docker.io`, `localhost:5000`). `endpoint` is where it answers, when that is not
-    `https://host` (loopback hosts: `http://host`).
+    `https://host`; on this machine http is spoken to whoever does not speak https. `renew` is asked for new credentials when
+    the registry does not take the old ones any more.
     """
 
     def __init__(
@@ -73,11 +55,28 @@ class Registry:
         credentials: Credentials | None = None,
         *,
         endpoint: str | None = None,
+        renew: Renew | None = None,
+        network: Network | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.host = host
-        self._transport = Transport(endpoint or _endpoint(host), credentials, sleep=sleep, clock=clock)
+        network = network or Network()
+
+        def connected(base_url: str) -> Transport:
+            return Transport(base_url, credentials, renew=renew, network=network, sleep=sleep, clock=clock)
+
+        self._connect: Callable[[], Transport] = lambda: connected(_endpoint(host, network))
+        self._connected = connected(endpoint) if endpoint else None
+        self._lock = threading.Lock()
+
+    @property
+    def _transport(self) -> Transport:
+        """Made when it is first used: which protocol a registry on this machine speaks is found by asking it."""
+        with self._lock:
+            if self._connected is None:
+                self._connected = self._connect()
+            return self._connected
 
     def manifest(self, repository: str, tag_or_digest: str) -> Manifest:
         """Raises NotFoundError, DeniedError or ServiceError; a digest is verified."""
@@ -85,10 +84,14 @@ class Registry:
             "GET", self._url(repository, f"manifests/{tag_or_digest}"), pull_scope(repository), {"Accept": _ACCEPT}
         )
         response, content = self._transport.fetch(request, oci.MAX_MANIFEST_BYTES)
-        digest = "sha256:" + sha256(content).hexdigest()
-        if is_digest(tag_or_digest) and tag_or_digest != digest:
-            raise ServiceError(f"{request.url}: the registry sent {digest}")
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        digest = "sha256:" + sha256(content).hexdigest()
+        if media_type not in oci.SCHEMA_1:  # its digest leaves out its signatures; whoever reads it refuses it
+            if is_digest(tag_or_digest) and tag_or_digest != digest:
+                raise ServiceError(f"{request.url}: the registry sent {digest}")
+            announced = response.headers.get("Docker-Content-Digest", digest)
+            if is_digest(announced) and announced != digest:
+                raise ServiceError(f"{request.url}: the registry announced {announced} and sent {digest}")
         return Manifest(content, media_type, digest)
 
     def blob(self, repository: str, descriptor: oci.Descriptor) -> oci.Blob:
@@ -99,6 +102,7 @@ class Registry:
             lambda: verified(self._chunks(repository, descriptor), descriptor, where=where),
             host=self.host,
             repository=repository,
+            open_at=lambda start: self._chunks(repository, descriptor, start),
         )
 
     def put_manifest(self, repository: str, image: oci.Image, tag: str | None) -> None:
@@ -116,54 +120,52 @@ class Registry:
         if stored != image.digest:
             raise ServiceError(f"{request.url}: the registry stored {stored}, {image.digest} was sent")
 
-    def has_blob(self, repository: str, digest: str, scope: str) -> bool:
-        request = Request("HEAD", self._url(repository, f"blobs/{digest}"), scope)
+    def tail(self, repository: str, descriptor: oci.Descriptor, count: int) -> bytes | None:
+        """The last bytes of a blob, not verified; None where the registry sends no parts of blobs."""
+        headers = {"Range": f"bytes={max(descriptor.size - count, 0)}-{descriptor.size - 1}"}
+        request = Request("GET", self._url(repository, f"blobs/{descriptor.digest}"), pull_scope(repository), headers)
+        response = self._transport.send(request, (200, 206))
+        try:
+            return response.read(count, decode_content=False) if response.status == 206 else None
+        except HTTPError:
+            return None
+        finally:
+            response.close()
+
+    def has_blob(self, repository: str, blob: oci.Blob) -> bool:
+        request = Request(
+            "HEAD", self._url(repository, f"blobs/{blob.descriptor.digest}"), self._scope(repository, blob)
+        )
         response = self._transport.send(request, (200, 404))
         discard(response)
         return response.status == 200
 
-    def ensure_blob(self, repository: str, blob: oci.Blob, sending: Callable[[bytes], bytes]) -> _How:
-        """See that the repository holds the blob: there already, mounted, or sent.
-
-        `sending` sees each chunk on its way. A cut upload is started again, unless it has arrived all the same.
-        """
-        source = blob.repository if blob.host == self.host and blob.repository != repository else None
-        scope = push_scope(repository, source)
+    def send_blob(self, repository: str, blob: oci.Blob, watch: Watch) -> How:
+        """Mount or send a blob that was not there a moment ago; a lost upload is begun again, unless it has arrived all the same."""
+        transport, scope = self._transport, self._scope(repository, blob)
+        url, source = self._url(repository, "blobs/uploads/"), self._mountable(repository, blob)
         for attempt in range(1, ATTEMPTS + 1):
-            if self.has_blob(repository, blob.descriptor.digest, scope):
-                return _How.PRESENT if attempt == 1 else _How.SENT
             try:
-                return self._send_blob(repository, blob, scope, source, sending)
+                return Upload(transport, url, scope, blob, watch, source, attempt).run()
             except CutError as error:
                 if attempt == ATTEMPTS:
                     raise
-                self._transport.pause(attempt, error)
+                transport.pause(attempt, error)
+            if self.has_blob(repository, blob):
+                return How.SENT
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _send_blob(
-        self, repository: str, blob: oci.Blob, scope: str, source: str | None, sending: Callable[[bytes], bytes]
-    ) -> _How:
-        digest = blob.descriptor.digest
-        query = "?" + urlencode({"mount": digest, "from": source}) if source else ""
-        start = Request("POST", self._url(repository, f"blobs/uploads/{query}"), scope, {"Content-Length": "0"})
-        begun = self._transport.send(start, (201, 202))
-        discard(begun)
-        if begun.status == 201:
-            return _How.MOUNTED
-        location = begun.headers.get("Location")
-        if not location:
-            raise ServiceError(f"{start.url}: the registry began an upload but gave no place for it")
-        place = urljoin(start.url, location)
-        place += ("&" if "?" in place else "?") + urlencode({"digest": digest})
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.descriptor.size)}
-        finish = Request("PUT", place, scope, headers, lambda: map(sending, _pieces(blob.open())))
-        discard(self._transport.send(finish, (201,), attempts=1))
-        return _How.SENT
+    def _mountable(self, repository: str, blob: oci.Blob) -> str | None:
+        """The repository that the blob can be mounted from."""
+        return blob.repository if blob.host == self.host and blob.repository != repository else None
 
-    def _chunks(self, repository: str, descriptor: oci.Descriptor) -> Iterator[bytes]:
-        """Chunks of a blob, over as many connections as it takes; gives up when ATTEMPTS in a row bring nothing."""
+    def _scope(self, repository: str, blob: oci.Blob) -> str:
+        return push_scope(repository, self._mountable(repository, blob))
+
+    def _chunks(self, repository: str, descriptor: oci.Descriptor, position: int = 0) -> Iterator[bytes]:
+        """Chunks of a blob from `position` on, over as many connections as it takes; gives up when ATTEMPTS in a row bring nothing."""
         url, scope = self._url(repository, f"blobs/{descriptor.digest}"), pull_scope(repository)
-        position, fruitless = 0, 0
+        fruitless = 0
         while position < descriptor.size:
             before = position
             headers = {"Range": f"bytes={position}-"} if position else {}
@@ -190,95 +192,6 @@ class Registry:
         return f"{self._transport.base_url}/v2/{repository}/{rest}"
 
 
-def push(
-    image: oci.Image, registry: Registry, repository: str, *, tag: str | None = None, tell: Tell = ignore
-) -> PushResult:
-    """Make `repository` hold the image, named by `tag` or by its digest alone.
-
-    Blobs go in parallel, the manifest when all of them are there: whoever reads the tag sees the old image or the new one.
-    """
-    blobs = {blob.descriptor.digest: blob for blob in (image.config, *(layer.blob for layer in image.layers))}
-    total = sum(blob.descriptor.size for blob in blobs.values())
-    progress = _Progress(total, tell)
-    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="push") as pool:
-        waiting = {pool.submit(_push_blob, registry, repository, blob, progress): blob for blob in blobs.values()}
-        try:
-            wait(waiting, return_when=FIRST_EXCEPTION)
-        finally:  # all are done; or one failed, or Ctrl-C: the others stop at their next piece
-            progress.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-    _raise_first(list(waiting))
-    registry.put_manifest(repository, image, tag)
-    count = dict.fromkeys(_How, 0)
-    for future, blob in waiting.items():
-        count[future.result()] += blob.descriptor.size
-    return PushResult(
-        digest=image.digest,
-        bytes_sent=count[_How.SENT] + len(image.manifest),
-        bytes_mounted=count[_How.MOUNTED],
-        bytes_present=count[_How.PRESENT],
-    )
-
-
-class _Progress:
-    """Bytes done of all blobs together, told from several threads; also how a failed push stops the others."""
-
-    def __init__(self, total_bytes: int, tell: Tell) -> None:
-        self._total, self._tell = total_bytes, tell
-        self._done: dict[str, int] = {}
-        self._lock = threading.Lock()
-        self._cancelled = threading.Event()
-
-    def cancel(self) -> None:
-        self._cancelled.set()
-
-    def begin(self, digest: str) -> None:
-        """Of this blob nothing has arrived: it starts, or starts again."""
-        with self._lock:
-            self._done[digest] = 0
-
-    def add(self, digest: str, chunk: bytes) -> bytes:
-        if self._cancelled.is_set():
-            raise _CancelledError("another part of the image could not be pushed")
-        self._told(digest, self._done[digest] + len(chunk))
-        return chunk
-
-    def end(self, blob: oci.Blob) -> None:
-        self._told(blob.descriptor.digest, blob.descriptor.size)
-
-    def _told(self, digest: str, done_bytes: int) -> None:
-        with self._lock:
-            self._done[digest] = done_bytes
-            self._tell(sum(self._done.values()), self._total, "push")
-
-
-def _push_blob(registry: Registry, repository: str, blob: oci.Blob, progress: _Progress) -> _How:
-    digest = blob.descriptor.digest
-
-    def opened() -> Iterator[bytes]:
-        progress.begin(digest)
-        return blob.open()
-
-    counted = oci.Blob(blob.descriptor, opened, blob.host, blob.repository)
-    how = registry.ensure_blob(repository, counted, lambda chunk: progress.add(digest, chunk))
-    progress.end(blob)
-    return how
-
-
-def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """A socket's timeout is for one call of sendall as a whole: on a slow line a large chunk would never arrive in time."""
-    for chunk in chunks:
-        for start in range(0, len(chunk), _PIECE):
-            yield chunk[start : start + _PIECE]
-
-
-def _raise_first(futures: list[Future[_How]]) -> None:
-    """The reason why a push failed: the first error that is not the consequence of another."""
-    errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
-    for error in sorted(errors, key=lambda error: isinstance(error, _CancelledError)):
-        raise error
-
-
 def pull_scope(repository: str) -> str:
     return f"repository:{repository}:pull"
 
@@ -288,11 +201,30 @@ def push_scope(repository: str, mounted_from: str | None = None) -> str:
     return f"{scope} {pull_scope(mounted_from)}" if mounted_from else scope
 
 
-def _endpoint(host: str) -> str:
+def _endpoint(host: str, network: Network) -> str:
     if host == DOCKER_HUB:
         return "https://registry-1.docker.io"
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    return f"http://{host}" if is_loopback(name.strip("[]")) else f"https://{host}"
+    name, _, port = host.rpartition(":") if not host.endswith("]") and ":" in host else (host, "", "80")
+    name = name.strip("[]")
+    if is_loopback(name) and not registry_certificates(network, host) and _speaks_http(name, int(port)):
+        return f"http://{host}"
+    return f"https://{host}"
+
+
+def _speaks_http(name: str, port: int) -> bool:
+    """Whether a server on this machine answers a plain request; one that wants TLS hangs up, or complains in so many words."""
+    try:
+        with socket.create_connection((name, port), _PROBE_S) as connection:
+            connection.sendall(f"GET /v2/ HTTP/1.0\r\nHost: {name}:{port}\r\n\r\n".encode())
+            answer = connection.recv(4096)
+            while answer and b"\n\r\n" not in answer and len(answer) < 4096:
+                more = connection.recv(4096)
+                if not more:
+                    break
+                answer += more
+    except OSError:
+        return True  # nobody there: the request itself will say so
+    return answer.startswith(b"HTTP/") and b"HTTPS server" not in answer
 
 
 def _bytes_to_skip(response: urllib3.BaseHTTPResponse, position: int) -> int:

@@ -4,41 +4,44 @@ Promises of `Transport.send`:
 1. credentials go to the registry's own origin and to the token server it names, never along a redirect to another host;
 2. plain http only to this machine;
 3. 429, 5xx and cut connections are tried again with growing pauses, or the pause that the server asks for;
-4. what remains is raised: DeniedError (401, 403), NotFoundError (404), ServiceError (everything else).
+4. a token or password that has run out is replaced, in the middle of a push too;
+5. what remains is raised: DeniedError (401, 403), NotFoundError (404), ConflictError (a tag that cannot be moved), ServiceError
+   (everything else); no message holds a credential or the query of an address.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import re
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, NameResolutionError, SSLError
+from urllib3.exceptions import HTTPError, NameResolutionError, ProxyError, SSLError
 
-from scar.errors import DeniedError, NotFoundError, ScarError, ServiceError
+from scar.errors import ConflictError, DeniedError, NotFoundError, ScarError, ServiceError
 from scar.package.credentials import Credentials
+from scar.package.login import Login, Renew, TokenAnswer
+from scar.package.network import Connections, Network, is_loopback
 
 ATTEMPTS: Final = 6
 MAX_PAUSE_S: Final = 30.0
 _REDIRECTS: Final = 5
 _REDIRECT_STATUS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUS: Final = frozenset({429, 500, 502, 503, 504})
-_TIMEOUT: Final = urllib3.Timeout(connect=20, read=60)
+_CONNECT_S: Final = 20.0
+_ANSWER_S: Final = 60.0
 _ERROR_BYTES: Final = 4096
 _TOKEN_BYTES: Final = 1 << 20
-_TOKEN_SPARE_S: Final = 10.0
-_CHALLENGE_PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
+# Amazon's registries say it in words: 403 (private) and 400 (public) instead of a 401 that asks for a new login.
+_EXPIRED: Final = re.compile(r"token (has|is) expired", re.IGNORECASE)
+_IMMUTABLE: Final = re.compile(r"immutable", re.IGNORECASE)
+_DISK_FULL: Final = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
 Body = Callable[[], Iterable[bytes]]
 
@@ -53,19 +56,17 @@ class CutError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`scope` is what a token must allow; `body` is opened anew for each attempt and needs a Content-Length header."""
+    """`scope` is what a token must allow; `body` is opened anew for each attempt and needs a Content-Length header.
+
+    `patience_s` is how long the server may be silent.
+    """
 
     method: str
     url: str
     scope: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    header: str
-    expires: float
+    patience_s: float = _ANSWER_S
 
 
 class Transport:
@@ -76,17 +77,17 @@ class Transport:
         base_url: str,
         credentials: Credentials | None,
         *,
+        renew: Renew | None = None,
+        network: Network | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.base_url = base_url
         self._origin = urlsplit(base_url)
         _refuse_plain_http(self._origin)
-        self._credentials = credentials
-        self._sleep, self._clock = sleep, clock
-        self._http = _pool(self._origin.scheme)
-        self._tokens: dict[str, _Token] = {}
-        self._lock = threading.Lock()
+        self._sleep = sleep
+        self._connections = Connections(network or Network(), self._origin.netloc)
+        self._login = Login(self._origin.netloc, credentials, ask=self._ask_for_token, clock=clock, renew=renew)
 
     def send(self, request: Request, ok: Iterable[int], *, attempts: int = ATTEMPTS) -> urllib3.BaseHTTPResponse:
         """The answer, its body not yet read: the caller reads or releases it."""
@@ -120,102 +121,41 @@ class Transport:
     def _once(self, request: Request, ok: frozenset[int]) -> urllib3.BaseHTTPResponse:
         url, redirects, logged_in = request.url, 0, False
         while True:
-            ours = self._is_ours(url)
-            token = self._token(request.scope) if ours else None
-            response = self._exchange(request, url, token)
+            ours = _origin_of(split(url)) == _origin_of(self._origin)
+            login = self._login.header(request.scope) if ours else None
+            response = self._exchange(request, url, login)
             if response.status in ok:
                 return response
             if response.status == 401 and ours:
                 if logged_in:
-                    raise self._denied(f"it answers 401{_said(response)}")
+                    raise self._login.denied(f"it answers 401{_said(response)}")
                 challenge = response.headers.get("WWW-Authenticate", "")
                 discard(response)
-                self._log_in(challenge, request.scope, token)
+                self._login.answer(challenge, request.scope, login)
                 logged_in = True
                 continue
             location = response.headers.get("Location")
             if response.status in _REDIRECT_STATUS and location and redirects < _REDIRECTS:
                 discard(response)
-                url, redirects = urljoin(url, location), redirects + 1
-                _refuse_plain_http(urlsplit(url))
+                url, redirects = resolved(url, location), redirects + 1
                 continue
-            raise failure(response, f"{request.method} {_without_query(url)}")
+            error = failure(response, f"{request.method} {_without_query(url)}")
+            if login is not None and not logged_in and _EXPIRED.search(error.what):
+                self._login.expired(request.scope, login)
+                logged_in = True
+                continue
+            raise error
 
-    def _exchange(self, request: Request, url: str, token: _Token | None) -> urllib3.BaseHTTPResponse:
-        headers = dict(request.headers)
-        if token is not None:
-            headers["Authorization"] = token.header
+    def _exchange(self, request: Request, url: str, login: str | None) -> urllib3.BaseHTTPResponse:
+        headers = {**request.headers, **({"Authorization": login} if login is not None else {})}
+        body = request.body() if request.body else None
+        return self._request(request.method, url, headers, body, request.patience_s)
+
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: Iterable[bytes] | str | None, patience_s: float
+    ) -> urllib3.BaseHTTPResponse:
         try:
-            return self._http.request(
-                request.method,
-                url,
-                headers=headers,
-                body=request.body() if request.body else None,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                timeout=_TIMEOUT,
-            )
-        except HTTPError as error:
-            raise _unreachable(error, f"{request.method} {_without_query(url)}") from error
-
-    def _is_ours(self, url: str) -> bool:
-        parts = urlsplit(url)
-        return (parts.scheme, parts.netloc) == (self._origin.scheme, self._origin.netloc)
-
-    def _token(self, scope: str) -> _Token | None:
-        with self._lock:
-            token = self._tokens.get(scope) or self._tokens.get("")
-        return token if token is not None and token.expires > self._clock() else None
-
-    def _log_in(self, challenge: str, scope: str, refused: _Token | None) -> None:
-        """Answer a 401: Basic for every scope from now on, or a token for this one."""
-        bearer = re.search(r"\bBearer\s+(.*)", challenge, re.IGNORECASE)
-        with self._lock:
-            known = self._tokens.get(scope) or self._tokens.get("")
-            if known is not None and known is not refused and known.expires > self._clock():
-                return  # another thread has just logged in
-            if bearer is not None:
-                self._tokens[scope] = self._fetch_token(dict(_CHALLENGE_PARAMETER.findall(bearer[1])), scope)
-            elif re.search(r"\bBasic\b", challenge, re.IGNORECASE):
-                if self._credentials is None or refused is not None:
-                    raise self._denied("it wants a user and a password")
-                self._tokens[""] = _Token(self._credentials.basic, float("inf"))
-            else:
-                raise self._denied(f"it asks for {challenge.partition(' ')[0] or 'nothing'!r}, which is not known here")
-
-    def _fetch_token(self, challenge: Mapping[str, str], scope: str) -> _Token:
-        realm = urlsplit(challenge.get("realm", ""))
-        _refuse_plain_http(realm)
-        response = self._ask_for_token(realm, challenge.get("service", ""), scope)
-        if response.status in (400, 401, 403):
-            said = _said(response)
-            raise self._denied(f"its token server answered {response.status}{said}")
-        if response.status != 200:
-            raise failure(response, f"GET {_without_query(realm.geturl())}")
-        try:
-            document = json.loads(_read(response, _TOKEN_BYTES, _without_query(realm.geturl())))
-            token = document.get("token") or document["access_token"]
-            lifetime_s = float(document.get("expires_in") or 60)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ServiceError(f"the token server {realm.netloc} gave no token") from error
-        return _Token(f"Bearer {token}", self._clock() + max(lifetime_s - _TOKEN_SPARE_S, 1.0))
-
-    def _ask_for_token(self, realm: SplitResult, service: str, scope: str) -> urllib3.BaseHTTPResponse:
-        credentials, scopes = self._credentials, [("scope", item) for item in scope.split()]
-        headers: dict[str, str] = {}
-        method, url, body = "GET", realm.geturl(), None
-        if credentials is not None and credentials.user is None:
-            method = "POST"
-            form = {"grant_type": "refresh_token", "service": service, "client_id": "scar", "scope": scope}
-            body = urlencode({**form, "refresh_token": credentials.secret})
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        else:
-            url += ("&" if realm.query else "?") + urlencode([("service", service), *scopes])
-            if credentials is not None:
-                headers["Authorization"] = credentials.basic
-        try:
-            return self._http.request(
+            return self._connections.to(url).request(
                 method,
                 url,
                 headers=headers,
@@ -223,26 +163,58 @@ class Transport:
                 redirect=False,
                 retries=False,
                 preload_content=False,
-                timeout=_TIMEOUT,
+                timeout=urllib3.Timeout(connect=_CONNECT_S, read=patience_s),
             )
         except HTTPError as error:
-            raise _unreachable(error, f"the token server {realm.netloc}") from error
+            raise _unreachable(error, f"{method} {_without_query(url)}") from error
 
-    def _denied(self, why: str) -> DeniedError:
-        user = (
-            f" as {self._credentials.user or 'the holder of a token'}" if self._credentials else " without credentials"
-        )
-        return DeniedError(
-            f"the registry {self._origin.netloc} refuses us{user}: {why}",
-            fix=f"Run `docker login {self._origin.netloc}`, or check the image's name.",
-        )
+    def _ask_for_token(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> TokenAnswer:
+        _refuse_plain_http(split(url))
+        response = self._request(method, url, headers, body, _ANSWER_S)
+        if response.status == 200:
+            return TokenAnswer(200, _read(response, _TOKEN_BYTES, _without_query(url)))
+        if response.status in (400, 401, 403):
+            return TokenAnswer(response.status, _said(response).encode())
+        raise failure(response, f"{method} {_without_query(url)}")
+
+
+def split(url: str) -> SplitResult:
+    """An address that somebody else wrote; raises ServiceError where it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ServiceError(f"{_without_query(url)!r}, which the registry names, is not an address") from None
+    return parts
+
+
+def resolved(url: str, location: str) -> str:
+    """Where a Location header of the answer to `url` leads."""
+    try:
+        place = urljoin(url, location)
+    except ValueError:
+        raise ServiceError(f"{_without_query(location)!r}, which the registry names, is not an address") from None
+    _refuse_plain_http(split(place))
+    return place
+
+
+def _origin_of(url: SplitResult) -> tuple[str, str, int | None]:
+    return url.scheme, (url.hostname or "").lower(), url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
 def _unreachable(error: HTTPError, asked: str) -> ServiceError:
     """No answer at all. A name that nobody knows and a certificate that nobody trusts will not be better in a minute."""
+    if isinstance(error, ProxyError) and (
+        refusal := re.search(r"Tunnel connection failed: (4\d\d[^'\")]*)", str(error))
+    ):
+        return ServiceError(
+            f"{asked}: the proxy refuses the connection: {refusal[1].strip()}",
+            fix="Check HTTPS_PROXY (its user and password, too) and NO_PROXY.",
+        )
     if isinstance(error, NameResolutionError | SSLError):
         return ServiceError(
-            f"{asked}: {error}", fix="Check the registry's name, and the network's proxy and certificates."
+            f"{asked}: {error}",
+            fix="Check the registry's name, and the network's proxy and certificates (SSL_CERT_FILE, or Docker's certs.d).",
         )
     return CutError(f"{asked}: {error}")
 
@@ -261,15 +233,22 @@ def failure(response: urllib3.BaseHTTPResponse, asked: str) -> ScarError:
     """The error for an answer that nobody wanted; reads and ends the answer."""
     status = response.status
     pause_s = _retry_after(response.headers.get("Retry-After"))
-    what = f"{asked}: {status}{_said(response)}"
+    said = _said(response)
+    what = f"{asked}: {status}{said}"
+    if _DISK_FULL.search(said):
+        return ServiceError(what, fix="The registry's disk is full: make room there, then run the command again.")
     if status in _TRANSIENT_STATUS:
         return CutError(what, pause_s=pause_s)
+    if 400 <= status < 500 and _IMMUTABLE.search(said):
+        return ConflictError(what, fix="The tag names another image and may not be moved: use another tag, or none.")
     if status in (401, 403):
         return DeniedError(what, fix="Check that these credentials may read (and for a push write) that repository.")
     if status == 404:
         return NotFoundError(
             what, fix="Check the image's name and tag; a private repository may hide itself like this."
         )
+    if status == 413:
+        return ServiceError(what, fix="The registry, or a proxy before it, takes no layers of that size.")
     return ServiceError(what)
 
 
@@ -283,10 +262,17 @@ def _said(response: urllib3.BaseHTTPResponse) -> str:
         response.close()
     try:
         document: Any = json.loads(body)
-        return ": " + "; ".join(f"{item.get('code')} {item.get('message', '')}".strip() for item in document["errors"])
+        return ": " + "; ".join(map(_complaint, document["errors"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         text = body.decode(errors="replace").strip()
         return f": {text[:200]}" if text and text.isprintable() else ""
+
+
+def _complaint(item: Mapping[str, Any]) -> str:
+    """One entry of an error document; `detail` where it is a sentence (a disk that is full is told there)."""
+    detail = item.get("detail")
+    words = [item.get("code"), item.get("message"), detail[:300] if isinstance(detail, str) else None]
+    return " ".join(str(word) for word in words if word)
 
 
 def _retry_after(value: str | None) -> float | None:
@@ -316,10 +302,6 @@ def _read(response: urllib3.BaseHTTPResponse, limit: int, url: str) -> bytes:
     return content
 
 
-def is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
 def _refuse_plain_http(url: SplitResult) -> None:
     if url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or "")):
         return
@@ -331,14 +313,3 @@ def _refuse_plain_http(url: SplitResult) -> None:
 def _without_query(url: str) -> str:
     """Queries of redirects hold signatures: they stay out of messages."""
     return url.partition("?")[0]
-
-
-def _pool(scheme: str) -> urllib3.PoolManager:
-    if scheme == "http":
-        return urllib3.PoolManager(maxsize=8)
-    context = ssl.create_default_context()
-    # An interpreter that was built elsewhere may not find this system's authorities; botocore brings its own list.
-    botocore = importlib.util.find_spec("botocore")
-    if botocore is not None and botocore.origin is not None:
-        context.load_verify_locations(cafile=Path(botocore.origin).with_name("cacert.pem"))
-    return urllib3.PoolManager(maxsize=8, ssl_context=context)
