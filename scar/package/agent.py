@@ -34,7 +34,8 @@ from scar.package.progress import Tell, ignore
 
 CA_FILE: Final = f"{AGENT_ROOT}/etc/ca-certificates.pem"
 _BUILDER_FILES: Final = (
-    "agent.py", "agent_main.py", "base_python.py", "debian_archive.py", "debian_python.py", "elf.py", "interpreter.py", "layer.py",
+    "agent.py", "agent_main.py", "base_python.py", "debian_archive.py", "debian_python.py", "elf.py", "hermetic.py",
+    "interpreter.py", "layer.py",
 )  # fmt: skip
 _ROOT: Final = AGENT_ROOT.lstrip("/")
 _AGENT_PACKAGE: Final = "faassupervisor"
@@ -42,6 +43,7 @@ _CLIENT_PACKAGES: Final = ("boto3", "botocore", "s3transfer", "jmespath", "dateu
 _CLIENT_MODULES: Final = ("six",)
 _DISTRIBUTIONS: Final = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "urllib3", "six")
 _SERVICES: Final = ("s3", "sts", "batch", "lambda", "logs", "ecr", "sso", "sso-oidc")
+_ISOLATED: Final = ("-I", "-S", "-B", "-X", "utf8")
 _SHARED_MODELS: Final = ("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json")
 
 
@@ -195,9 +197,12 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 
 
 def _entrypoint(loader: str) -> tuple[str, ...]:
-    """Starts the agent wherever the tree lies, with no file of the image: no cache of libraries, no site, no .pyc written."""
+    """Starts the agent wherever the tree lies, with no file of the image: no cache of libraries, no site, no .pyc written.
+
+    Text is UTF-8 whatever locale the image names and has.
+    """
     library, python, app = f"{AGENT_ROOT}/lib", f"{AGENT_ROOT}/bin/python3", f"{AGENT_ROOT}/app"
-    return (f"{library}/{loader}", "--inhibit-cache", "--library-path", library, python, "-I", "-S", "-B", app)
+    return (f"{library}/{loader}", "--inhibit-cache", "--library-path", library, python, *_ISOLATED, app)
 
 
 def _entries(

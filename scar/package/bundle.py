@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +57,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--architecture", choices=ARCHITECTURES, action="append", help="default: both")
     parser.add_argument("--cache", type=Path, default=Path("build/bundle"), help="default: build/bundle")
     args = parser.parse_args(argv)
-    shutil.rmtree(args.cache / "agent", ignore_errors=True)  # made from the sources as they are now
     try:
         for architecture in args.architecture or ARCHITECTURES:
             write(architecture, args.folder.absolute(), cache=args.cache.absolute())

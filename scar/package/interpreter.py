@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from scar.errors import ScarError
-from scar.package import elf
+from scar.package import elf, hermetic
 from scar.package.layer import Directory, Entry, File
 
 _CHILD: Final = Path(__file__).with_name("base_python.py")
@@ -108,10 +108,10 @@ def loader_of(program: elf.Elf, binary: Path) -> Path:
 
 
 def native_entries(interpreter: Interpreter, root: str) -> Iterator[Entry]:
-    """Loader, libraries, program and extension modules, without search paths of this machine."""
-    yield File(f"{root}/lib/{interpreter.loader_name}", interpreter.loader.read_bytes(), 0o755)
+    """Loader, libraries, program and extension modules, without search paths of this machine or settings of the image."""
+    yield File(f"{root}/lib/{interpreter.loader_name}", hermetic.loader(interpreter.loader.read_bytes()), 0o755)
     for name, path in interpreter.libraries.items():
-        yield File(f"{root}/lib/{name}", elf.portable(path.read_bytes(), str(path)))
+        yield File(f"{root}/lib/{name}", hermetic.library(elf.portable(path.read_bytes(), str(path))))
     yield File(f"{root}/bin/python3", elf.portable(interpreter.binary.read_bytes(), str(interpreter.binary)), 0o755)
     stdlib = f"{root}/{interpreter.platlibdir}/{interpreter.stdlib.name}"
     if interpreter.settings_module is not None:
