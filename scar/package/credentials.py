@@ -7,7 +7,7 @@ import binascii
 import json
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -65,6 +65,16 @@ def docker_keychain(config_file: Path) -> Keychain:
         if store := document.get("credsStore"):
             return _ask_helper(store, names[0])
         return None
+
+    return find
+
+
+def login_files(paths: Sequence[Path]) -> Keychain:
+    """The first of several such files that knows a registry answers: Docker's `config.json`, podman's `auth.json`."""
+    keychains = [docker_keychain(path) for path in paths]
+
+    def find(host: str) -> Credentials | None:
+        return next((found for keychain in keychains if (found := keychain(host)) is not None), None)
 
     return find
 

@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scar.aws.clients import Aws
 from scar.errors import NotFoundError, ServiceError
 from scar.package.credentials import Credentials, Keychain
+from scar.package.network import Network, network_here
 from scar.package.registry import Registry
 from scar.package.source import docker_login
 
@@ -52,11 +53,17 @@ def host_of(aws: Aws) -> str:
     return f"{aws.account}.dkr.ecr.{aws.region}.{suffix}"
 
 
-def ecr_registry(aws: Aws) -> Registry:
-    """The account's private registry. Its token lives for 12 hours; a push that takes longer gets another."""
+def ecr_registry(aws: Aws, network: Network | None = None) -> Registry:
+    """The account's private registry. Its token lives for 12 hours; a push that takes longer gets another.
+
+    `network` is how it is reached; None: as the environment says.
+    """
     ours = EcrHost(aws.account, aws.region)
     credentials = _token(aws, ours)
-    return Registry(host_of(aws), credentials, endpoint=credentials.endpoint, renew=lambda: _token(aws, ours))
+    network = network or network_here()
+    return Registry(
+        host_of(aws), credentials, endpoint=credentials.endpoint, renew=lambda: _token(aws, ours), network=network
+    )
 
 
 def ecr_keychain(aws: Aws, otherwise: Keychain | None = None) -> Keychain:

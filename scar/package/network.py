@@ -1,12 +1,14 @@
 """How registries are reached from this machine: proxies, certificates, and the files in which logins are kept.
 
-The environment is handed in as a mapping by whoever starts the program; nothing here reads it.
+`network_of` is pure; `network_here` is the one place of this room that reads the process environment. It is for the doors of the
+room (where an image is opened, where an account's registry is), which take a Network as well; nothing below them calls it.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import os
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,6 +55,15 @@ def network_of(environ: Mapping[str, str], home: Path | None) -> Network:
         ),
         login_files=tuple(_login_files(environ, home)),
     )
+
+
+def network_here() -> Network:
+    """What this process's environment and its user's home directory say."""
+    try:
+        home: Path | None = Path.home()
+    except RuntimeError:  # a user without a home directory has never logged in
+        home = None
+    return network_of(os.environ, home)
 
 
 def _login_files(environ: Mapping[str, str], home: Path | None) -> list[Path]:

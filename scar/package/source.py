@@ -12,8 +12,9 @@ from typing import Final
 from scar.errors import ScarError, UsageError
 from scar.package import oci, reference
 from scar.package.archive import open_archive
-from scar.package.credentials import Keychain, anonymous, docker_keychain
+from scar.package.credentials import Keychain, login_files
 from scar.package.layout import Layout
+from scar.package.network import Network, network_here
 from scar.package.progress import Tell, ignore
 from scar.package.registry import Registry
 from scar.package.resolve import Place, image_of, resolve
@@ -35,12 +36,14 @@ def open_image(
     tell: Tell = ignore,
     folder: Path = Path(),
     docker_host: str | None = None,
+    network: Network | None = None,
 ) -> oci.Image:
     """The image for linux/`architecture`, its layers not yet read (but those that must be compressed: they are, in `cache`).
 
     `image` is `scratch`, a registry's name for an image, or a name with a transport (`transports.named`), a path in which starts from
     `folder`. `image_file` is what `docker save`, `podman save`, `skopeo copy` or `buildah push` wrote: an archive (also compressed) or
     an OCI layout directory. Exactly one of the two is given. `docker_host` is what DOCKER_HOST says.
+    `network` is how registries are reached; None: as the environment says.
     """
     if (image is None) == (image_file is None):
         raise UsageError("an image is named either by `image` or by `image_file`")
@@ -52,7 +55,9 @@ def open_image(
         return scratch(architecture)
     name = named(image, folder)
     if name.kind == "registry":
-        return _from_registry(reference.parse(name.name), architecture, cache, keychain or docker_login(), tell)
+        network = network or network_here()
+        place = _remote(reference.parse(name.name), keychain or docker_login(network), network)
+        return image_of(place, resolve(place, architecture), cache=cache, tell=tell)
     if name.kind == "file":
         return _from_file(name.path, name.wanted, architecture, cache, tell)
     archive = saved_image(
@@ -65,13 +70,9 @@ def open_image(
         raise
 
 
-def docker_login() -> Keychain:
-    """What this user's `docker login` wrote."""
-    try:
-        home = Path.home()
-    except RuntimeError:  # a user without a home directory has never logged in
-        return anonymous
-    return docker_keychain(home / ".docker" / "config.json")
+def docker_login(network: Network | None = None) -> Keychain:
+    """What this user's `docker login` or `podman login` wrote."""
+    return login_files((network or network_here()).login_files)
 
 
 def _from_file(path: Path, wanted: str | None, architecture: str, cache: Path, tell: Tell) -> oci.Image:
@@ -82,13 +83,11 @@ def _from_file(path: Path, wanted: str | None, architecture: str, cache: Path, t
     return image_of(place, resolve(place, architecture), cache=cache, tell=tell)
 
 
-def _from_registry(
-    name: reference.Reference, architecture: str, cache: Path, keychain: Keychain, tell: Tell
-) -> oci.Image:
+def _remote(name: reference.Reference, keychain: Keychain, network: Network) -> Place:
     credentials = keychain(name.host)
     endpoint = credentials.endpoint if credentials else None
-    place: Place = Remote(Registry(name.host, credentials, endpoint=endpoint), name)
-    return image_of(place, resolve(place, architecture), cache=cache, tell=tell)
+    registry = Registry(name.host, credentials, endpoint=endpoint, renew=lambda: keychain(name.host), network=network)
+    return Remote(registry, name)
 
 
 class Remote:
