@@ -245,6 +245,7 @@ def build() -> argparse.ArgumentParser:
     log.add_argument("-ls", "--log-stream-name", metavar="STREAM", help="one log stream only")
     log.add_argument("--since", metavar="10m|2h|3d|ISO", help="nothing older than this")
 
+    _image_verbs(verbs, common)
     _local_verbs(verbs, common)
     return parser
 
@@ -304,6 +305,100 @@ def _one_function(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("-n", "--name", help="the function's name")
     which.add_argument("-f", "--conf-file", type=Path, metavar="FILE", help="the definition file of the function")
+
+
+def _image_verbs(verbs: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    image = verbs.add_parser(
+        "image",
+        help="container images: inspect, derive, push, prune",
+        description="Container images: what is in one, what SCAR makes of it, and what is kept of them on this machine.",
+        epilog="Example:\n  scar image inspect debian:12",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    image.set_defaults(load=_image, image_verb=None)
+    doing = image.add_subparsers(dest="image_verb", metavar="VERB", parser_class=_Parser)
+
+    def verb(name: str, help_: str, example: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = doing.add_parser(
+            name,
+            parents=[common],
+            help=help_,
+            description=help_[0].upper() + help_[1:] + ".",
+            epilog="Example:\n" + "\n".join(f"  {line}" for line in example.splitlines()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        return sub
+
+    inspect = verb(
+        "inspect",
+        "tell what an image is, what will run, and whether Lambda takes it; needs no account",
+        "scar image inspect debian:12\nscar image inspect -f function.yaml --scan",
+    )
+    inspect.add_argument(
+        "image", nargs="?", metavar="IMAGE", help="as `container.image` has it, or the path of an archive or a layout"
+    )
+    inspect.add_argument("-f", "--conf-file", type=Path, metavar="FILE", help="the images of this definition file")
+    inspect.add_argument("-n", "--name", help="only this function of the file")
+    inspect.add_argument(
+        "--architecture", type=_architecture, metavar="x86_64|arm64", help="for which processor (default: x86_64)"
+    )
+    inspect.add_argument(
+        "--scan", action="store_true", help="read every layer too: unpacked size, and whether a zip runtime can run it"
+    )
+
+    derive = verb(
+        "derive",
+        "make the images of functions, and send nothing; needs no account",
+        "scar image derive -f function.yaml\nscar image derive -f function.yaml --to function.tar",
+    )
+    _definition(derive)
+    derive.add_argument(
+        "--to",
+        metavar="FILE.tar|DIR/|docker-archive:FILE",
+        help="write the image: an OCI archive, an OCI layout, or what `docker load` takes",
+    )
+
+    push = verb(
+        "push",
+        "push the images of functions to their repositories, or one to any registry; prints what they are then called",
+        "scar image push -f function.yaml\nscar image push -f function.yaml --to registry.example/team/cow:1",
+    )
+    _definition(push)
+    push.add_argument("--to", metavar="REFERENCE", help="another place than the function's own repository in ECR")
+
+    prune = verb(
+        "prune",
+        "remove what SCAR keeps of images on this machine; what is in use stays",
+        "scar image prune --dry-run\nscar image prune --max-size 500MB",
+    )
+    bound = prune.add_mutually_exclusive_group()
+    bound.add_argument(
+        "--max-size",
+        type=_bytes,
+        default=2_000_000_000,
+        metavar="SIZE",
+        help="keep the most recently used, up to this size (default: 2GB)",
+    )
+    bound.add_argument("-a", "--all", action="store_true", help="keep nothing")
+    prune.add_argument("--dry-run", action="store_true", help="only tell what would be removed")
+
+
+def _architecture(text: str) -> str:
+    names = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "arm64", "aarch64": "arm64"}
+    if text.lower() not in names:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither x86_64 nor arm64")
+    return names[text.lower()]
+
+
+def _bytes(text: str) -> int:
+    """`500MB`, `1.5 GiB`, `4096`."""
+    number = text.rstrip("BbiIkKMmGgTt ")
+    unit = text[len(number) :].strip().upper().removesuffix("B")
+    power = " KMGT".find(unit.removesuffix("I") or " ")
+    base = 1024 if unit.endswith("I") else 1000
+    if not number.replace(".", "", 1).isdecimal() or not number.isascii() or power < 0 or unit == "I":
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size, such as 500MB or 2GiB")
+    return int(float(number) * base**power)
 
 
 def _local_verbs(verbs: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
@@ -397,6 +492,12 @@ def _log() -> Command:
     from scar.commands.log import log
 
     return log
+
+
+def _image() -> Command:
+    from scar.commands.image import image
+
+    return image
 
 
 def _local() -> Command:

@@ -11,7 +11,7 @@ import pytest
 
 from scar.cli import build, main
 
-VERBS = ["init", "plan", "validate", "schema", "ls", "rm", "put", "get", "run", "log", "local"]
+VERBS = ["init", "plan", "validate", "schema", "ls", "rm", "put", "get", "run", "log", "image", "local"]
 
 
 def scar(*words: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
