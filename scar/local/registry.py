@@ -2,10 +2,12 @@
 
     blobs/sha256/<hex>      configs, layers and manifests, each verified and on disk before anybody hears of it
     repositories/<account>/<region>/<name>.json     which digests and tags a repository holds: the truth after a crash
+    settings.json           the account settings of ECR, by account and region
     uploads/<uuid>          parts of blobs still arriving; thrown away at the next start
 
-moto's ECR is what the API shows and is kept equal: a push makes the image known there, a deletion there removes it here.
-The HTTP side (`/v2/…`) is in `registry_http`.
+A blob lies here once, but a repository holds only what was pushed to it or mounted into it, as in ECR. moto's ECR is what the API shows
+and is kept equal: a push makes the image known there, a deletion there removes it here. The HTTP side (`/v2/…`) is in `registry_http`,
+the calls of ECR's API that touch images in `registry_control`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,15 +30,20 @@ from moto.ecr.models import ECRBackend, Repository, ecr_backends
 from moto.ecr.models import Image as MotoImage
 
 from scar.local.blobs import DIGEST, BlobStore
+from scar.local.registry_lifecycle import expired
+from scar.local.registry_manifest import OCI_MANIFEST, ManifestError, json_object, parts, references, refers_to
 from scar.local.state import read_json, write_atomically
 
 MANIFEST_BYTES: Final = 4 * 1024 * 1024
-_OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
-INDEXES: Final = frozenset(
-    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-)
-MANIFESTS: Final = INDEXES | {_OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json"}
 _ECR_HOST: Final = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
+BLOB_MOUNTING: Final = "BLOB_MOUNTING"
+ENABLED: Final = "ENABLED"
+# ecr:GetAccountSetting's names and what they are in a new account (Amazon ECR user guide, "Private registry settings")
+DEFAULTS: Final[Mapping[str, str]] = {
+    BLOB_MOUNTING: "DISABLED",
+    "BASIC_SCAN_TYPE_VERSION": "AWS_NATIVE",
+    "REGISTRY_POLICY_SCOPE": "V2",
+}
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -65,18 +74,22 @@ class Entry:
     pushed_at: int
 
 
-class ManifestError(Exception):
-    """A manifest that cannot be taken; `code` is the distribution specification's word."""
-
-    def __init__(self, code: str, what: str) -> None:
-        super().__init__(what)
-        self.code = code
-
-
 class LayersNotFoundException(ServiceException):  # type: ignore[misc]  # moto has no types
     """PutImage of a manifest whose blobs were never uploaded."""
 
     code = "LayersNotFoundException"
+
+
+class ImageTagAlreadyExistsException(ServiceException):  # type: ignore[misc]  # moto has no types
+    """A push that would move a tag of a repository where tags do not move."""
+
+    code = "ImageTagAlreadyExistsException"
+
+    def __init__(self, tag: str, place: Place) -> None:
+        super().__init__(
+            f"The image tag '{tag}' already exists in the '{place.name}' repository and cannot be overwritten "
+            "because the repository is immutable."
+        )
 
 
 class RegistryData:
@@ -93,6 +106,11 @@ class RegistryData:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.RLock()
         self._entries: dict[Place, dict[str, Entry]] = dict(self._load())
+        self._arrived: dict[Place, set[str]] = {}  # blobs that no manifest of the repository refers to yet
+        self._blobs_of: dict[str, frozenset[str]] = {}  # a manifest's digest → what it refers to: never changes
+        self.secret = secrets.token_bytes(32)  # of download URLs: they end with the process
+        self._settings_file = folder / "settings.json"
+        self._settings: dict[str, dict[str, str]] = read_json(self._settings_file) or {}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The data plane as a WSGI application."""
@@ -158,14 +176,50 @@ class RegistryData:
         with self._lock:
             return tuple(sorted(tag for entry in self._entries.get(place, {}).values() for tag in entry.tags))
 
+    def blob(self, place: Place, digest: str) -> Path | None:
+        """A blob or a manifest that this repository holds."""
+        path = self.blobs.find(digest)
+        if path is None:
+            return None
+        with self._lock:
+            entries = self._entries.get(place, {})
+            held = digest in entries or digest in self._arrived.get(place, ())
+            return path if held or any(digest in self._refers(known) for known in entries) else None
+
+    def may_mount(self, place: Place, source: str, digest: str) -> bool:
+        """Whether ECR links a blob of another repository: it is asked to by a setting, and both are encrypted alike.
+
+        Source: docs.aws.amazon.com/AmazonECR/latest/userguide/blob-mounting.html
+        """
+        other = place._replace(name=source)
+        if self.setting(place.account, place.region, BLOB_MOUNTING) != ENABLED or self.blob(other, digest) is None:
+            return False
+        here, there = _repository(place), _repository(other)
+        return bool(here.encryption_configuration == there.encryption_configuration)
+
+    def setting(self, account: str, region: str, name: str) -> str:
+        """An account setting's value; KeyError for a name that ECR does not know."""
+        return self._settings.get(f"{account}/{region}", {}).get(name) or DEFAULTS[name]
+
     # What changes it.
 
+    def set_setting(self, account: str, region: str, name: str, value: str) -> None:
+        with self._lock:
+            place = f"{account}/{region}"
+            self._settings = {**self._settings, place: {**self._settings.get(place, {}), name: value}}
+            write_atomically(self._settings_file, json.dumps(self._settings).encode())
+
+    def arrived(self, place: Place, digest: str) -> None:
+        """A blob was pushed to this repository, or mounted into it."""
+        with self._lock:
+            self._arrived.setdefault(place, set()).add(digest)
+
     def push(self, place: Place, content: bytes, media_type: str, reference: str | None) -> str:
-        """Take a manifest; its digest. Durable when this returns. Raises ManifestError or moto's ImageAlreadyExistsException."""
-        references = _references(content, media_type)
-        missing = [digest for digest in references if self.blobs.find(digest) is None]
+        """Take a manifest; its digest. Durable when this returns. Raises ManifestError or ImageTagAlreadyExistsException."""
+        needed = references(content, media_type)
+        missing = [digest for digest in needed if self.blob(place, digest) is None]
         if missing:
-            raise ManifestError("MANIFEST_BLOB_UNKNOWN", f"not in this registry: {', '.join(missing)}")
+            raise ManifestError("MANIFEST_BLOB_UNKNOWN", f"not in this repository: {', '.join(missing)}")
         by_digest = reference is not None and DIGEST.fullmatch(reference) is not None
         tag = None if by_digest else reference
         if tag is not None and not _TAG.fullmatch(tag):
@@ -176,15 +230,16 @@ class RegistryData:
         self.blobs.put(content)
         with self._lock:
             self._record(place, digest, content, media_type, tag)
-        self.blobs.settle([digest, *references])
+        self.blobs.settle([digest, *needed])
+        self._expire(place)
         return digest
 
     def put_image(
         self, place: Place, manifest: str, tag: str | None, media_type: str | None, digest: str | None
     ) -> Any:
         """ecr:PutImage, the control plane's way to push or to tag."""
-        document = _json_object(manifest.encode())
-        kind = media_type or document.get("mediaType") or _OCI_MANIFEST
+        document = json_object(manifest.encode())
+        kind = media_type or document.get("mediaType") or OCI_MANIFEST
         with self._lock:
             known = self.entry(place, tag) if tag is not None else None
             try:
@@ -202,6 +257,7 @@ class RegistryData:
             entries = self._entries.get(place, {})
             if repository is None:
                 self._entries.pop(place, None)
+                self._arrived.pop(place, None)
                 self._file(place).unlink(missing_ok=True)
             else:
                 left = {image.get_image_digest(): tuple(image.image_tags) for image in repository.images}
@@ -217,7 +273,6 @@ class RegistryData:
                     backend.create_repository(place.name, None, None, None, "MUTABLE", [])
                 repository = backend.repositories[place.name]
                 repository.images = [self._image(place, entry) for entry in entries.values()]
-                _declare_layers(repository, [self.blobs.read(digest) or b"{}" for digest in entries])
             for backend in list(_backends()):
                 for name, repository in backend.repositories.items():
                     if Place(backend.account_id, backend.region_name, name) not in self._entries:
@@ -237,7 +292,7 @@ class RegistryData:
                 if content is not None:
                     document = json.loads(content)
                     waiting.extend(child["digest"] for child in document.get("manifests", ()))
-                    keep.update(part["digest"] for part in _parts(document))
+                    keep.update(part["digest"] for part in parts(document))
             return self.blobs.collect(keep)
 
     # Inside.
@@ -248,7 +303,10 @@ class RegistryData:
         entries = dict(self._entries.get(place, {}))
         holder = next((entry for entry in entries.values() if tag is not None and tag in entry.tags), None)
         if holder is not None and holder.digest != digest:
-            backend._resolve_image_tag_mutability(repository, tag)  # raises for a tag that must not move
+            try:
+                backend._resolve_image_tag_mutability(repository, tag)
+            except ImageAlreadyExistsException as error:  # moto's word for it; ECR's is another
+                raise ImageTagAlreadyExistsException(str(tag), place) from error
             entries[holder.digest] = replace(holder, tags=tuple(t for t in holder.tags if t != tag))
         fresh = MotoImage(place.account, tag, content.decode(), place.name, media_type, digest)
         entry = entries.get(digest) or Entry(digest, media_type, (), fresh.image_pushed_at)
@@ -262,7 +320,20 @@ class RegistryData:
                 repository.images.append(fresh)
                 image = fresh
             _set_tags(image, known.tags)
-        _declare_layers(repository, [content])
+
+    def _refers(self, manifest: str) -> frozenset[str]:
+        if manifest not in self._blobs_of:
+            self._blobs_of[manifest] = refers_to(self.blobs.read(manifest) or b"{}")
+        return self._blobs_of[manifest]
+
+    def _expire(self, place: Place) -> None:
+        """What ECR does within a day of a push is done at once: images that the lifecycle policy does not keep are removed."""
+        repository = _repository(place)
+        with self._lock:
+            gone = expired(repository.lifecycle_policy, list(self._entries.get(place, {}).values()), now=time.time())
+            if gone:
+                repository.images = [image for image in repository.images if image.get_image_digest() not in gone]
+                self.mirror(place)
 
     def _image(self, place: Place, entry: Entry) -> Any:
         content = self.blobs.read(entry.digest) or b"{}"
@@ -313,39 +384,3 @@ def _moto_image(repository: Repository, digest: str) -> Any:
 def _set_tags(image: Any, tags: Sequence[str]) -> None:
     image.image_tags = list(tags)
     image.image_tag = tags[-1] if tags else None
-
-
-def _declare_layers(repository: Repository, manifests: Iterable[bytes]) -> None:
-    """For ecr:BatchCheckLayerAvailability."""
-    for content in manifests:
-        for part in _parts(json.loads(content)):
-            repository.layers[part["digest"]] = int(part.get("size", 0))
-
-
-def _parts(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [part for part in (document.get("config"), *document.get("layers", ())) if part]
-
-
-def _json_object(content: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise ManifestError("MANIFEST_INVALID", "not JSON") from error
-    if not isinstance(document, dict):
-        raise ManifestError("MANIFEST_INVALID", "not a JSON object")
-    return document
-
-
-def _references(content: bytes, media_type: str) -> list[str]:
-    """Digests that a manifest needs; raises ManifestError for one of a wrong shape."""
-    document = _json_object(content)
-    if media_type not in MANIFESTS or document.get("schemaVersion") != 2:
-        raise ManifestError("MANIFEST_INVALID", f"media type {media_type!r} is not supported")
-    try:
-        parts = document["manifests"] if media_type in INDEXES else [document["config"], *document["layers"]]
-        digests = [part["digest"] for part in parts]
-    except (KeyError, TypeError) as error:
-        raise ManifestError("MANIFEST_INVALID", f"a descriptor is missing: {error}") from error
-    if not all(isinstance(digest, str) and DIGEST.fullmatch(digest) for digest in digests):
-        raise ManifestError("DIGEST_INVALID", "a digest is not sha256")
-    return digests

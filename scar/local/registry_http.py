@@ -8,16 +8,16 @@ import errno
 import hmac
 import json
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs
-
-from moto.ecr.exceptions import ImageAlreadyExistsException
+from urllib.parse import parse_qs, urlencode
 
 from scar.local.blobs import CHUNK, DIGEST, DigestMismatchError, Upload, read_range
-from scar.local.registry import MANIFEST_BYTES, ManifestError, Place
+from scar.local.registry import MANIFEST_BYTES, ImageTagAlreadyExistsException, Place
+from scar.local.registry_manifest import ManifestError
 
 if TYPE_CHECKING:
     from scar.local.registry import RegistryData
@@ -30,6 +30,7 @@ _MANIFEST: Final = re.compile(rf"/v2/{_NAME}/manifests/(?P<reference>[^/]+)")
 _TAGS: Final = re.compile(rf"/v2/{_NAME}/tags/list")
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
 _PASSWORD: Final = re.compile(r"(?P<account>\d{12})(?:\.(?P<region>[a-z0-9-]+))?-auth-token")
+_DOWNLOAD_S: Final = 3600
 _STATUS: Final = {
     200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 206: "Partial Content", 400: "Bad Request",
     401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed", 413: "Request Entity Too Large",
@@ -87,7 +88,7 @@ def password(account: str, region: str) -> str:
 def answer(registry: RegistryData, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """One request, to the end."""
     try:
-        response = _route(registry, _request(environ))
+        response = _route(registry, _request(registry, environ))
     except RefusalError as error:
         response = _error(error)
     except OSError as error:
@@ -104,9 +105,32 @@ def answer(registry: RegistryData, environ: dict[str, Any], start_response: Call
     return [body] if isinstance(body, bytes) else body
 
 
-def _request(environ: Mapping[str, Any]) -> Request:
-    account, region = _authenticated(environ.get("HTTP_AUTHORIZATION", ""))
+def signed_url(registry: RegistryData, place: Place, digest: str, *, now: float) -> str:
+    """Where anybody may read this blob for an hour: ecr:GetDownloadUrlForLayer."""
+    path, until = f"/v2/{place.name}/blobs/{digest}", int(now + _DOWNLOAD_S)
+    signature = _signature(registry.secret, path, place.account, place.region, str(until))
+    query = {"account": place.account, "region": place.region, "until": until, "signature": signature}
+    return f"{registry.endpoint()}{path}?{urlencode(query)}"
+
+
+def _signature(secret: bytes, *words: str) -> str:
+    return hmac.new(secret, "\n".join(words).encode(), "sha256").hexdigest()
+
+
+def _signed(registry: RegistryData, path: str, query: Mapping[str, str]) -> tuple[str, str] | None:
+    """Whose blob a download URL is for, when it is one of ours and still holds."""
+    account, region, until = query.get("account", ""), query.get("region", ""), query.get("until", "")
+    expected = _signature(registry.secret, path, account, region, until)
+    if not hmac.compare_digest(query.get("signature", "").encode(), expected.encode()) or int(until) < time.time():
+        return None
+    return account, region
+
+
+def _request(registry: RegistryData, environ: Mapping[str, Any]) -> Request:
     query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+    reads = environ["REQUEST_METHOD"] in ("GET", "HEAD")
+    signed = _signed(registry, environ.get("PATH_INFO", ""), query) if reads and "signature" in query else None
+    account, region = signed or _authenticated(environ.get("HTTP_AUTHORIZATION", ""))
     return Request(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), query, environ, account, region)
 
 
@@ -146,10 +170,10 @@ def _route(registry: RegistryData, request: Request) -> Response:
     raise RefusalError(404, "UNSUPPORTED", "no such path")
 
 
-def _read_blob(registry: RegistryData, request: Request, _: Place, digest: str) -> Response:
-    path = registry.blobs.find(digest)
+def _read_blob(registry: RegistryData, request: Request, place: Place, digest: str) -> Response:
+    path = registry.blob(place, digest)
     if path is None:
-        raise RefusalError(404, "BLOB_UNKNOWN", f"{digest} is not in this registry")
+        raise RefusalError(404, "BLOB_UNKNOWN", f"{digest} is not in {place.name}")
     size = path.stat().st_size
     headers = {
         "Content-Type": "application/octet-stream",
@@ -169,7 +193,9 @@ def _read_blob(registry: RegistryData, request: Request, _: Place, digest: str) 
 
 
 def _begin_upload(registry: RegistryData, request: Request, place: Place) -> Response:
-    if (mounted := request.query.get("mount")) and registry.blobs.find(mounted) is not None:
+    mounted, source = request.query.get("mount"), request.query.get("from")
+    if mounted and source and registry.may_mount(place, source, mounted):
+        registry.arrived(place, mounted)
         return _blob_created(place, mounted)
     upload = registry.blobs.begin()
     if digest := request.query.get("digest"):
@@ -228,6 +254,7 @@ def _finish(registry: RegistryData, upload: Upload, place: Place, digest: str) -
         registry.blobs.finish(upload, digest)
     except DigestMismatchError as error:
         raise RefusalError(400, "DIGEST_INVALID", str(error)) from error
+    registry.arrived(place, digest)
     return _blob_created(place, digest)
 
 
@@ -268,9 +295,8 @@ def _put_manifest(registry: RegistryData, request: Request, place: Place, refere
         digest = registry.push(place, b"".join(parts), media_type, reference)
     except ManifestError as error:
         raise RefusalError(400, error.code, str(error)) from error
-    except ImageAlreadyExistsException as error:
-        what = f"The image tag '{reference}' already exists in the '{place.name}' repository and cannot be overwritten because the repository is immutable."
-        raise RefusalError(400, "TAG_INVALID", what) from error
+    except ImageTagAlreadyExistsException as error:
+        raise RefusalError(400, "TAG_INVALID", error.message) from error
     headers = {"Location": f"/v2/{place.name}/manifests/{digest}", "Docker-Content-Digest": digest}
     return Response(201, headers)
 

@@ -5,28 +5,21 @@ moto has no extension points; assigning class attributes is what there is. What 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from moto.awslambda.models import EventInvokeConfig, ImageConfig, LambdaBackend, LambdaFunction
 from moto.awslambda.responses import LambdaResponse
-from moto.core.responses import ActionResult
-from moto.ecr.models import ECRBackend
-from moto.ecr.models import Image as EcrImage
 from moto.ecr.responses import ECRResponse
 
 from scar.local import hooks as moto_names
+from scar.local import registry_control
 from scar.local.functions import control, invoking
-from scar.local.registry import Place, RegistryData, image_size
-from scar.local.registry_http import password
+from scar.local.registry import RegistryData
 
 if TYPE_CHECKING:
     from scar.local.functions.engine import Functions
-
-_TOKEN_HOURS: Final = 12
 
 # (class, attribute, its parameters): what `install` replaces or calls. The test compares them with moto's.
 HOOKED: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
@@ -48,15 +41,7 @@ HOOKED: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     ),
     (LambdaBackend, "put_function_event_invoke_config", ("self", "function_name", "config")),
     (LambdaBackend, "update_function_event_invoke_config", ("self", "function_name", "config")),
-    (ECRResponse, "get_authorization_token", ("self",)),
-    (
-        ECRBackend,
-        "put_image",
-        ("self", "repository_name", "image_manifest", "image_tag", "image_manifest_mediatype", "digest"),
-    ),
-    (ECRBackend, "batch_delete_image", ("self", "repository_name", "registry_id", "image_ids")),
-    (ECRBackend, "delete_repository", ("self", "repository_name", "registry_id", "force")),
-    (EcrImage, "get_image_size_in_bytes", ("self",)),
+    *registry_control.HOOKED,
 )
 
 # What is called, or read, as it is (the form is scar.local.hooks.NAMES').
@@ -81,7 +66,10 @@ def install(functions: Functions, registry: RegistryData) -> Callable[[], None]:
     """Replace them; calling the answer puts moto back as it was. Raises scar.local.hooks.MovedError for a moto of another shape."""
     undo = ExitStack()
     moto_names.check({**USED, **{moto_name(owner, name): taken for owner, name, taken in HOOKED}})
-    replacements = {**_lambda_hooks(functions), **_ecr_hooks(registry)}
+    replacements = {**_lambda_hooks(functions), **registry_control.hooks(registry)}
+    for name, method in registry_control.added(registry).items():
+        undo.callback(_put_back, ECRResponse, name, vars(ECRResponse).get(name))
+        setattr(ECRResponse, name, method)
     for owner, name, _ in HOOKED:
         undo.callback(_put_back, owner, name, vars(owner).get(name))
         setattr(owner, name, replacements[owner, name](getattr(owner, name)))
@@ -244,58 +232,3 @@ def _update_event_config(backend: LambdaBackend, function_name: str, config: dic
     function = backend.get_function(function_name)
     before = function.event_invoke_config[-1].config if function.event_invoke_config else {}
     return _put_event_config(backend, function_name, {**before, **config})
-
-
-# ECR
-
-
-def _ecr_hooks(registry: RegistryData) -> dict[tuple[type, str], _Replacement]:
-    def authorization(_: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda response: _authorization(registry, response)
-
-    def put_image(_: Callable[..., Any]) -> Callable[..., Any]:
-        def replacement(
-            backend: ECRBackend,
-            repository_name: str,
-            image_manifest: str,
-            image_tag: str | None,
-            image_manifest_mediatype: str | None = None,
-            *rest: str | None,
-            **named: str | None,
-        ) -> Any:
-            digest = rest[0] if rest else named.get("digest")
-            place = Place(backend.account_id, backend.region_name, repository_name)
-            return registry.put_image(place, image_manifest, image_tag, image_manifest_mediatype, digest)
-
-        return replacement
-
-    def mirrored(original: Callable[..., Any]) -> Callable[..., Any]:
-        def replacement(backend: ECRBackend, repository_name: str, *args: Any, **kwargs: Any) -> Any:
-            answer = original(backend, repository_name, *args, **kwargs)
-            registry.mirror(Place(backend.account_id, backend.region_name, repository_name))
-            return answer
-
-        return replacement
-
-    return {
-        (ECRResponse, "get_authorization_token"): authorization,
-        (ECRBackend, "put_image"): put_image,
-        (ECRBackend, "batch_delete_image"): mirrored,
-        (ECRBackend, "delete_repository"): mirrored,
-        (EcrImage, "get_image_size_in_bytes"): lambda _: image_size,
-    }
-
-
-def _authorization(registry: RegistryData, response: ECRResponse) -> ActionResult:
-    """A token that our data plane takes, for as long as AWS's, and where that data plane is."""
-    accounts = response._get_param("registryIds") or [response.current_account]  # moto's way to read a parameter
-    expires_at = datetime.now(UTC) + timedelta(hours=_TOKEN_HOURS)
-    tokens = [
-        {
-            "authorizationToken": base64.b64encode(f"AWS:{password(account, response.region)}".encode()).decode(),
-            "expiresAt": expires_at,
-            "proxyEndpoint": registry.endpoint(),
-        }
-        for account in accounts
-    ]
-    return ActionResult({"authorizationData": tokens})

@@ -93,6 +93,7 @@ def test_a_blob_that_is_not_what_it_says_is_refused_and_leaves_nothing(local: Lo
 def test_a_blob_of_another_repository_is_mounted_without_sending_it(local: Local) -> None:
     source, target = repository(local, "mount/source"), repository(local, "mount/target")
     pushed = local.push_blob(source, b"shared content")
+    local.ecr.put_account_setting(name="BLOB_MOUNTING", value="ENABLED")
     mounted = local.web.post(
         f"{local.url}/v2/{target}/blobs/uploads/", params={"mount": pushed["digest"], "from": source}
     )
