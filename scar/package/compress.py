@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import zlib
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from scar.errors import ScarError
 from scar.limits import LAMBDA_IMAGE_BYTES
@@ -19,6 +18,7 @@ from scar.package.progress import Tell
 ZSTD_SUFFIX: Final = "+zstd"
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_ZSTD_WINDOW_BYTES: Final = 128 << 20
 
 
 def compressed_layer(blob: oci.Blob, diff_id: str, *, cache: Path, tell: Tell) -> oci.Layer:
@@ -92,17 +92,11 @@ def gunzip(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def _unzstd(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    try:
-        zstandard: Any = importlib.import_module("zstandard")
-    except ImportError:
-        raise ScarError(
-            "a layer is compressed with zstd, which Lambda does not take and this Python cannot unpack",
-            where=name,
-            fix="Install the Python package `zstandard`, or build the image with gzip layers.",
-        ) from None
-    reader = zstandard.ZstdDecompressor(max_window_size=128 << 20).stream_reader(
-        _Reader(chunks), read_across_frames=True
-    )
+    import zstandard
+
+    # A layer chooses how much memory its window takes; 128 MiB is what the zstd program itself accepts without being asked.
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    reader = decompressor.stream_reader(cast("IO[bytes]", _Reader(chunks)), read_across_frames=True)
     try:
         while chunk := reader.read(oci.CHUNK):
             yield chunk

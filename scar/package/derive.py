@@ -21,8 +21,8 @@ MAX_LAYERS: Final = 127  # docs.docker.com, storage drivers: overlay2 stacks 128
 MAX_CONFIG_BYTES: Final = 4 << 20
 
 # What would change how the agent's own interpreter loads and runs. The spec remembers them for the user's process.
-_CLEARED: Final = frozenset({"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "OPENSSL_CONF", "OPENSSL_MODULES"})
-_CLEARED_PREFIX: Final = "PYTHON"
+_CLEARED: Final = frozenset({"GLIBC_TUNABLES", "GCONV_PATH", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES"})
+_CLEARED_PREFIXES: Final = ("LD_", "PYTHON")
 # About a process that is no longer the container's first one.
 _DROPPED: Final = ("Cmd", "User", "Healthcheck", "OnBuild", "StopSignal", "Shell", "ArgsEscaped")
 AGENT_HISTORY: Final = "scar: agent: "  # and its version: how an image tells which agent it has
@@ -145,7 +145,7 @@ def _history(config: Mapping[str, Any], layers: int) -> list[Any]:
 
 
 def _is_cleared(name: str) -> bool:
-    return name in _CLEARED or name.startswith(_CLEARED_PREFIX)
+    return name in _CLEARED or name.startswith(_CLEARED_PREFIXES)
 
 
 def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -38,6 +38,15 @@ def architecture(name: str) -> str:
         raise ScarError(f"the architecture {name!r} is not one of {', '.join(_ARCHITECTURES)}") from None
 
 
+def schema_1(where: str) -> ScarError:
+    """The error for a manifest of Docker's first schema, by its content or by its media type (one of SCHEMA_1)."""
+    return ScarError(
+        "its manifest is of Docker's schema 1, which was given up in 2017: it names no configuration and Lambda does not take it",
+        where=where,
+        fix="Pull the image with an old Docker and push it again with a current one, or build it anew.",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptor:
     """Names content: `digest` is `sha256:<64 hex>` of exactly `size` bytes."""

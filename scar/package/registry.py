@@ -85,13 +85,14 @@ class Registry:
         )
         response, content = self._transport.fetch(request, oci.MAX_MANIFEST_BYTES)
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        if media_type in oci.SCHEMA_1:  # whose digest leaves out its signatures
+            raise oci.schema_1(f"{self.host}/{repository}")
         digest = "sha256:" + sha256(content).hexdigest()
-        if media_type not in oci.SCHEMA_1:  # its digest leaves out its signatures; whoever reads it refuses it
-            if is_digest(tag_or_digest) and tag_or_digest != digest:
-                raise ServiceError(f"{request.url}: the registry sent {digest}")
-            announced = response.headers.get("Docker-Content-Digest", digest)
-            if is_digest(announced) and announced != digest:
-                raise ServiceError(f"{request.url}: the registry announced {announced} and sent {digest}")
+        if is_digest(tag_or_digest) and tag_or_digest != digest:
+            raise ServiceError(f"{request.url}: the registry sent {digest}")
+        announced = response.headers.get("Docker-Content-Digest", digest)
+        if is_digest(announced) and announced != digest:
+            raise ServiceError(f"{request.url}: the registry announced {announced} and sent {digest}")
         return Manifest(content, media_type, digest)
 
     def blob(self, repository: str, descriptor: oci.Descriptor) -> oci.Blob:

@@ -31,6 +31,11 @@ _OTHER_LAYERS: Final = frozenset(
         "application/vnd.docker.image.rootfs.diff.tar.zstd",
     }
 )
+_FOREIGN_LAYERS: Final = (
+    "application/vnd.docker.image.rootfs.foreign.",
+    "application/vnd.oci.image.layer.nondistributable.",
+)
+_NO_PLATFORM: Final = "unknown/unknown"  # BuildKit's, of what is no image
 _CONFIGS: Final = frozenset({oci.OCI_CONFIG, oci.DOCKER_CONFIG})
 # arm64 has one variant; of amd64's the lowest runs everywhere.
 _VARIANTS: Final[Mapping[str, Sequence[str]]] = {"amd64": ("", "v1", "v2", "v3", "v4"), "arm64": ("", "v8")}
@@ -66,12 +71,7 @@ def resolve(place: Place, architecture: str) -> bytes:
 def image_of(place: Place, manifest: bytes, *, cache: Path, tell: Tell) -> oci.Image:
     """The image that a manifest describes, every layer as gzip."""
     document = parse(manifest, place.where)
-    if document.get("schemaVersion") != 2 or "config" not in document:
-        raise ScarError(
-            "its manifest is of Docker's old schema 1, or of none",
-            where=place.where,
-            fix="Push the image again with a current tool.",
-        )
+    _refuse_old(document, place.where)
     descriptors = [descriptor_of(item, place.where) for item in _items(document, "layers", place.where)]
     check_sizes([descriptor.size for descriptor in descriptors], place.where)
     config_descriptor = descriptor_of(document["config"], place.where)
@@ -89,6 +89,13 @@ def image_of(place: Place, manifest: bytes, *, cache: Path, tell: Tell) -> oci.I
     digest = memory_blob(manifest, oci.OCI_MANIFEST).descriptor.digest
     media_type = str(document.get("mediaType") or oci.OCI_MANIFEST)
     return oci.Image(manifest, media_type, digest, memory_blob(config, config_descriptor.media_type), layers)
+
+
+def _refuse_old(document: Mapping[str, Any], where: str) -> None:
+    if document.get("schemaVersion") == 1:
+        raise oci.schema_1(where)
+    if document.get("schemaVersion") != 2 or "config" not in document:
+        raise ScarError("its manifest is of no kind that is known", where=where, fix="Name a container image.")
 
 
 def check_sizes(sizes: Sequence[int], where: str) -> None:
@@ -166,7 +173,7 @@ def _choose(items: Sequence[Any], architecture: str, where: str) -> oci.Descript
             )
         if matching:
             return descriptor_of(matching[0], where)
-    known = sorted({platform for platform, _ in entries if platform})
+    known = sorted({platform for platform, _ in entries if platform and platform != _NO_PLATFORM})
     raise NotFoundError(
         f"there is no image for linux/{architecture}, only for {', '.join(known) or 'no platform that is named'}",
         where=where,
@@ -188,9 +195,15 @@ def _is_attestation(item: object) -> bool:
 
 
 def _layer(place: Place, descriptor: oci.Descriptor, diff_id: str, cache: Path, tell: Tell) -> oci.Layer:
-    if descriptor.media_type in _GZIP_LAYERS:
+    if descriptor.media_type.startswith(_FOREIGN_LAYERS):
+        raise ScarError(
+            "a layer may not be copied, says its publisher (it is foreign, or non-distributable): Lambda has no way to it",
+            where=f"{place.where}, {descriptor.digest}",
+            fix="Use an image whose layers are all in its registry.",
+        )
+    if descriptor.media_type in _GZIP_LAYERS and descriptor.size > 0:
         return oci.Layer(place.blob(descriptor), diff_id)
-    if descriptor.media_type in _OTHER_LAYERS:
+    if descriptor.media_type in _OTHER_LAYERS or descriptor.media_type in _GZIP_LAYERS:
         return compressed_layer(place.blob(descriptor), diff_id, cache=cache, tell=tell)
     raise ScarError(
         f"a layer of the type {descriptor.media_type!r} cannot be run by Lambda",
