@@ -144,9 +144,10 @@ def _plans(report: Report, aws: Aws, settings: Settings, functions: Iterable[Fun
 
 def _image(report: Report, settings: Settings, aws: Aws, fn: Function) -> FunctionImage:
     from scar.package import function_image
-    from scar.package.ecr import ecr_keychain
+    from scar.package.ecr import absence_explained, ecr_keychain
 
-    with report.progress(f"preparing the image of {fn.name}") as progress:
+    preparing = report.progress(f"preparing the image of {fn.name}")
+    with absence_explained(aws, fn.lambda_.container.image), preparing as progress:
         image = function_image(
             fn, cache=settings.cache, tell=progress, keychain=ecr_keychain(aws), docker_host=settings.docker_host
         )

@@ -9,8 +9,11 @@ import base64
 import binascii
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,8 +22,10 @@ from scar.aws.clients import Aws
 from scar.errors import NotFoundError, ServiceError
 from scar.package.credentials import Credentials, Keychain
 from scar.package.network import Network, network_here
+from scar.package.reference import parse
 from scar.package.registry import Registry
 from scar.package.source import docker_login
+from scar.package.transports import named
 
 if TYPE_CHECKING:
     from scar.package import oci
@@ -31,6 +36,7 @@ _HOST: Final = re.compile(
     r"(?P<account>\d{12})\.(?:dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
     r"|dkr-ecr(?:-fips)?\.(?P<dual>[a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.com\.cn))"
 )
+_SPARE: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,14 @@ def ecr_registry(aws: Aws, network: Network | None = None) -> Registry:
     `network` is how it is reached; None: as the environment says.
     """
     ours = EcrHost(aws.account, aws.region)
-    credentials = _token(aws, ours)
+    credentials = _token(aws, ours).credentials
     network = network or network_here()
     return Registry(
-        host_of(aws), credentials, endpoint=credentials.endpoint, renew=lambda: _token(aws, ours), network=network
+        host_of(aws),
+        credentials,
+        endpoint=credentials.endpoint,
+        renew=lambda: _token(aws, ours).credentials,
+        network=network,
     )
 
 
@@ -73,7 +83,7 @@ def ecr_keychain(aws: Aws, otherwise: Keychain | None = None) -> Keychain:
     Docker has comes first: it may be of somebody whom that account lets in.
     """
     docker = otherwise or docker_login()
-    tokens: dict[EcrHost, Credentials] = {}
+    tokens: dict[EcrHost, _Token] = {}
 
     def find(host: str) -> Credentials | None:
         ecr = ecr_host(host)
@@ -81,50 +91,71 @@ def ecr_keychain(aws: Aws, otherwise: Keychain | None = None) -> Keychain:
             return docker(host)
         if ecr.account != aws.account and (known := docker(host)) is not None:
             return known
-        if ecr not in tokens:
+        if ecr not in tokens or tokens[ecr].until < datetime.now(UTC) + _SPARE:
             tokens[ecr] = _token(aws, ecr)
-        return tokens[ecr]
+        return tokens[ecr].credentials
 
     return find
 
 
-def _token(aws: Aws, ecr: EcrHost) -> Credentials:
+@dataclass(frozen=True, slots=True)
+class _Token:
+    credentials: Credentials
+    until: datetime
+
+
+def _token(aws: Aws, ecr: EcrHost) -> _Token:
     there = aws if ecr.region == aws.region else Aws(dataclasses.replace(aws.access, region=ecr.region), aws.clock)
     # `registryIds` is deprecated for AWS, whose token opens every registry that its owner may use, and means no harm there.
     whose: Mapping[str, Any] = {} if ecr.account == aws.account else {"registryIds": [ecr.account]}
     answer = there.ecr.get_authorization_token(**whose)
     try:
         data = answer["authorizationData"][0]
-        endpoint, token = data["proxyEndpoint"], data["authorizationToken"]
+        endpoint, token, until = data["proxyEndpoint"], data["authorizationToken"], data["expiresAt"]
         user, _, password = base64.b64decode(token).decode().partition(":")
     except (LookupError, binascii.Error, UnicodeDecodeError) as error:
         raise ServiceError("ecr:GetAuthorizationToken answered without a usable token") from error
-    return Credentials(user, password, endpoint.rstrip("/"))
+    return _Token(Credentials(user, password, endpoint.rstrip("/")), until)
 
 
-def explain_absence(aws: Aws, host: str, repository: str, error: NotFoundError) -> NotFoundError:
-    """Say more of an image that ECR does not have, when its repository belongs to a pull-through cache; else the error as it is.
+@contextmanager
+def absence_explained(aws: Aws, image: str | None) -> Iterator[None]:
+    """Say more when `image` is not there and its repository belongs to a pull-through cache of the account's ECR.
 
     ECR itself fetches such an image from upstream when it is first asked for it, which can take longer than the question waits.
     """
-    ecr = ecr_host(host)
-    if ecr is None or (ecr.account, ecr.region) != (aws.account, aws.region):
-        return error
+    try:
+        yield
+    except NotFoundError as error:
+        rule = None if image is None else _cache_rule(aws, image)
+        if rule is None:
+            raise
+        prefix, upstream = rule
+        raise NotFoundError(
+            error.what,
+            where=error.where,
+            fix=f"ECR fetches what begins with `{prefix}/` from {upstream} when it is first asked for: run the command again in a minute. "
+            f"If it stays away, see that {upstream} has the image, and that you may ecr:BatchImportUpstreamImage and ecr:CreateRepository.",
+        ) from error
+
+
+def _cache_rule(aws: Aws, image: str) -> tuple[str, str] | None:
+    """The prefix and the upstream of the pull-through cache that an image of the account's ECR comes from; None for all others."""
+    source = named(image, Path())
+    if source.kind != "registry" or source.name == "scratch":
+        return None
+    name = parse(source.name)
+    if ecr_host(name.host) != EcrHost(aws.account, aws.region):
+        return None
     try:
         rules = aws.ecr.describe_pull_through_cache_rules()["pullThroughCacheRules"]
     except (ClientError, BotoCoreError):  # not ours to see: then the first error has to do
-        return error
+        return None
     for rule in rules:
         prefix = rule.get("ecrRepositoryPrefix", "")
-        if prefix == "ROOT" or repository.startswith(f"{prefix}/"):
-            upstream = rule.get("upstreamRegistryUrl", "its upstream")
-            return NotFoundError(
-                error.what,
-                where=error.where,
-                fix=f"ECR fetches what begins with `{prefix}/` from {upstream} when it is first asked for: run the command again in a minute. "
-                f"If it stays away, see that {upstream} has the image and that you may ecr:BatchImportUpstreamImage and ecr:CreateRepository.",
-            )
-    return error
+        if name.repository.startswith(f"{prefix}/"):
+            return prefix, rule.get("upstreamRegistryUrl", "its upstream")
+    return None
 
 
 def why_bytes_moved(aws: Aws, image: oci.Image, repository: str, result: PushResult) -> str | None:

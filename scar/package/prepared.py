@@ -25,8 +25,9 @@ from scar.limits import SCRIPT_BYTES
 from scar.package import oci, reference
 from scar.package.compress import gunzip
 from scar.package.derive import MAX_CONFIG_BYTES
-from scar.package.ecr import EcrHost, ecr_host, ecr_keychain, explain_absence, host_of
-from scar.package.registry import Registry
+from scar.package.ecr import EcrHost, absence_explained, ecr_host, ecr_keychain, host_of
+from scar.package.network import network_here
+from scar.package.registry import Manifest, Registry
 from scar.package.resolve import check_sizes, descriptor_of, parse, small_blob
 from scar.package.spec import spec_of
 from scar.package.transports import named
@@ -77,14 +78,9 @@ def prepared_image(fn: Function, aws: Aws) -> PreparedImage:
     where = str(name)
     credentials = ecr_keychain(aws)(name.host)
     endpoint = credentials.endpoint if credentials else None
-    place = _Place(Registry(name.host, credentials, endpoint=endpoint), name, where)
-    try:
-        manifest = place.registry.manifest(name.repository, name.tag_or_digest)
-    except NotFoundError as error:
-        missing = NotFoundError(
-            "ECR has no such image", where=where, fix="Push it first, for example with `scar image push -f FILE`."
-        )
-        raise explain_absence(aws, name.host, name.repository, missing) from error
+    place = _Place(Registry(name.host, credentials, endpoint=endpoint, network=network_here()), name, where)
+    with absence_explained(aws, where):
+        manifest = _manifest(place)
     document = parse(manifest.content, where)
     _check_kind(document, manifest.media_type, fn.lambda_.architecture, name)
     layers = _layers(document, where)
@@ -106,6 +102,15 @@ def prepared_image(fn: Function, aws: Aws) -> PreparedImage:
         has_agent=has_agent,
         warnings=warnings,
     )
+
+
+def _manifest(place: _Place) -> Manifest:
+    try:
+        return place.registry.manifest(place.name.repository, place.name.tag_or_digest)
+    except NotFoundError as error:
+        raise NotFoundError(
+            "ECR has no such image", where=place.where, fix="Push it first, for example with `scar image push -f FILE`."
+        ) from error
 
 
 def _name(fn: Function, aws: Aws) -> reference.Reference:
@@ -238,7 +243,7 @@ def _check_definition(place: _Place, layer: oci.Descriptor, fn: Function) -> Non
         ) from error
     different = _differences(embedded, spec_of(fn))
     script = fn.lambda_.init_script
-    if script is not None and "init_script" not in different and script.read_bytes() != files.get(contract.SCRIPT_PATH):
+    if script is not None and "init_script" not in different and _script(script) != files.get(contract.SCRIPT_PATH):
         different.append("init_script")
     if different:
         raise ConflictError(
@@ -246,6 +251,13 @@ def _check_definition(place: _Place, layer: oci.Descriptor, fn: Function) -> Non
             where=place.where,
             fix=_PUSH_AGAIN,
         )
+
+
+def _script(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ScarError(f"the init script cannot be read: {error.strerror}", where=str(path)) from error
 
 
 # What a definition says, by the spec's names; the process of the image and the root file system are not the definition's.
