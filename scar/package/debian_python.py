@@ -59,7 +59,8 @@ def _interpreter(root: Path, *, compiler: tuple[str, ...]) -> Interpreter:
         path for path in sorted(stdlib.glob("lib-dynload/*.so")) if path.name.partition(".")[0] not in refused
     )
     loader = _find(loader_of(elf.read(binary.read_bytes(), str(binary)), binary).name, folders)
-    settings = next(stdlib.glob("_sysconfigdata__linux_*.py"))
+    # Beside it lies a link with the name that others' Pythons ask for; Debian's asks for the file's own.
+    settings = next(path for path in stdlib.glob("_sysconfigdata_*.py") if not path.is_symlink())
     return Interpreter(
         platlibdir="lib",
         binary=binary,

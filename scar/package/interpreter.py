@@ -111,8 +111,8 @@ def native_entries(interpreter: Interpreter, root: str) -> Iterator[Entry]:
     """Loader, libraries, program and extension modules, without search paths of this machine or settings of the image."""
     yield File(f"{root}/lib/{interpreter.loader_name}", hermetic.loader(interpreter.loader.read_bytes()), 0o755)
     for name, path in interpreter.libraries.items():
-        yield File(f"{root}/lib/{name}", hermetic.library(elf.portable(path.read_bytes(), str(path))))
-    yield File(f"{root}/bin/python3", elf.portable(interpreter.binary.read_bytes(), str(interpreter.binary)), 0o755)
+        yield File(f"{root}/lib/{name}", _free(path))
+    yield File(f"{root}/bin/python3", _free(interpreter.binary), 0o755)
     stdlib = f"{root}/{interpreter.platlibdir}/{interpreter.stdlib.name}"
     if interpreter.settings_module is not None:
         settings = f"build_time_vars = {dict(interpreter.settings)!r}\n"
@@ -121,7 +121,11 @@ def native_entries(interpreter: Interpreter, root: str) -> Iterator[Entry]:
     # Python looks for this directory to find itself, so it is there even when every module is built in.
     yield Directory(dynload)
     for path in interpreter.extensions:
-        yield File(f"{dynload}/{path.name}", elf.portable(path.read_bytes(), str(path)))
+        yield File(f"{dynload}/{path.name}", _free(path))
+
+
+def _free(path: Path) -> bytes:
+    return hermetic.library(elf.portable(path.read_bytes(), str(path)))
 
 
 def stdlib_sources(interpreter: Interpreter) -> Iterator[tuple[Path, str]]:
