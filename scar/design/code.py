@@ -8,7 +8,7 @@ from typing import Any, Final
 from scar import limits
 from scar.aws import names, tags
 from scar.aws.resources.code import Code, ImageCode, ZipCode
-from scar.aws.resources.code_objects import CodeObjects
+from scar.aws.resources.code_objects import CodeObject, CodeObjects
 from scar.aws.resources.repository import ImageVersion, Repository
 from scar.aws.resources.role import canonical
 from scar.design import iam
@@ -59,8 +59,9 @@ def _zip(fn: Function, site: Site, code: FunctionZip) -> Design:
     objects: tuple[CodeObjects, ...] = ()
     place = readable = None
     if code.bucket is not None:
+        stored = tuple(CodeObject(item.name, item.size, item.open) for item in code.objects)
         state = names.state_bucket(site.account, site.region)
-        objects = (CodeObjects(fn.name, code.bucket, prefix, state, tuple(code.objects), code.watch),)
+        objects = (CodeObjects(fn.name, code.bucket, prefix, state, stored, code.watch),)
         place = (code.bucket, prefix + code.zip_name) if code.zip_name else None
         readable = f"{site.bucket_arn(code.bucket)}/{prefix}*"
     return Design(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from scar.aws.clients import Aws
-from scar.aws.resources.code_objects import CodeObject, Tell
+from scar.aws.resources.code_objects import Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,19 @@ class PreparedImage(Protocol):
     def uri_by_digest(self) -> str: ...
 
 
+class StoredObject(Protocol):
+    """Content under the hex digits of its SHA-256; `open` raises at the end when the bytes were others."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def open(self) -> Callable[[], Iterator[bytes]]: ...
+
+
 @runtime_checkable
 class FunctionZip(Protocol):
     """The code of one function as a zip, known by its digest before a byte of it is sent.
@@ -84,7 +97,7 @@ class FunctionZip(Protocol):
     def bucket(self) -> str | None: ...
 
     @property
-    def objects(self) -> Sequence[CodeObject]: ...
+    def objects(self) -> Sequence[StoredObject]: ...
 
     @property
     def zip_name(self) -> str | None: ...
@@ -92,9 +105,10 @@ class FunctionZip(Protocol):
     @property
     def runs(self) -> str: ...
 
-    def content(self) -> bytes: ...
+    @property
+    def watch(self) -> Callable[[], AbstractContextManager[Tell]]: ...
 
-    def watch(self) -> AbstractContextManager[Tell]: ...
+    def content(self) -> bytes: ...
 
 
 Made = FunctionImage | PreparedImage | FunctionZip
