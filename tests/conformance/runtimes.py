@@ -1,0 +1,261 @@
+"""Where a function's image runs: Lambda of the local AWS with each engine, a plain container, a sandbox without any engine.
+
+Every runtime answers the same record, `Ran`, so that one table of expectations serves all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from faassupervisor.contract import AGENT_ROOT, Failure, Reply
+from scar.fdl.load import load
+from scar.fdl.model import Function
+from scar.local.rootfs import RootfsStore
+from scar.local.sandbox import Bind, Engine, SandboxSpec
+from scar.package import function_image
+from scar.package.oci import Image
+from scar.package.registry import Registry, push
+from tests.conformance import cases
+from tests.e2e.conftest import Local
+
+BUCKET: Final = "conformance"
+AS_ROOT: Final = os.geteuid() == 0
+_PRIVATE: Final = re.compile(r"/tmp/scar-run-[0-9a-f]{16}")
+_RUN_S: Final = 60
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended: as a shell would tell it, what was published, and the facts that the process wrote down."""
+
+    exit_code: int
+    kind: str | None
+    message: str
+    output: str
+    published: Mapping[str, bytes]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        lines = self.published["facts"].decode().splitlines()
+        facts = dict(line.split("=", 1) for line in lines)
+        if _PRIVATE.fullmatch(facts["cwd"]):
+            facts["cwd"] = "private"
+        return facts
+
+
+class Runtime(Protocol):
+    """`user` is what the process must see itself as, given the image's own USER; `keeps_path` tells a PATH that the image did not set."""
+
+    name: str
+
+    def run(self, function: str, event: bytes) -> Ran: ...
+
+    def user(self, of_image: str) -> str: ...
+
+
+@dataclass
+class World:
+    """One local AWS with every function in it, a bucket, and the functions' images as files for whoever wants them."""
+
+    local: Local
+    folder: Path
+    cache: Path
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    _images: dict[str, Image] = field(default_factory=dict)
+    _engine: str = ""
+    _client: Any = None
+
+    @property
+    def s3(self) -> Any:
+        self._client = self._client or self.local.client("s3")
+        return self._client
+
+    def deploy(self, written: Mapping[str, Mapping[str, Any]], scripts: Mapping[str, str]) -> None:
+        """`scar init` of all functions at once. `written` is each one's definition by its name."""
+        for name, script in scripts.items():
+            (self.local.folder / name).write_text(script)
+        definition = self.local.folder / "functions.yaml"
+        entries = [{"lambda": {"name": name, **body}} for name, body in written.items()]
+        definition.write_text(json.dumps({"functions": {"aws": entries}}))
+        self.functions = {fn.name: fn for fn in load(definition).functions}
+        self.local.must("init", "-f", definition.name, timeout_s=300)
+        self.s3.put_object(Bucket=BUCKET, Key=cases.KEY, Body=cases.WORDS)
+
+    def image(self, function: str) -> Image:
+        """The function's image, made again in this process."""
+        if function not in self._images:
+            self._images[function] = function_image(self.functions[function], cache=self.cache)
+        return self._images[function]
+
+    def use(self, engine: str) -> None:
+        """The same state under another engine."""
+        if engine == self._engine:
+            return
+        if self._engine:
+            self.local.must("local", "down")
+        self.local.engine = self._engine = engine
+        self._client = None
+        self.local.must("local", "up")
+
+    def published(self, function: str) -> dict[str, bytes]:
+        """What the function has put into its folder since it was asked last."""
+        found = {}
+        for item in self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{function}/").get("Contents", ()):
+            key = item["Key"]
+            found[key.removeprefix(f"{function}/")] = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+            self.s3.delete_object(Bucket=BUCKET, Key=key)
+        return found
+
+    def ran(self, function: str, answer: bytes) -> Ran:
+        """The agent's answer and what was published, together."""
+        document = json.loads(answer)
+        published = self.published(function)
+        if "errorType" not in document:
+            reply = Reply.from_json(answer)
+            return Ran(0, None, "", "".join(run.output for run in reply.runs), published)
+        failure = Failure.from_json(answer)
+        output = "".join(run.output for run in failure.runs)
+        return Ran(failure.exit_code, failure.kind, failure.message, output, published)
+
+
+@dataclass
+class Lambda:
+    """The local AWS's Lambda on one engine. Lambda knows no USER: all runs are its own user's."""
+
+    world: World
+    engine: str
+
+    @property
+    def name(self) -> str:
+        return f"Lambda on {self.engine}"
+
+    def run(self, function: str, event: bytes) -> Ran:
+        answer = self.world.local.client("lambda").invoke(FunctionName=function, Payload=event)
+        return self.world.ran(function, answer["Payload"].read())
+
+    def user(self, of_image: str) -> str:
+        return "993:990"
+
+
+@dataclass
+class Plain:
+    """The image's ENTRYPOINT with `--event -`: how Batch, Fargate or anybody else starts it. The answer is on standard output."""
+
+    world: World
+
+    def variables(self) -> dict[str, str]:
+        given = self.world.local.aws_environ
+        return {name: given[name] for name in given if name.startswith("AWS_")}
+
+    def finished(self, function: str, exit_code: int, out: bytes, log: str) -> Ran:
+        """The answer is the last line; the process's own exit code has to say the same."""
+        lines = out.splitlines()
+        assert lines, f"{function} answered nothing, exit code {exit_code}:\n{log}"
+        try:
+            ran = self.world.ran(function, lines[-1])
+        except ValueError as error:
+            raise AssertionError(f"{function} did not answer, exit code {exit_code}:\n{out!r}\n{log}") from error
+        assert ran.exit_code == exit_code
+        return ran
+
+
+@dataclass
+class Podman(Plain):
+    """A container engine on the image as a registry gave it. `options` are more words for `podman run`."""
+
+    registry: str
+    options: tuple[str, ...] = ()
+    started_as: str = "0:0"
+    pulled: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return " ".join(("podman", *self.options))
+
+    def run(self, function: str, event: bytes) -> Ran:
+        variables = [word for name, value in self.variables().items() for word in ("--env", f"{name}={value}")]
+        argv = ["podman", "run", "--rm", "-i", "--network=host", *self.options, *variables, self._pull(function)]
+        done = subprocess.run(
+            [*argv, "--event", "-"], input=event, capture_output=True, timeout=_RUN_S, check=False
+        )
+        return self.finished(function, done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    def user(self, of_image: str) -> str:
+        return of_image if self.started_as == "0:0" else self.started_as
+
+    def _pull(self, function: str) -> str:
+        if function not in self.pulled:
+            image = self.world.image(function)
+            result = push(image, Registry(self.registry), f"conformance/{function}")
+            name = f"{self.registry}/conformance/{function}@{result.digest}"
+            subprocess.run(["podman", "pull", "-q", "--tls-verify=false", name], check=True, capture_output=True)
+            self.pulled[function] = name
+        return self.pulled[function]
+
+
+_FROM_A_FILE: Final = (
+    'import os, sys; os.dup2(os.open("/the-event", os.O_RDONLY), 0); os.execv(sys.argv[1], [*sys.argv[1:], "--event", "-"])'
+)
+
+
+@dataclass
+class Unpacked(Plain):
+    """The image unpacked into a folder and run in a sandbox of the kernel's own: no engine, no root."""
+
+    engine: Engine
+    rootfs: RootfsStore
+    read_only: bool = False
+
+    @property
+    def name(self) -> str:
+        return "a sandbox" + (", read-only" if self.read_only else "")
+
+    def run(self, function: str, event: bytes) -> Ran:
+        image = self.world.image(function)
+        config = json.loads(b"".join(image.config.open()))["config"]
+        entrypoint = tuple(config["Entrypoint"])
+        assert entrypoint[-1] == f"{AGENT_ROOT}/app"
+        with tempfile.NamedTemporaryFile(dir=self.world.folder) as file:
+            file.write(event)
+            file.flush()
+            Path(file.name).chmod(0o644)
+            spec = SandboxSpec(
+                rootfs=self._unpack(image),
+                argv=(*entrypoint[:-1], "-c", _FROM_A_FILE, *entrypoint),
+                environment={**dict(item.split("=", 1) for item in config["Env"]), **self.variables()},
+                working_directory=config["WorkingDir"],
+                read_only=self.read_only,
+                binds=(Bind(Path(file.name), "/the-event"),),
+            )
+            with ExitStack() as stack:
+                sandbox = self.engine.start(spec)
+                stack.callback(sandbox.output.close)
+                stack.callback(sandbox.kill)
+                out = sandbox.output.read()
+                ended = sandbox.wait(_RUN_S)
+        assert ended is not None
+        return self.finished(function, ended.exit_code, out, out.decode(errors="replace"))
+
+    def user(self, of_image: str) -> str:
+        return "993:990"  # of SandboxSpec
+
+    def _unpack(self, image: Image) -> Path:
+        blobs = self.world.folder / "blobs"
+        blobs.mkdir(exist_ok=True)
+        files = []
+        for layer in image.layers:
+            place = blobs / layer.blob.descriptor.digest[7:]
+            if not place.exists():
+                place.write_bytes(b"".join(layer.blob.open()))
+            files.append(place)
+        return self.rootfs.ensure(image.digest, files)
+
