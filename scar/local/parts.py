@@ -118,7 +118,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
     """The real ones."""
     from scar.local.functions.engine import Functions
     from scar.local.registry import RegistryData
-    from scar.local.rootfs import RootfsStore
+    from scar.local.rootfs import RootfsStore, bytes_for_images
 
     choice = EngineChoice(around.engine, state.folder / "sandboxes")
     registry = RegistryData(state.folder / "registry", endpoint=around.endpoint)
@@ -128,7 +128,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
         log=around.logs,
         registry=registry,
         engine=choice,
-        rootfs=RootfsStore(state.folder / "rootfs"),
+        rootfs=RootfsStore(state.folder / "rootfs", max_bytes=bytes_for_images(state.folder)),
         tell=_log.info,
         persist=around.persist,
     )

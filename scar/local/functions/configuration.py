@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from scar.limits import LAMBDA_SYNC_PAYLOAD_BYTES
+from scar.local.folders import Held
 
 REPLY_BYTES: Final = LAMBDA_SYNC_PAYLOAD_BYTES + 100  # the number AWS names when it refuses a reply: 6291556
 LATEST: Final = "$LATEST"
@@ -34,14 +35,27 @@ class LogSink(Protocol):
 
 
 class Rootfs(Protocol):
-    """Unpacks an image once, however many ask for it at the same time."""
+    """Unpacks an image once, however many ask for it at the same time, and keeps it for as long as it is held."""
 
-    def ensure(self, image_digest: str, layers: Sequence[Path]) -> Path: ...
+    def use(self, image_digest: str, layers: Sequence[Path]) -> Held: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ZipPackage:
+    """A zip function's code and layers, by the SHA-256 (hex) of each, and what runs them."""
+
+    digest: str
+    runtime: str
+    handler: str
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """All that one sandbox of one function version depends on: two equal ones may share a warm sandbox, others never."""
+    """All that one sandbox of one function version depends on: two equal ones may share a warm sandbox, others never.
+
+    It has either a `package` or an `image_digest`.
+    """
 
     account: str
     region: str
@@ -49,7 +63,8 @@ class Configuration:
     version: str
     arn: str  # without qualifier
     role: str
-    image_digest: str
+    image_digest: str = ""
+    package: ZipPackage | None = None
     entry_point: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     working_directory: str | None = None

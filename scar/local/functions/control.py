@@ -14,7 +14,8 @@ from moto.awslambda.models import LambdaFunction, lambda_backends
 from moto.sts.models import sts_backends
 
 from scar.limits import LAMBDA_ASYNC_RETRIES
-from scar.local.functions.configuration import CannotRunError, Configuration
+from scar.local.functions.code import digest_of
+from scar.local.functions.configuration import CannotRunError, Configuration, ZipPackage
 
 _IMAGE_URI: Final = re.compile(
     r"(?P<host>[^/]+)/(?P<repository>[^@:]+)(?::(?P<tag>[\w.-]{1,128}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
@@ -24,6 +25,7 @@ _CREDENTIALS_S: Final = 1800.0
 
 # What moto drops of CreateFunction and UpdateFunctionConfiguration; kept in this attribute of its function objects.
 KEPT: Final = "scar_configuration"
+LAYERS: Final = "scar_layers"
 KEPT_KEYS: Final = ("DeadLetterConfig", "FileSystemConfigs", "LoggingConfig")
 
 
@@ -74,14 +76,8 @@ def reserved_concurrency(function: LambdaFunction) -> int | None:
 
 
 def configuration_of(function: LambdaFunction) -> Configuration:
-    """Raises CannotRunError for a zip function: this release runs container images only."""
-    if function.package_type != "Image":
-        raise CannotRunError(
-            f"{function.function_name} is a zip function; the local AWS runs container-image functions only. "
-            "Deploy it with `runtime: image`.",
-            lasting=True,
-        )
-    image = function.image_config
+    """What a sandbox of this version is made of."""
+    image, zipped = function.image_config, function.package_type != "Image"
     logging = kept(function).get("LoggingConfig") or {}
     return Configuration(
         account=function.account_id,
@@ -90,7 +86,8 @@ def configuration_of(function: LambdaFunction) -> Configuration:
         version=str(function.version),
         arn=unqualified_arn(function),
         role=function.role,
-        image_digest=f"sha256:{function.code_sha_256}",
+        image_digest="" if zipped else f"sha256:{function.code_sha_256}",
+        package=_package_of(function) if zipped else None,
         entry_point=tuple(image.entry_point or ()),
         command=tuple(image.cmd or ()),
         working_directory=image.working_directory or None,
@@ -100,6 +97,23 @@ def configuration_of(function: LambdaFunction) -> Configuration:
         tmp_mib=int(function.ephemeral_storage),
         log_group=logging.get("LogGroup") or f"/aws/lambda/{function.function_name}",
     )
+
+
+def _package_of(function: LambdaFunction) -> ZipPackage:
+    if not function.code_sha_256:
+        raise CannotRunError(f"{function.function_name} has no code", lasting=True)
+    return ZipPackage(
+        digest=digest_of(function.code_sha_256),
+        runtime=str(function.run_time),
+        handler=str(function.handler),
+        layers=layers_of(function),
+    )
+
+
+def layers_of(function: LambdaFunction) -> tuple[str, ...]:
+    """Digests (hex) of the function's layers, in the order in which they are laid over each other."""
+    found: tuple[str, ...] = getattr(function, LAYERS, ())
+    return found
 
 
 def kept(function: LambdaFunction) -> Mapping[str, Any]:

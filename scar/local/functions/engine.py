@@ -19,11 +19,11 @@ from moto.awslambda.models import LambdaFunction, lambda_backends
 
 from scar.errors import ScarError
 from scar.limits import LAMBDA_ASYNC_RETRY_DELAYS_S, LAMBDA_MIB_PER_VCPU
-from scar.local.functions import control, hooks
+from scar.local.functions import control, hooks, package_hooks
+from scar.local.functions.code import CodeStore
 from scar.local.functions.configuration import (
     CannotRunError,
     Configuration,
-    ImageProcess,
     Invocation,
     LogSink,
     Outcome,
@@ -33,6 +33,7 @@ from scar.local.functions.configuration import (
 )
 from scar.local.functions.destinations import Destinations, UndeliverableError, record
 from scar.local.functions.pool import Bounds, Pool
+from scar.local.functions.preparing import Preparing
 from scar.local.functions.queue import Again, Ended, Event, EventQueue, GaveUp, Verdict
 from scar.local.functions.report import Flusher, LogStream
 from scar.local.functions.sandboxes import INIT_S, Environment
@@ -41,7 +42,6 @@ from scar.local.sandbox.spec import Choice, Sandbox, SandboxSpec
 
 RETRY_SCALE: Final = 1 / 60  # AWS retries after one and two minutes; here after one and two seconds
 _BACK_OFF_S: Final = (0.25, 30.0)
-_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,11 @@ class Functions:
         persist: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         self.registry = registry
-        self._endpoint, self._log, self._engine, self._rootfs = endpoint, log, engine, rootfs
+        self.code = CodeStore(state / "code", referred=package_hooks.referred)
+        self._endpoint, self._log, self._engine = endpoint, log, engine
+        self._preparing = Preparing(
+            registry=registry, rootfs=rootfs, code=self.code, folder=state / "runtimes", tell=tell
+        )
         self._pace, self._clock, self._tell = pace or Pace(), clock, tell
         self._credentials = control.RoleCredentials()
         self._flusher = Flusher(tell)
@@ -98,6 +102,8 @@ class Functions:
     def start(self) -> None:
         """Show the registry's images in ECR, and deliver the events that an earlier daemon accepted and did not finish."""
         self.registry.restore()
+        package_hooks.adopt(self.code)
+        self.code.collect(grace_s=0)
         left = self._queue.start()
         if left:
             self._tell(f"{left} events of an earlier run are delivered now")
@@ -233,25 +239,20 @@ class Functions:
     def _launch(self, configuration: Configuration) -> Environment:
         """A new sandbox of this configuration; raises CannotRunError."""
         try:
-            image = self.registry.stored(configuration.image_digest)
-        except LookupError as error:
-            raise CannotRunError(f"the image of {configuration.name} cannot be read: {error}") from error
-        process = ImageProcess.parse(image.config)
-        argv = (*(configuration.entry_point or process.entry_point), *(configuration.command or process.command))
-        if not argv:
-            raise CannotRunError(f"the image of {configuration.name} has neither ENTRYPOINT nor CMD", lasting=True)
-        try:
             engine = self._engine().engine
-            rootfs = self._rootfs.ensure(image.digest, image.layers)
         except (ScarError, OSError) as error:
             raise CannotRunError(str(error)) from error
+        prepared = self._preparing.prepare(configuration, engine)
 
         def begin(runtime_api: str, log_stream: str) -> Sandbox:
             spec = SandboxSpec(
-                rootfs=rootfs,
-                argv=argv,
-                environment=self._environment(configuration, process.environment, runtime_api, log_stream),
-                working_directory=configuration.working_directory or process.working_directory,
+                rootfs=prepared.rootfs,
+                argv=prepared.argv,
+                environment=self._environment(configuration, prepared.environment, runtime_api, log_stream),
+                working_directory=prepared.working_directory,
+                binds=prepared.binds,
+                held=tuple(held.descriptor for held in prepared.held),
+                restrictions="lambda",
                 memory_mib=configuration.memory_mib,
                 vcpus=min(configuration.memory_mib / LAMBDA_MIB_PER_VCPU, os.cpu_count() or 1),
                 tmp_mib=configuration.tmp_mib,
@@ -262,20 +263,20 @@ class Functions:
                 raise CannotRunError(f"{configuration.name} cannot be started: {error}") from error
 
         stream = LogStream(self._log, configuration, self._flusher, self._clock)
-        return Environment(configuration, log=stream, begin=begin, init_limit_s=self._pace.init_s, clock=self._clock)
+        try:
+            return Environment(
+                configuration, log=stream, begin=begin, init_limit_s=self._pace.init_s, clock=self._clock
+            )
+        finally:
+            for held in prepared.held:  # from here on the sandbox holds them
+                held.close()
 
     def _environment(
-        self, configuration: Configuration, image_environment: Sequence[str], runtime_api: str, log_stream: str
+        self, configuration: Configuration, below: Mapping[str, str], runtime_api: str, log_stream: str
     ) -> dict[str, str]:
-        """As AWS documents it: the image's variables, over them the function's, over them Lambda's own."""
-        image = dict(entry.partition("=")[::2] for entry in image_environment)
+        """As AWS documents it: the image's or runtime's variables, over them the function's, over them Lambda's own."""
         return {
-            "PATH": _PATH,
-            "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
-            "LAMBDA_TASK_ROOT": "/var/task",
-            "LAMBDA_RUNTIME_DIR": "/var/runtime",
-            **image,
+            **below,
             "AWS_ENDPOINT_URL": self._endpoint(),
             **dict(configuration.environment),
             "AWS_LAMBDA_RUNTIME_API": runtime_api,

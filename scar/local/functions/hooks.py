@@ -15,11 +15,13 @@ from moto.ecr.responses import ECRResponse
 
 from scar.local import hooks as moto_names
 from scar.local import registry_control
-from scar.local.functions import control, invoking
+from scar.local.functions import control, invoking, package_hooks
 from scar.local.registry import RegistryData
 
 if TYPE_CHECKING:
     from scar.local.functions.engine import Functions
+
+_INVALID: Final = "InvalidParameterValueException"
 
 # (class, attribute, its parameters): what `install` replaces or calls. The test compares them with moto's.
 HOOKED: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
@@ -28,6 +30,8 @@ HOOKED: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     (LambdaResponse, "_enrich_response", ("headers", "body")),
     (LambdaFunction, "invoke", ("self", "body", "request_headers", "response_headers")),
     (LambdaFunction, "_set_function_code", ("self", "updated_spec")),
+    (LambdaFunction, "_get_layers_data", ("self", "layers_versions_arns")),
+    (LambdaBackend, "publish_layer_version", ("self", "spec")),
     (LambdaFunction, "get_code", ("self",)),
     (LambdaFunction, "get_configuration", ("self", "on_create")),
     (LambdaFunction, "update_configuration", ("self", "config_updates")),
@@ -47,6 +51,8 @@ HOOKED: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
 # What is called, or read, as it is (the form is scar.local.hooks.NAMES').
 USED: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.awslambda.models:LambdaBackend.get_function": ("self", "function_name_or_arn", "qualifier"),
+    "moto.awslambda.models:LambdaBackend.layers_versions_by_arn": ("self", "layer_version_arn"),
+    "moto.s3.models:S3Backend.get_object": ("self", "bucket_name", "key_name", "version_id"),
     "moto.awslambda.models:EventInvokeConfig.__init__": ("self", "arn", "last_modified", "config"),
     "moto.awslambda.models:ImageConfig.__init__": ("self", "config"),
     "moto.ecr.models:ECRBackend.create_repository": ("self", "repository_name", "registry_id"),
@@ -105,12 +111,23 @@ def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
 
         return replacement
 
-    def set_code(original: Callable[..., Any]) -> Callable[..., Any]:
+    def set_code(_: Callable[..., Any]) -> Callable[..., Any]:
         def replacement(function: LambdaFunction, updated_spec: dict[str, Any]) -> None:
-            if "ImageUri" in updated_spec:
+            image = function.package_type == "Image"
+            if image and "ImageUri" not in updated_spec:
+                raise control.RefusedError(
+                    _INVALID, "Please provide ImageUri when updating a function with packageType Image."
+                )
+            if not image and "ImageUri" in updated_spec:
+                raise control.RefusedError(
+                    _INVALID, "Please don't provide ImageUri when updating a function with packageType Zip."
+                )
+            if image:
                 _set_image(functions.registry, function, updated_spec)
             else:
-                original(function, updated_spec)
+                package_hooks.set_package(functions.code, function, updated_spec)
+            if updated_spec.get("Architectures") and not updated_spec.get("DryRun"):
+                function.architectures = updated_spec["Architectures"]
 
         return replacement
 
@@ -128,6 +145,8 @@ def _lambda_hooks(functions: Functions) -> dict[tuple[type, str], _Replacement]:
         (LambdaResponse, "_enrich_response"): invoking.with_request_id,
         (LambdaFunction, "invoke"): invoke,
         (LambdaFunction, "_set_function_code"): set_code,
+        (LambdaFunction, "_get_layers_data"): package_hooks.remembering_layers(functions.code),
+        (LambdaBackend, "publish_layer_version"): package_hooks.publishing_layer(functions.code),
         (LambdaFunction, "get_code"): _with_resolved_image,
         (LambdaFunction, "get_configuration"): _with_kept_configuration,
         (LambdaFunction, "update_configuration"): _keeping_updates,

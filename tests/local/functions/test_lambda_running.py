@@ -190,18 +190,6 @@ def test_an_unknown_function_is_not_found(local: Local) -> None:
         local.invoke("nobody")
 
 
-def test_a_zip_function_is_refused_in_clear_words(local: Local) -> None:
-    local.lambda_.create_function(
-        FunctionName="zipped",
-        Runtime="python3.13",
-        Handler="a.b",
-        Role=local.role,
-        Code={"ZipFile": b"PK\5\6" + bytes(18)},
-    )
-    with pytest.raises(ClientError, match="container-image functions only"):
-        local.invoke("zipped")
-
-
 def test_a_function_of_an_image_that_is_not_there_cannot_be_made(local: Local) -> None:
     uri = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/scar/test:never"
     with pytest.raises(ClientError, match="does not exist") as refused:

@@ -1,0 +1,134 @@
+"""Folders that are made from content once and then only read: unpacked images, unpacked code. Each is named by a digest.
+
+<hex>/             the folder; `complete.json` in it says that it is whole, and how large
+<hex>.making/      on its way, or left behind by a process that was killed
+<hex>.lock         locked alone by whoever makes or removes the folder, together by all who use it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from faassupervisor.layers.unpack import remove_tree
+
+_MARKER: Final = "complete.json"
+
+
+class Held:
+    """A folder that stays until this is closed, or until the last process that was given `descriptor` is gone."""
+
+    def __init__(self, path: Path, size: int, descriptor: int) -> None:
+        self.path, self.size, self.descriptor = path, size, descriptor
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class DigestFolders:
+    """All folders below one. Safe from any thread and any number of processes; names are 64 hexadecimal digits."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def use(self, name: str, make: Callable[[Path], int]) -> Held:
+        """The folder, made by `make` (given an empty one; answers how many bytes it holds) unless it is there.
+
+        It appears whole or not at all, also when two processes ask at once or one is killed. What `make` raises, this raises.
+        """
+        home = self._folder / name
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as failed:
+            lock = self._open(name)
+            failed.callback(os.close, lock)
+            while True:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(home / _MARKER)
+                    size = self._size(home)
+                    failed.pop_all()
+                    return Held(home, size, lock)
+                # Not a step up but a new lock: somebody else may have made the folder, or removed it, in between.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not (home / _MARKER).exists():
+                    self._make(home, make)
+
+    def usage(self) -> int:
+        """Bytes of content in all folders."""
+        return sum(size for _, size, _ in self._whole())
+
+    def names(self) -> tuple[str, ...]:
+        """Of every folder that is whole."""
+        return tuple(name for name, _, _ in self._whole())
+
+    def prune(self, *, keep: Collection[str] = (), max_bytes: int = 0) -> tuple[str, ...]:
+        """Remove the least recently used, but none of `keep` and none that is held, until `max_bytes` are left; their names."""
+        left, removed = self.usage(), []
+        for name, size, _ in sorted(self._whole(), key=lambda entry: entry[2]):
+            if left <= max_bytes and max_bytes:
+                break
+            if name not in keep and self._remove(name):
+                left -= size
+                removed.append(name)
+        return tuple(removed)
+
+    def _remove(self, name: str) -> bool:
+        """False when it is held."""
+        lock = self._open(name)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (self._folder / name / _MARKER).unlink(missing_ok=True)
+            remove_tree(self._folder / name)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(lock)
+        return True
+
+    def _open(self, name: str) -> int:
+        return os.open(self._folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _whole(self) -> Iterator[tuple[str, int, int]]:
+        """Name, bytes and time of last use of every whole folder."""
+        for marker in list(self._folder.glob(f"*/{_MARKER}")):
+            if marker.parent.suffix:
+                continue
+            with contextlib.suppress(OSError, ValueError, KeyError):  # another process removes it just now
+                yield marker.parent.name, self._size(marker.parent), marker.stat().st_mtime_ns
+
+    @staticmethod
+    def _size(home: Path) -> int:
+        return int(json.loads((home / _MARKER).read_text())["bytes"])
+
+    def _make(self, home: Path, make: Callable[[Path], int]) -> None:
+        making = home.with_name(f"{home.name}.making")
+        for leftover in (making, home):  # of a process that was killed: the lock says that nobody is at it now
+            remove_tree(leftover)
+        with contextlib.ExitStack() as failed:
+            failed.callback(remove_tree, making)
+            making.mkdir()
+            making.chmod(0o755)
+            size = make(making)
+            os.sync()  # the marker must not outlive a power cut that its files did not
+            with (making / _MARKER).open("w") as marker:
+                json.dump({"bytes": size}, marker)
+                marker.flush()
+                os.fsync(marker.fileno())
+            making.rename(home)
+            failed.pop_all()
