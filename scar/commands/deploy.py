@@ -10,7 +10,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from scar.commands.common import connect, read_definition
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from scar.aws.clients import Aws
     from scar.cli import Context
+    from scar.design import Made
     from scar.fdl.model import Function
     from scar.package.oci import Image
     from scar.plan.diff import Plan, Step
@@ -133,13 +134,52 @@ def _plans(report: Report, aws: Aws, settings: Settings, functions: Iterable[Fun
 
     shared: set[tuple[str, Id]] = set()
     for fn in functions:
-        desired = design(fn, Site.of(aws), _image(report, settings, aws, fn))
+        desired = design(fn, Site.of(aws), _code(report, settings, aws, fn))
         actual = observe(aws, [*desired, *strays(aws, fn.name, desired)])
         full = diff(desired, actual)
         # A bucket that two functions share is shown where it is made, and not again.
         steps = tuple(step for step in full.steps if (step.verb, step.id) not in shared)
         shared |= {(step.verb, step.id) for step in steps if step.id.kind == "bucket"}
         yield fn.name, Plan(steps, full.unchanged)
+
+
+def _code(report: Report, settings: Settings, aws: Aws, fn: Function) -> Made:
+    """What the definition asks for: a zip, an image that is there already, or one that is derived. Warnings are said."""
+    if fn.lambda_.runtime != "image":
+        return _zip(report, settings, aws, fn)
+    if not fn.lambda_.container.create_image:
+        from scar.package.prepared import prepared_image
+
+        prepared = prepared_image(fn, aws)
+        _warn(report, fn, prepared.warnings)
+        return prepared
+    return _image(report, settings, aws, fn)
+
+
+def _zip(report: Report, settings: Settings, aws: Aws, fn: Function) -> Made:
+    from scar.aws import names
+    from scar.package.ecr import absence_explained, ecr_keychain
+    from scar.package.zip_runtime import function_zip
+
+    preparing = report.progress(f"preparing the code of {fn.name}")
+    with absence_explained(aws, fn.lambda_.container.image), preparing as progress:
+        made = function_zip(
+            fn,
+            cache=settings.cache,
+            tell=progress,
+            keychain=ecr_keychain(aws),
+            state_bucket=names.state_bucket(aws.account, aws.region),
+            prefix=names.code_prefix(aws.account, fn.name),
+            loopback=settings.local.value,
+            docker_host=settings.docker_host,
+        )
+    _warn(report, fn, made.warnings)
+    return replace(made, watch=lambda: report.progress(f"uploading the code of {fn.name}"))
+
+
+def _warn(report: Report, fn: Function, warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        report.complain(f"warning: {fn.name}: {warning}")
 
 
 def _image(report: Report, settings: Settings, aws: Aws, fn: Function) -> FunctionImage:

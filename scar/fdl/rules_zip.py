@@ -28,6 +28,10 @@ def zip_runtime(fn: Lambda, path: str, reading: Reading) -> None:
     if fn.runtime == "image":
         _image_runtime(fn, path, reading)
         return
+    if not fn.container.create_image:
+        key = f"{path}.container.create_image"
+        what = "`create_image: false` is for a container image, and a zip runtime makes none"
+        reading.problems.add(reading.place(key), key, what, "Remove it, or remove `runtime`.")
     _retired(fn, path, reading)
     _room_for_wrapper(fn, path, reading)
 

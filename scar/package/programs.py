@@ -23,7 +23,7 @@ _DT_FLAGS_1: Final = 0x6FFFFFFB
 _DF_1_PIE: Final = 0x08000000
 # (64-bit, machine) of the gABI → the architecture's name in manifests
 _MACHINES: Final = {(True, 62): "amd64", (True, 183): "arm64"}
-_BANNER: Final = re.compile(rb"GNU C Library [^\n\0]{0,160}?version (\d+\.\d+)")
+_BANNER: Final = re.compile(rb"GNU C Library [^\n\0]{0,160}?version (\d+\.\d+)[^\d]")
 _SYMBOL_VERSION: Final = re.compile(rb"GLIBC_2\.(\d{1,3})\0")
 _LONGEST_MATCH: Final = 256
 
