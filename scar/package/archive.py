@@ -1,30 +1,36 @@
-"""Image archives as a set of named files, read by random access: a tar, a gzip-compressed tar, or a directory.
+"""Image archives as a set of named files, read by random access: a tar, a compressed tar, or a directory.
 
 What an archive says is not believed: names are only looked up, never written to disk; links stay inside; headers are bounded.
 """
 
 from __future__ import annotations
 
+import bz2
 import hashlib
+import lzma
 import posixpath
 import stat
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final, Self
 
 from scar.errors import NotFoundError, ScarError
-from scar.limits import LAMBDA_IMAGE_BYTES
 from scar.package import oci
 from scar.package.cache import in_cache, written_whole
-from scar.package.compress import GZIP_MAGIC, ZSTD_MAGIC, gunzip
+from scar.package.compress import GZIP_MAGIC, ZSTD_MAGIC, plain
 from scar.package.layer import file_blob
 from scar.package.progress import Tell
 
 _MAX_MEMBERS: Final = 10_000
 _MAX_HEADER_BYTES: Final = 1 << 20  # a long name or a pax header; what follows is read into memory
 _MAX_LINKS: Final = 40
+_XZ_MAGIC: Final = b"\xfd7zXZ\x00"
+_BZIP2_MAGIC: Final = b"BZh"
+_COMPRESSED: Final = (GZIP_MAGIC, ZSTD_MAGIC, _XZ_MAGIC, _BZIP2_MAGIC)  # what `docker load` takes
+_XZ_MEMORY_BYTES: Final = 256 << 20
 _EXTENDED: Final = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -81,6 +87,12 @@ class Archive:
 
     def top(self) -> tuple[bytes, str]:
         if self.find("oci-layout") is None or self.find("index.json") is None:
+            if self.find("repositories") is not None:
+                raise ScarError(
+                    "written by a Docker older than 1.10 (there is no manifest.json)",
+                    where=self.where,
+                    fix="Load it and save it again: docker load -i FILE, docker save -o FILE IMAGE.",
+                )
             raise ScarError(
                 "neither an archive of `docker save` nor an OCI layout: no manifest.json, no index.json",
                 where=self.where,
@@ -123,11 +135,9 @@ def open_archive(path: Path, *, cache: Path, tell: Tell) -> Archive:
     if not stat.S_ISREG(status.st_mode):
         raise ScarError("the image file is neither a file nor a directory", where=where)
     with path.open("rb") as source:
-        magic = source.read(4)
-    if magic.startswith(GZIP_MAGIC):
+        magic = source.read(6)
+    if magic.startswith(_COMPRESSED):
         path = _unpacked(path, cache, tell)
-    elif magic.startswith(ZSTD_MAGIC):
-        raise ScarError("the image file is compressed with zstd", where=where, fix="Unpack it first: zstd -d FILE.")
     return Archive(where, _tar_finder(path, where))
 
 
@@ -197,7 +207,7 @@ def _members(path: Path, where: str) -> tuple[Mapping[str, Extent], Mapping[str,
 
 
 def _unpacked(path: Path, cache: Path, tell: Tell) -> Path:
-    """The tar inside a gzip file, kept in the cache under the digest of the compressed file."""
+    """The tar inside a compressed file, kept in the cache under the digest of that file."""
     with path.open("rb") as source:
         digest = hashlib.file_digest(source, "sha256").hexdigest()
     directory = cache / "archives" / digest
@@ -207,10 +217,40 @@ def _unpacked(path: Path, cache: Path, tell: Tell) -> Path:
         if not target.exists():
             with written_whole(target) as out, path.open("rb") as source:
                 done = 0
-                for chunk in gunzip(iter(lambda: source.read(oci.CHUNK), b""), str(path)):
+                for chunk in _decompressed(iter(lambda: source.read(oci.CHUNK), b""), str(path)):
                     out.write(chunk)
                     done += len(chunk)
-                    if done > LAMBDA_IMAGE_BYTES + oci.MAX_MANIFEST_BYTES:
-                        raise ScarError(f"it unpacks to more than {LAMBDA_IMAGE_BYTES // 2**30} GiB", where=str(path))
                     tell(min(source.tell(), size), size, "unpack")
     return target
+
+
+def _decompressed(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """What the chunks unpack to, told by their first bytes; at most as much as an image may hold."""
+    first = next(chunks, b"")
+    chunks = chain((first,), chunks)
+    if first.startswith(_XZ_MAGIC):
+        chunks = _members_of(chunks, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES), where)
+    elif first.startswith(_BZIP2_MAGIC):
+        chunks = _members_of(chunks, bz2.BZ2Decompressor, where)
+    return plain(chunks, where)
+
+
+def _members_of(
+    chunks: Iterator[bytes], begin: Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor], where: str
+) -> Iterator[bytes]:
+    """Members one after another; memory stays bounded however well they are compressed."""
+    member = begin()
+    try:
+        for chunk in chunks:
+            data = chunk
+            while data or not (member.needs_input or member.eof):
+                if member.eof:
+                    member = begin()
+                yield member.decompress(data, oci.CHUNK)
+                data = member.unused_data
+        while not (member.eof or member.needs_input):
+            yield member.decompress(b"", oci.CHUNK)
+    except (lzma.LZMAError, OSError, ValueError) as error:
+        raise ScarError(f"damaged compressed data: {error}", where=where) from error
+    if not member.eof:
+        raise ScarError("the compressed data ends in the middle", where=where)
