@@ -194,6 +194,10 @@ class _Docker:
                     yield chunk
             except (OSError, http.client.HTTPException) as error:
                 raise ServiceError(f"the Docker daemon at {self._host} stopped sending: {error}") from error
+            if response.length:  # http.client takes an early end for the end
+                raise ServiceError(
+                    f"the Docker daemon at {self._host} stopped sending {response.length} bytes too early"
+                )
 
     @contextmanager
     def _get(self, path: str, timeout_s: float = _ANSWER_S) -> Iterator[http.client.HTTPResponse]:
