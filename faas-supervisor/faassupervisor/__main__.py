@@ -17,7 +17,7 @@ def main() -> int:
     """The process's exit code. `app` is the directory this package lies in, wherever it was put."""
     app = Path(__file__).absolute().parent.parent
     try:
-        surroundings = environ.read(sys.argv[1:], os.environ, app)
+        surroundings = environ.read(sys.argv[1:], environ.found(os.environ), app)
     except environ.UsageError as error:
         sys.stderr.write(f"{error}\n")
         return 2

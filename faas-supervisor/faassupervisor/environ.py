@@ -24,6 +24,7 @@ _PRIVATE_PREFIXES: Final = ("LAMBDA_", "PYTHON", "LD_", "AWS_LAMBDA_METADATA_")
 # Outside the image these speak of the machine that the agent runs on: of Lambda's managed runtime, and the shell that started us.
 _OF_THE_MACHINE: Final = frozenset({"PATH", "NODE_PATH", "GEM_PATH", "PWD", "OLDPWD", "SHLVL", "_"})
 _LANG_OF_MANAGED_RUNTIMES: Final = "en_US.UTF-8"  # lambda/latest/dg/configuration-envvars; few images have this locale
+_COERCED_LOCALES: Final = frozenset({"C.UTF-8", "C.utf8", "UTF-8"})  # PEP 538
 _PER_RECORD: Final = frozenset(
     {
         contract.INPUT_FILE_PATH, contract.TMP_INPUT_DIR, contract.TMP_OUTPUT_DIR, contract.STORAGE_OBJECT_KEY, contract.EVENT_TIME,
@@ -68,7 +69,7 @@ def read(arguments: Sequence[str], variables: Mapping[str, str], app: Path) -> S
     common = "/tmp" if in_image else variables.get("TMPDIR") or "/tmp"  # noqa: S108  # Lambda's only writable directory
     function_root = Path(options.get("--function") or app.parent / "function")
     return Surroundings(
-        variables=dict(variables),
+        variables=_given(variables),
         function_root=function_root,
         fakechroot=function_root.parent / "fakechroot",
         temporary=Path(temporary or common),
@@ -76,6 +77,29 @@ def read(arguments: Sequence[str], variables: Mapping[str, str], app: Path) -> S
         runtime_api=runtime_api,
         event_on_stdin="--event" in options,
     )
+
+
+def _given(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Without the LC_CTYPE that Python gives itself where no locale is named (PEP 538): we were started without it."""
+    if variables.get("LC_CTYPE") not in _COERCED_LOCALES:
+        return dict(variables)
+    try:
+        started_with = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:  # an image's own is in the spec
+        started_with = []
+    ours = not any(variable.startswith(b"LC_CTYPE=") for variable in started_with)
+    return {name: value for name, value in variables.items() if not (ours and name == "LC_CTYPE")}
+
+
+def found(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """What this process was given: where no locale is set, Python adds LC_CTYPE to its own environment (PEP 538)."""
+    try:
+        given = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return variables
+    if any(variable.startswith(b"LC_CTYPE=") for variable in given):
+        return variables
+    return {name: value for name, value in variables.items() if name != "LC_CTYPE"}
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from faassupervisor.errors import CannotStartError
 from faassupervisor.log import Write
 from faassupervisor.runners import Exit, Exited, Killed, OutOfTime, Setting, tree
 from faassupervisor.runners.command import Command, as_named
+from faassupervisor.runners.identity import Identity, give, to_become
 
 KEPT_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 64 * 1024
@@ -28,6 +29,7 @@ class Process:
     """See `faassupervisor.runners` for what a runner promises."""
 
     def __init__(self, setting: Setting) -> None:
+        self._setting = setting
         self._write = setting.log.write
         named = setting.spec.image.working_directory
         # The image's WORKDIR; the record's private directory when the image names none or has lost it.
@@ -48,6 +50,12 @@ class Process:
         grace_s: Callable[[], float],
         adopts_orphans: bool,
     ) -> Exit:
+        spec = self._setting.spec
+        identity = to_become(spec.image.user)
+        if identity is not None:
+            give(self._setting.place.root, identity)
+            named = spec.environment.get("HOME") or spec.image.environment.get("HOME") or identity.home
+            environment = {**environment, "HOME": named if identity.may_write(named) else "/tmp"}  # noqa: S108  # as in `environ`
         return run(
             command,
             environment=environment,
@@ -56,6 +64,7 @@ class Process:
             time_s=time_s,
             grace_s=grace_s,
             adopts_orphans=adopts_orphans,
+            identity=identity,
         )
 
 
@@ -68,13 +77,15 @@ def run(
     time_s: Callable[[], float],
     grace_s: Callable[[], float],
     adopts_orphans: bool,
+    identity: Identity | None = None,
 ) -> Exit:
     """Run a command to its end, or until `time_s()` (seconds it may still run) is used up.
 
     Background children of a script that has ended get half a second, those of one that is out of time get `grace_s()`.
+    With `identity` the process is that user's; only root can do it.
     """
     started = time.monotonic()
-    process = _start(command, environment, working_directory)
+    process = _start(command, environment, working_directory, identity)
     output = Output(write)
     assert process.stdout is not None
     with process.stdout as pipe:
@@ -95,7 +106,9 @@ def run(
     return Exited(code, log) if code >= 0 else Killed(-code, log)
 
 
-def _start(command: Command, environment: Mapping[str, str], working_directory: Path) -> subprocess.Popen[bytes]:
+def _start(
+    command: Command, environment: Mapping[str, str], working_directory: Path, identity: Identity | None
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command.arguments,
@@ -108,6 +121,9 @@ def _start(command: Command, environment: Mapping[str, str], working_directory: 
             bufsize=0,
             start_new_session=True,
             umask=0o022,
+            user=identity.uid if identity else None,
+            group=identity.gid if identity else None,
+            extra_groups=list(identity.groups) if identity else None,
         )
     except OSError as error:
         raise CannotStartError(
