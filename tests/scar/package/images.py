@@ -25,7 +25,9 @@ def unpack(image: oci.Image, root: Path) -> Path:
     return root
 
 
-def run_inside(root: Path, *argv: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run_inside(
+    root: Path, *argv: str, environment: dict[str, str] | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run a program with `root` as its whole file system, as root or as an ordinary user."""
     prefix = ["chroot", str(root)] if os.geteuid() == 0 else ["unshare", "-Ur", "--root", str(root)]
     path = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
@@ -34,6 +36,7 @@ def run_inside(root: Path, *argv: str, environment: dict[str, str] | None = None
     return subprocess.run(
         [str(launcher), *prefix[1:], *argv],
         env=path | (environment or {}),
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
