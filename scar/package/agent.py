@@ -218,6 +218,8 @@ def _entries(
     entries += (File(place.lstrip("/"), path.read_bytes()) for path, place in data)
     entries.append(File(CA_FILE.lstrip("/"), sources.certificates.read_bytes()))
     entries.append(Link(f"{_ROOT}/app/botocore/cacert.pem", "../../etc/ca-certificates.pem"))
+    # What an image has under our name is hidden (image-spec, "opaque whiteout"): a file of it would be imported in place of ours.
+    entries.append(File(f"{_ROOT}/.wh..wh..opq", b""))
     # /opt itself is left out: an image may have its own, with its own mode, or a link there.
     known = {entry.path for entry in entries}
     parents = {str(parent) for path in known for parent in Path(path).parents} - {".", "opt"} - known

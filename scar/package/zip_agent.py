@@ -97,7 +97,7 @@ def _agent_files(blob: oci.Blob) -> Iterator[tuple[str, tuple[bytes, bool]]]:
             path = member.name.removeprefix(_PREFIX)
             if member.issym():
                 links[path] = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.linkname))
-            elif member.isreg():
+            elif member.isreg() and not posixpath.basename(path).startswith(".wh."):
                 source = tar.extractfile(member)
                 found[path] = (source.read() if source else b"", bool(member.mode & 0o111))
     yield from found.items()

@@ -100,6 +100,7 @@ def test_a_script_costs_a_few_hundred_bytes_and_can_be_executed(agent: AgentLaye
         "opt/scar/function": 0o755,
         "opt/scar/function/spec.json": 0o644,
         "opt/scar/function/script": 0o755,
+        "tmp": 0o1777,
     }
 
 
