@@ -98,7 +98,9 @@ def platforms(image: Image, path: Path) -> Path:
                 "platform": {"os": "unknown", "architecture": "unknown"},
             }
         )
-    index = store.put(_json({"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": entries}), f"{_OCI}.index.v1+json")
+    index = store.put(
+        _json({"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": entries}), f"{_OCI}.index.v1+json"
+    )
     return store.write_tar(path.with_suffix(".tar"), [index])
 
 
@@ -161,7 +163,11 @@ class _Blobs:
 def _manifest(
     store: _Blobs, image: Image, compress: Callable[[bytes], tuple[bytes, str]], *, docker: bool = False
 ) -> Document:
-    kinds = (f"{_DOCKER}.container.image.v1+json", f"{_DOCKER}.image.rootfs.diff.tar", f"{_DOCKER}.distribution.manifest.v2+json")
+    kinds = (
+        f"{_DOCKER}.container.image.v1+json",
+        f"{_DOCKER}.image.rootfs.diff.tar",
+        f"{_DOCKER}.distribution.manifest.v2+json",
+    )
     if not docker:
         kinds = (f"{_OCI}.config.v1+json", f"{_OCI}.layer.v1.tar", f"{_OCI}.manifest.v1+json")
     config_kind, layer_kind, manifest_kind = kinds
@@ -169,7 +175,12 @@ def _manifest(
     for layer in image.layers:
         packed, method = compress(layer)
         layers.append(store.put(packed, f"{layer_kind}.{method}" if docker else f"{layer_kind}+{method}"))
-    document = {"schemaVersion": 2, "mediaType": manifest_kind, "config": store.put(image.config, config_kind), "layers": layers}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": manifest_kind,
+        "config": store.put(image.config, config_kind),
+        "layers": layers,
+    }
     return store.put(_json(document), manifest_kind)
 
 

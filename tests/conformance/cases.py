@@ -24,7 +24,16 @@ PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 MINE: Final = 'a "b" $c'
 WORDS: Final = b"moo, said the cow\n"
 KEY: Final = "in/hello world.txt"
-NAMES: Final = ("GREETING", "LD_LIBRARY_PATH", "LD_PRELOAD", "MINE", "PATH", "PYTHONHOME", "PYTHONPATH", "STORAGE_OBJECT_KEY")
+NAMES: Final = (
+    "GREETING",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "MINE",
+    "PATH",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "STORAGE_OBJECT_KEY",
+)
 
 _SHELL: Final = """\
 fact() { printf '%s=%s\\n' "$1" "$2"; }
@@ -189,7 +198,12 @@ def _only(tree: Callable[[Parts], Tree]) -> Layers:
 _STATIC: Final = ("busybox",)
 _ENTRY: Final = {"entry.sh": program(SHELL)}
 _WHITEOUTS: Final = (
-    {"data/gone": text("gone"), "data/kept": text("kept"), "data/emptied/old": text("old"), "data/linked": hard_link("data/kept")},
+    {
+        "data/gone": text("gone"),
+        "data/kept": text("kept"),
+        "data/emptied/old": text("old"),
+        "data/linked": hard_link("data/kept"),
+    },
     {"data/.wh.gone": text(""), "data/emptied/.wh..wh..opq": text(""), "data/emptied/new": text("new")},
     {"data/replaced": folder(), "data/replaced/by": text("a folder")},
     {"data/replaced": text("a file"), "data/link": link("/data/kept")},
@@ -393,7 +407,7 @@ DIRECT: Final = (
     Direct("interpreter_that_cannot_run", "debian12", _script("#!/etc/passwd\n"), 126, says="/etc/passwd"),
     Direct("a_program_for_another_machine", "debian12", _script(_elf_for(183)), 126, says="not a program for this machine"),
     Direct("half_an_output", "debian12", _script(f"{_WRITES}exit 1"), 1),
-    Direct("half_an_output_of_a_killed_one", "perl", _script(f"#!/usr/bin/perl\nopen(my $f, '>', \"$ENV{{TMP_OUTPUT_DIR}}/result\"); print $f 'half'; close $f; kill 'TERM', $$; sleep 5;\n"), 143, says="killed by SIGTERM"),
+    Direct("half_an_output_of_a_killed_one", "perl", _script("#!/usr/bin/perl\nopen(my $f, '>', \"$ENV{TMP_OUTPUT_DIR}/result\"); print $f 'half'; close $f; kill 'TERM', $$; sleep 5;\n"), 143, says="killed by SIGTERM"),
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from scar.local.sandbox.namespaces import Namespaces
 from tests.conformance import cases, packages
 from tests.conformance.runtimes import AS_ROOT, BUCKET, Lambda, Podman, Runtime, Unpacked, World
 from tests.e2e.conftest import Local
-from tests.scar.package.conftest import start_registry
+from tests.support.registries import start_registry
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,9 +184,7 @@ class Podman(Plain):
     def run(self, function: str, event: bytes) -> Ran:
         variables = [word for name, value in self.variables().items() for word in ("--env", f"{name}={value}")]
         argv = ["podman", "run", "--rm", "-i", "--network=host", *self.options, *variables, self._pull(function)]
-        done = subprocess.run(
-            [*argv, "--event", "-"], input=event, capture_output=True, timeout=_RUN_S, check=False
-        )
+        done = subprocess.run([*argv, "--event", "-"], input=event, capture_output=True, timeout=_RUN_S, check=False)
         return self.finished(function, done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
     def user(self, of_image: str) -> str:
@@ -202,9 +200,7 @@ class Podman(Plain):
         return self.pulled[function]
 
 
-_FROM_A_FILE: Final = (
-    'import os, sys; os.dup2(os.open("/the-event", os.O_RDONLY), 0); os.execv(sys.argv[1], [*sys.argv[1:], "--event", "-"])'
-)
+_FROM_A_FILE: Final = 'import os, sys; os.dup2(os.open("/the-event", os.O_RDONLY), 0); os.execv(sys.argv[1], [*sys.argv[1:], "--event", "-"])'
 
 
 @dataclass
@@ -258,4 +254,3 @@ class Unpacked(Plain):
                 place.write_bytes(b"".join(layer.blob.open()))
             files.append(place)
         return self.rootfs.ensure(image.digest, files)
-

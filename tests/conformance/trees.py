@@ -105,7 +105,9 @@ def bash() -> Tree:
 
 def perl() -> Tree:
     everything = _take(tree(STABLE, "perl-base"), ("*",))
-    return {path: entry for path, entry in everything.items() if not path.startswith("usr/share/") and "unicore" not in path}
+    return {
+        path: entry for path, entry in everything.items() if not path.startswith("usr/share/") and "unicore" not in path
+    }
 
 
 def python() -> Tree:
