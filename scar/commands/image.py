@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scar.commands.common import connect, read_definition, settings_of
 from scar.errors import ScarError, UsageError
+from scar.limits import LAMBDA_TMP_MIB
 from scar.report import plural, size
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from scar.settings import Settings
 
 _ARCHITECTURE: Final = "x86_64"
-_SCRIPT_HEAD_BYTES: Final = 4096
 _DAY_S: Final = 24 * 3600.0
 
 
@@ -71,8 +71,8 @@ def _inspect(context: Context, args: Namespace) -> int:
 
 
 def _look(context: Context, args: Namespace, fn: Function | None) -> Any:
-    from scar.commands.image_view import Shown
-    from scar.package.inspecting import read_layers
+    from scar.commands.image_view import Shown, script_of
+    from scar.package.inspecting_scan import Read, read_layers
     from scar.package.inspecting_source import inspect
     from scar.package.inspecting_verdict import verdict
 
@@ -90,15 +90,35 @@ def _look(context: Context, args: Namespace, fn: Function | None) -> Any:
             docker_host=settings.docker_host,
             tell=progress,
         )
+        read = Read(found, None, None)
+        script = _script(fn) if fn else None
         if args.scan:
-            found = read_layers(found, tell=progress)
-    return Shown(found, verdict(found), fn.name if fn else None, _script(fn) if fn else None)
+            read = read_layers(
+                found,
+                tmp_mib=fn.lambda_.ephemeral_storage if fn else LAMBDA_TMP_MIB[1],
+                script=script,
+                has_script=fn is None or script is not None,
+                variables=fn.lambda_.container.environment if fn else {},
+                cache=settings.cache,
+                tell=progress,
+            )
+    return Shown(
+        read.found,
+        verdict(read.found),
+        fn.name if fn else None,
+        script_of(fn.lambda_.init_script.name, script)
+        if fn and fn.lambda_.init_script and script is not None
+        else None,
+        read.zip_why_not,
+        read.missing,
+    )
 
 
 def _named(image: str) -> tuple[str | None, Path | None, Path]:
-    """An IMAGE of the command line: a path that is there is a file, all else is a name."""
+    """An IMAGE of the command line: what is there, or is written as a path, is a file; all else is a name."""
     path = Path(image)
-    if image.startswith(("/", "./", "../")) or path.is_file() or (path / "index.json").is_file():
+    is_there = path.is_file() or (path / "index.json").is_file()
+    if is_there or image.startswith(("/", "./", "../")) or image.endswith((".tar", ".tar.gz", ".tgz")):
         return None, path, Path()
     _refuse_password(image)
     return image, None, Path()
@@ -109,15 +129,10 @@ def _container(fn: Function) -> tuple[str | None, Path | None, Path]:
     return container.image, container.image_file, fn.source.parent if fn.source else Path()
 
 
-def _script(fn: Function) -> Any:
-    from scar.commands.image_view import script_of
-
+def _script(fn: Function) -> bytes | None:
     path = fn.lambda_.init_script
-    if path is None:
-        return None
     try:
-        with path.open("rb") as file:
-            return script_of(path.name, file.read(_SCRIPT_HEAD_BYTES))
+        return None if path is None else path.read_bytes()
     except OSError as error:
         raise ScarError(f"the init script cannot be read: {error.strerror}", where=str(path)) from error
 
@@ -405,6 +420,8 @@ def _prune(context: Context, args: Namespace) -> int:
     rows += [row(item, gone) for item in done.removed]
     columns = ("what", "name", "size", "last used", "")
     context.report.table(rows, columns, empty=f"Nothing is kept of images in {settings.cache}.")
+    if not rows:
+        return 0
     verb = "would free" if args.dry_run else "freed"
     context.report.say(f"{verb} {size(done.freed_bytes)}; {size(done.kept_bytes)} stay in {settings.cache}")
     return 0

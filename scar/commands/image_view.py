@@ -40,7 +40,7 @@ def script_of(name: str, head: bytes) -> Script:
 class Shown:
     """Everything that is told of one image. `function` and `script` are those of a definition file, where one was named.
 
-    `zip_why_not` is None where nobody looked; empty when a zip runtime can run the image.
+    `zip_why_not` is None where nobody looked; empty when a zip runtime can run the image. `missing` names a program that the image lacks.
     """
 
     found: Inspection
@@ -48,6 +48,7 @@ class Shown:
     function: str | None = None
     script: Script | None = None
     zip_why_not: tuple[str, ...] | None = None
+    missing: str | None = None
 
 
 def document(shown: Shown) -> dict[str, Any]:
@@ -71,7 +72,6 @@ def document(shown: Shown) -> dict[str, Any]:
                 "digest": layer.digest,
                 "media_type": layer.media_type,
                 "size_bytes": layer.size_bytes,
-                "unpacked_bytes": layer.unpacked_bytes,
             }
             for layer in found.layers
         ],
@@ -82,6 +82,8 @@ def document(shown: Shown) -> dict[str, Any]:
     }
     if found.function is not None:
         told["derived"] = {"agent": found.function.agent, "function": _spec_document(found.function.spec)}
+    if told["runs"] is not None and shown.missing is not None:
+        told["runs"]["missing"] = shown.missing
     if shown.zip_why_not is not None:
         told["zip"] = {"accepted": not shown.zip_why_not, "why_not": shown.zip_why_not}
     return told
@@ -145,9 +147,10 @@ def _runs(shown: Shown) -> list[str]:
     if told is None:
         return []
     words, where = _words(told["words"] or ()), f" in {told['working_directory']}"
+    lacking = [f"but {shown.missing}"] if shown.missing else []
     match told["then"]:
         case "script" if shown.script is not None:
-            by = f", by {words}" if shown.script.interpreter else ", a program of its own"
+            by = f", by {' '.join(shown.script.interpreter)}" if shown.script.interpreter else ", a program of its own"
             then = [f"then {told['script']}{by},{where}"]
         case "script":
             then = [f"then the function's script{where}"]
@@ -158,7 +161,7 @@ def _runs(shown: Shown) -> list[str]:
         case _:
             own = f"without one: {words}{where}" if words != "[]" else "without one: nothing, the image has no command"
             then = ["then the function's script, by the interpreter of its #! line, else /bin/sh", own]
-    return [_AGENT, *then]
+    return [_AGENT, *then, *lacking]
 
 
 # -- lines ------------------------------------------------------------------------------------------------------

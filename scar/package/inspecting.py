@@ -20,8 +20,8 @@ from scar.package import oci
 from scar.package.archive import Archive
 from scar.package.compress import GZIP_MAGIC, ZSTD_MAGIC, plain
 from scar.package.derive import AGENT_HISTORY, MAX_CONFIG_BYTES, image_process
+from scar.package.layer import memory_blob
 from scar.package.layout import Layout
-from scar.package.progress import Tell, ignore
 from scar.package.resolve import Place, descriptor_of, parse, resolve, small_blob
 from scar.package.savefile import entry_of
 
@@ -44,12 +44,11 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class LayerFacts:
-    """A layer as it is stored. `unpacked_bytes` is None where only reading it all would tell."""
+    """A layer as it is stored."""
 
     digest: str
     media_type: str
     size_bytes: int
-    unpacked_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class Inspection:
     """One image. `kind` says what its manifest is of: an image, or something that cannot be run.
 
     `digest` is that of the manifest, None where none is for the architecture or (in what `docker save` wrote) there is no manifest.
-    `config_platform` is what the image's own configuration says.
+    `config_platform` is what the image's own configuration says. `scanned_bytes` is what the layers unpack to, once somebody has read them.
     """
 
     name: str
@@ -80,6 +79,8 @@ class Inspection:
     layers: tuple[LayerFacts, ...] = ()
     process: contract.ImageProcess | None = None
     function: FunctionFacts | None = None
+    scanned_bytes: int | None = None
+    config: oci.Blob | None = None
     blobs: tuple[oci.Blob, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     @property
@@ -88,14 +89,23 @@ class Inspection:
 
     @property
     def unpacked_bytes(self) -> int | None:
-        known = [layer.unpacked_bytes for layer in self.layers if layer.unpacked_bytes is not None]
-        return sum(known) if len(known) == len(self.layers) else None
+        """What the image unpacks to; None where only reading it all would tell."""
+        if self.scanned_bytes is None and all(layer.media_type.endswith(".tar") for layer in self.layers):
+            return self.size_bytes
+        return self.scanned_bytes
 
 
 def inspect_place(place: Place, architecture: str, *, name: str) -> Inspection:
     """What `place` leads to for linux/`architecture` (`amd64`, `arm64`). Raises NotFoundError when there is nothing of that name."""
     known = _Once(place)
-    content, media_type = known.top()
+    try:
+        content, media_type = known.top()
+        if parse(content, place.where).get("schemaVersion") == 1:
+            raise oci.schema_1(place.where)
+    except ScarError as error:
+        if error.what != oci.schema_1(place.where).what:
+            raise
+        return Inspection(name, architecture, kind="schema 1")
     index_digest, entries = _entries(known, content, media_type, named=not isinstance(place, Layout))
     try:
         manifest = resolve(known, architecture)
@@ -109,20 +119,6 @@ def inspect_place(place: Place, architecture: str, *, name: str) -> Inspection:
 def inspect_image(image: oci.Image, architecture: str, *, name: str) -> Inspection:
     """The same for an image that is at hand as a value."""
     return inspect_place(_Here(image, name), architecture, name=name)
-
-
-def read_layers(found: Inspection, *, tell: Tell = ignore) -> Inspection:
-    """The same inspection, with the unpacked size of every layer: all of them are read and verified."""
-    total, done = found.size_bytes, 0
-    layers = []
-    for layer, blob in zip(found.layers, found.blobs, strict=True):
-        unpacked = 0
-        for chunk in plain(blob.open(), layer.digest):
-            unpacked += len(chunk)
-            tell(min(done + unpacked, total), total, "read")
-        done += layer.size_bytes
-        layers.append(dataclasses.replace(layer, unpacked_bytes=unpacked))
-    return dataclasses.replace(found, layers=tuple(layers))
 
 
 # -- manifests --------------------------------------------------------------------------------------------------
@@ -212,22 +208,22 @@ def _inspected(place: _Once, manifest: bytes, found: Inspection, entries: Entrie
         media_type=str(document.get("mediaType") or oci.OCI_MANIFEST),
         platforms=tuple(Platform(platform or "?", each, chosen=each == digest) for platform, each in entries),
     )
-    if document.get("schemaVersion") != 2 or "config" not in document:
-        return dataclasses.replace(found, kind="schema 1")
+    if "config" not in document:
+        return dataclasses.replace(found, kind="unknown")
     config_descriptor = descriptor_of(document["config"], place.where)
     items = document.get("layers")
     if config_descriptor.media_type not in _CONFIGS or not isinstance(items, list):
         return dataclasses.replace(found, kind=config_descriptor.media_type or "unknown")
     descriptors = [descriptor_of(item, place.where) for item in items[:_MAX_ENTRIES]]
-    config = parse(small_blob(place.blob(config_descriptor), MAX_CONFIG_BYTES, place.where), place.where)
+    blob = place.blob(config_descriptor)
+    config = parse(small_blob(blob, MAX_CONFIG_BYTES, place.where), place.where)
     blobs = tuple(place.blob(descriptor) for descriptor in descriptors)
-    layers = tuple(map(_layer_facts, descriptors))
-    return _with_config(dataclasses.replace(found, layers=layers, blobs=blobs), config)
+    return _with_config(dataclasses.replace(found, layers=_layers(blobs), blobs=blobs, config=blob), config)
 
 
-def _layer_facts(descriptor: oci.Descriptor) -> LayerFacts:
-    unpacked = descriptor.size if descriptor.media_type.endswith(".tar") else None
-    return LayerFacts(descriptor.digest, descriptor.media_type, descriptor.size, unpacked)
+def _layers(blobs: Sequence[oci.Blob]) -> tuple[LayerFacts, ...]:
+    known = (blob.descriptor for blob in blobs)
+    return tuple(LayerFacts(each.digest, each.media_type, each.size) for each in known)
 
 
 def _with_config(found: Inspection, config: Mapping[str, Any]) -> Inspection:
@@ -280,11 +276,13 @@ def _spec(blobs: Sequence[oci.Blob]) -> contract.Spec | None:
 def inspect_saved(archive: Archive, architecture: str, *, wanted: str | None, name: str) -> Inspection:
     """An archive without an index: a configuration and layers, for one platform, with no manifest that a registry would name."""
     entry = entry_of(archive, architecture, wanted)
-    config = parse(archive.read(entry.config), archive.where)
+    content = archive.read(entry.config)
+    config = memory_blob(content, oci.DOCKER_CONFIG)
     blobs = tuple(_saved_blob(archive, each) for each in entry.layers[:_MAX_ENTRIES])
-    layers = tuple(_layer_facts(blob.descriptor) for blob in blobs)
-    found = Inspection(name, architecture, media_type="docker-archive", layers=layers, blobs=blobs)
-    return _with_config(found, config)
+    found = Inspection(
+        name, architecture, media_type="docker-archive", layers=_layers(blobs), blobs=blobs, config=config
+    )
+    return _with_config(found, parse(content, archive.where))
 
 
 def _saved_blob(archive: Archive, name: str) -> oci.Blob:

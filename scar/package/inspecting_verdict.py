@@ -43,7 +43,7 @@ def _why_not(found: Inspection) -> Iterator[str]:
         yield f"{found.absent}."
         return
     if found.kind == "schema 1":
-        yield "Its manifest is of Docker's old schema 1, or of none: push the image again with a current tool."
+        yield "Its manifest is of Docker's schema 1, which was given up in 2017: push the image again with a current tool."
         return
     if found.kind != "image":
         yield f"It is not a container image: its configuration is {found.kind!r}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "archives": "unpacked archive",
     "debian": "package of the agent",
     "layers": "compressed layer",
+    "scans": "what is in an image",
     "stores": "saved image",
+    "zips": "agent as a zip",
 }
 _LOCK: Final = "lock"
 
@@ -84,7 +87,8 @@ def _kept(cache: Path) -> Iterator[Kept]:
 
 
 def _size(directory: Path) -> int:
-    return sum(_size_of(path) for path in directory.rglob("*"))
+    """As far as it is still there: another process may be removing it."""
+    return sum(_size_of(Path(folder, name)) for folder, _, names in os.walk(directory) for name in names)
 
 
 def _size_of(path: Path) -> int:
