@@ -66,7 +66,7 @@ def fakechroot_path(architecture: str, least_glibc: str, folder: Path) -> Path:
 def _record(architecture: str, folder: Path) -> Mapping[str, Any] | None:
     try:
         record: Mapping[str, Any] = json.loads(record_path(architecture, folder).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     return record
 
