@@ -2,7 +2,7 @@
 
 Neither a manifest nor a configuration tells it, so large images are counted while their layers are sent: a second reading would
 cost more than it is worth. What is at the registry already is taken by the last four bytes of its gzip file, which hold the size
-modulo 4 GiB: never too much. Images below a twentieth of the limit are not counted: no image of files is compressed that well.
+modulo 4 GiB: never too much. Images below a tenth of the limit are not counted: no image of files is compressed that well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from scar.limits import LAMBDA_IMAGE_BYTES
 from scar.package import oci
 from scar.package.compress import GZIP_MAGIC
 
-COUNTED_FROM: Final = 20  # the limit divided by this
+COUNTED_FROM: Final = 10  # the limit divided by this
+_PIECE: Final = 64 << 10
 SIZE_BYTES: Final = 4  # RFC 1952, ISIZE
 
 
@@ -87,7 +88,8 @@ class _Count:
         self._read = max(self._read, position + len(chunk))
         before = self._unpacked
         try:
-            self._inflate(fresh)
+            for first in range(0, len(fresh), _PIECE):
+                self._inflate(fresh[first : first + _PIECE])
         except zlib.error as error:
             raise ScarError(f"damaged gzip data: {error}", where=self._digest) from error
         if self._unpacked > before:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime
 import hashlib
 import http.server
 import json
@@ -166,9 +167,9 @@ def test_the_accounts_registry_is_reached_with_its_token(basic_registry: Running
     class Ecr:
         def get_authorization_token(self) -> Any:
             token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-            return {
-                "authorizationData": [{"authorizationToken": token, "proxyEndpoint": f"http://{basic_registry.host}"}]
-            }
+            until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=12)
+            endpoint = f"http://{basic_registry.host}"
+            return {"authorizationData": [{"authorizationToken": token, "proxyEndpoint": endpoint, "expiresAt": until}]}
 
     @dataclasses.dataclass
     class Account:
