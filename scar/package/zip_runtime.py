@@ -101,7 +101,7 @@ def function_zip(
     """
     settings = fn.lambda_
     container = settings.container
-    name = container.image or str(container.image_file)
+    name = container.image or (container.image_file.name if container.image_file else "")
     image = open_image(
         container.image,
         container.image_file,

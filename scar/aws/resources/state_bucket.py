@@ -78,7 +78,7 @@ class StateBucket:
         found = mark(aws, self.name, self.function)
         if found is None:
             return None
-        return replace(self, inputs=found.inputs, code=self.code if {*self.code} <= {*found.code} else found.code)
+        return replace(self, inputs=found.inputs, code=tuple(bucket for bucket in self.code if bucket in found.code))
 
     def create(self, aws: Aws) -> None:
         """The mark is written last: whoever finds it finds the bucket complete."""
