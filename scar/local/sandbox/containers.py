@@ -97,6 +97,7 @@ class Podman:
         content = lambda_profile(os.uname().machine).encode()
         path = self._scratch.resolve() / f"seccomp-{hashlib.sha256(content).hexdigest()[:16]}.json"
         if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             made = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
             made.write_bytes(content)
             made.rename(path)

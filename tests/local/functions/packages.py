@@ -1,11 +1,17 @@
-"""Deployment packages for the tests: zips whose every byte can be chosen."""
+"""Deployment packages for the tests: zips whose every byte can be chosen, and functions made of them."""
 
 from __future__ import annotations
 
 import io
 import stat
+import textwrap
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from lambda_bench import Local
 
 Member = tuple[zipfile.ZipInfo, bytes]
 
@@ -41,3 +47,26 @@ def package(files: Mapping[str, str]) -> bytes:
 
 
 ECHO = package({"app.py": "def handler(event, context):\n    return event\n"})
+
+
+def code(text: str, **files: str) -> bytes:
+    """A package whose app.py is this text."""
+    return package({"app.py": textwrap.dedent(text), **files})
+
+
+def make_zip(local: Local, name: str, zipped: bytes = ECHO, **more: Any) -> Any:
+    settings = {"Runtime": "python3.13", "Handler": "app.handler", "Timeout": 10, "MemorySize": 256, **more}
+    source = settings.pop("Code", {"ZipFile": zipped})
+    return local.lambda_.create_function(FunctionName=name, Role=local.role, Code=source, **settings)
+
+
+def refusal(action: Callable[[], Any]) -> tuple[str, str]:
+    with pytest.raises(ClientError) as refused:
+        action()
+    error = refused.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def layer(local: Local, name: str, *members: Member) -> str:
+    content = {"ZipFile": archive(members)}
+    return str(local.lambda_.publish_layer_version(LayerName=name, Content=content)["LayerVersionArn"])
