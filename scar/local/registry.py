@@ -2,7 +2,7 @@
 
     blobs/sha256/<hex>      configs, layers and manifests, each verified and on disk before anybody hears of it
     repositories/<account>/<region>/<name>.json     which digests and tags a repository holds: the truth after a crash
-    settings.json           the account settings of ECR, by account and region
+    settings.json           account settings and pull-through cache rules, by account and region
     uploads/<uuid>          parts of blobs still arriving; thrown away at the next start
 
 A blob lies here once, but a repository holds only what was pushed to it or mounted into it, as in ECR. moto's ECR is what the API shows
@@ -32,18 +32,11 @@ from moto.ecr.models import Image as MotoImage
 from scar.local.blobs import DIGEST, BlobStore
 from scar.local.registry_lifecycle import expired
 from scar.local.registry_manifest import OCI_MANIFEST, ManifestError, json_object, parts, references, refers_to
+from scar.local.registry_settings import BLOB_MOUNTING, ENABLED, Settings
 from scar.local.state import read_json, write_atomically
 
 MANIFEST_BYTES: Final = 4 * 1024 * 1024
 _ECR_HOST: Final = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
-BLOB_MOUNTING: Final = "BLOB_MOUNTING"
-ENABLED: Final = "ENABLED"
-# ecr:GetAccountSetting's names and what they are in a new account (Amazon ECR user guide, "Private registry settings")
-DEFAULTS: Final[Mapping[str, str]] = {
-    BLOB_MOUNTING: "DISABLED",
-    "BASIC_SCAN_TYPE_VERSION": "AWS_NATIVE",
-    "REGISTRY_POLICY_SCOPE": "V2",
-}
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -109,8 +102,7 @@ class RegistryData:
         self._arrived: dict[Place, set[str]] = {}  # blobs that no manifest of the repository refers to yet
         self._blobs_of: dict[str, frozenset[str]] = {}  # a manifest's digest → what it refers to: never changes
         self.secret = secrets.token_bytes(32)  # of download URLs: they end with the process
-        self._settings_file = folder / "settings.json"
-        self._settings: dict[str, dict[str, str]] = read_json(self._settings_file) or {}
+        self.settings = Settings(folder / "settings.json")
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The data plane as a WSGI application."""
@@ -186,39 +178,40 @@ class RegistryData:
             held = digest in entries or digest in self._arrived.get(place, ())
             return path if held or any(digest in self._refers(known) for known in entries) else None
 
+    def promised(self, place: Place, digest: str) -> int | None:
+        """The size of a blob that a manifest of this repository refers to, whether it is here or not."""
+        with self._lock:
+            for manifest in self._entries.get(place, {}):
+                if digest in self._refers(manifest):
+                    document = json.loads(self.blobs.read(manifest) or b"{}")
+                    return next(int(part["size"]) for part in parts(document) if part["digest"] == digest)
+        return None
+
     def may_mount(self, place: Place, source: str, digest: str) -> bool:
-        """Whether ECR links a blob of another repository: it is asked to by a setting, and both are encrypted alike.
+        """Whether ECR links a blob of another repository: a setting asks for it, both are encrypted alike, and it is no cached image.
 
         Source: docs.aws.amazon.com/AmazonECR/latest/userguide/blob-mounting.html
         """
         other = place._replace(name=source)
-        if self.setting(place.account, place.region, BLOB_MOUNTING) != ENABLED or self.blob(other, digest) is None:
+        wanted = self.settings.value(place.account, place.region, BLOB_MOUNTING) == ENABLED
+        cached = self.settings.rule_of(place.account, place.region, source) is not None
+        if not wanted or cached or self.blob(other, digest) is None:
             return False
         here, there = _repository(place), _repository(other)
         return bool(here.encryption_configuration == there.encryption_configuration)
 
-    def setting(self, account: str, region: str, name: str) -> str:
-        """An account setting's value; KeyError for a name that ECR does not know."""
-        return self._settings.get(f"{account}/{region}", {}).get(name) or DEFAULTS[name]
-
     # What changes it.
-
-    def set_setting(self, account: str, region: str, name: str, value: str) -> None:
-        with self._lock:
-            place = f"{account}/{region}"
-            self._settings = {**self._settings, place: {**self._settings.get(place, {}), name: value}}
-            write_atomically(self._settings_file, json.dumps(self._settings).encode())
 
     def arrived(self, place: Place, digest: str) -> None:
         """A blob was pushed to this repository, or mounted into it."""
         with self._lock:
             self._arrived.setdefault(place, set()).add(digest)
 
-    def push(self, place: Place, content: bytes, media_type: str, reference: str | None) -> str:
-        """Take a manifest; its digest. Durable when this returns. Raises ManifestError or ImageTagAlreadyExistsException."""
+    def push(self, place: Place, content: bytes, media_type: str, reference: str | None, *, whole: bool = True) -> str:
+        """Take a manifest; its digest. What it refers to must be here, unless it is not `whole` yet (a cached image). Durable when this returns. Raises ManifestError or ImageTagAlreadyExistsException."""
         needed = references(content, media_type)
         missing = [digest for digest in needed if self.blob(place, digest) is None]
-        if missing:
+        if missing and whole:
             raise ManifestError("MANIFEST_BLOB_UNKNOWN", f"not in this repository: {', '.join(missing)}")
         by_digest = reference is not None and DIGEST.fullmatch(reference) is not None
         tag = None if by_digest else reference

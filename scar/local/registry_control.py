@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,14 +26,18 @@ from moto.ecr.models import Image as EcrImage
 from moto.ecr.responses import ECRResponse
 
 from scar.local.blobs import DIGEST, DigestMismatchError, Upload
-from scar.local.registry import DEFAULTS, ENABLED, LayersNotFoundException, Place, RegistryData, image_size
+from scar.local.registry import LayersNotFoundException, Place, RegistryData, image_size
 from scar.local.registry_http import password, signed_url
+from scar.local.registry_settings import BLOB_MOUNTING, DEFAULTS, ENABLED, Rule
 
 _TOKEN_HOURS: Final = 12
 # Amazon ECR API reference, UploadLayerPart (layerPartBlob) and LayerPartTooSmallException; InitiateLayerUpload's own advice
 _MAX_PART_BYTES: Final = 20_971_520
 _MIN_PART_BYTES: Final = 5 * 1024 * 1024
 _PART_BYTES: Final = 10_485_760
+# Amazon ECR API reference, CreatePullThroughCacheRule
+_PREFIX: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*/?")
+_PREFIX_CHARS: Final = 30
 _LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]  # what stands there now → what shall stand there
@@ -81,6 +86,9 @@ def added(registry: RegistryData) -> Mapping[str, Callable[[ECRResponse], Action
     return {
         "get_account_setting": lambda response: _get_setting(registry, response),
         "put_account_setting": lambda response: _put_setting(registry, response),
+        "create_pull_through_cache_rule": lambda response: _create_rule(registry, response),
+        "describe_pull_through_cache_rules": lambda response: _describe_rules(registry, response),
+        "delete_pull_through_cache_rule": lambda response: _delete_rule(registry, response),
     }
 
 
@@ -134,15 +142,17 @@ def _download_url(registry: RegistryData, response: ECRResponse) -> ActionResult
 
 def _get_setting(registry: RegistryData, response: ECRResponse) -> ActionResult:
     name = _setting_name(response)
-    return ActionResult({"name": name, "value": registry.setting(response.current_account, response.region, name)})
+    return ActionResult(
+        {"name": name, "value": registry.settings.value(response.current_account, response.region, name)}
+    )
 
 
 def _put_setting(registry: RegistryData, response: ECRResponse) -> ActionResult:
     name, value = _setting_name(response), str(_param(response, "value"))
-    allowed = (ENABLED, "DISABLED") if name == "BLOB_MOUNTING" else (value,)
+    allowed = (ENABLED, "DISABLED") if name == BLOB_MOUNTING else (value,)
     if value not in allowed:
         raise InvalidParameterException(f"Invalid value '{value}' for the account setting '{name}'.")
-    registry.set_setting(response.current_account, response.region, name, value)
+    registry.settings.set_value(response.current_account, response.region, name, value)
     return ActionResult({"name": name, "value": value})
 
 
@@ -151,6 +161,53 @@ def _setting_name(response: ECRResponse) -> str:
     if name not in DEFAULTS:
         raise ValidationException(f"Invalid account setting name '{name}'.")
     return name
+
+
+def _create_rule(registry: RegistryData, response: ECRResponse) -> ActionResult:
+    prefix, url = str(_param(response, "ecrRepositoryPrefix")), str(_param(response, "upstreamRegistryUrl"))
+    rules = registry.settings.rules(response.current_account, response.region)
+    if not _PREFIX.fullmatch(prefix) or len(prefix) > _PREFIX_CHARS:
+        raise InvalidParameterException(f"Invalid parameter at 'ecrRepositoryPrefix': '{prefix}'")
+    if any(rule.prefix == prefix for rule in rules):
+        raise _error(
+            "PullThroughCacheRuleAlreadyExistsException", f"There is a rule for the prefix '{prefix}' already."
+        )
+    rule = Rule(prefix.rstrip("/"), url.removeprefix("https://"), time.time())
+    registry.settings.set_rules(response.current_account, response.region, (*rules, rule))
+    return ActionResult(_rule(rule, response))
+
+
+def _describe_rules(registry: RegistryData, response: ECRResponse) -> ActionResult:
+    rules = registry.settings.rules(response.current_account, response.region)
+    wanted = _param(response, "ecrRepositoryPrefixes")
+    if missing := set(wanted or ()) - {rule.prefix for rule in rules}:
+        raise _no_rule(", ".join(sorted(missing)))
+    shown = [_rule(rule, response) for rule in rules if not wanted or rule.prefix in wanted]
+    return ActionResult({"pullThroughCacheRules": shown})
+
+
+def _delete_rule(registry: RegistryData, response: ECRResponse) -> ActionResult:
+    prefix = str(_param(response, "ecrRepositoryPrefix"))
+    rules = registry.settings.rules(response.current_account, response.region)
+    gone = next((rule for rule in rules if rule.prefix == prefix), None)
+    if gone is None:
+        raise _no_rule(prefix)
+    kept = tuple(rule for rule in rules if rule is not gone)
+    registry.settings.set_rules(response.current_account, response.region, kept)
+    return ActionResult(_rule(gone, response))
+
+
+def _no_rule(prefix: str) -> ServiceException:
+    return _error("PullThroughCacheRuleNotFoundException", f"There is no rule for the prefix '{prefix}'.")
+
+
+def _rule(rule: Rule, response: ECRResponse) -> dict[str, Any]:
+    return {
+        "ecrRepositoryPrefix": rule.prefix,
+        "upstreamRegistryUrl": rule.upstream,
+        "createdAt": datetime.fromtimestamp(rule.created_at, UTC),
+        "registryId": response.current_account,
+    }
 
 
 def _putting_images(registry: RegistryData) -> Callable[..., Any]:

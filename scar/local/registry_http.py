@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlencode
 from scar.local.blobs import CHUNK, DIGEST, DigestMismatchError, Upload, read_range
 from scar.local.registry import MANIFEST_BYTES, ImageTagAlreadyExistsException, Place
 from scar.local.registry_manifest import ManifestError
+from scar.local.registry_upstream import fetch_blob, fetch_manifest
 
 if TYPE_CHECKING:
     from scar.local.registry import RegistryData
@@ -30,6 +31,7 @@ _MANIFEST: Final = re.compile(rf"/v2/{_NAME}/manifests/(?P<reference>[^/]+)")
 _TAGS: Final = re.compile(rf"/v2/{_NAME}/tags/list")
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
 _PASSWORD: Final = re.compile(r"(?P<account>\d{12})(?:\.(?P<region>[a-z0-9-]+))?-auth-token")
+_READS: Final = ("GET", "HEAD")
 _DOWNLOAD_S: Final = 3600
 _STATUS: Final = {
     200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 206: "Partial Content", 400: "Bad Request",
@@ -63,6 +65,10 @@ class Request:
     environ: Mapping[str, Any]
     account: str
     region: str | None
+
+    @property
+    def reads(self) -> bool:
+        return self.method in _READS
 
     def chunks(self) -> Iterator[bytes]:
         """The body, never whole in memory. Raises RefusalError when the client stopped early."""
@@ -128,8 +134,11 @@ def _signed(registry: RegistryData, path: str, query: Mapping[str, str]) -> tupl
 
 def _request(registry: RegistryData, environ: Mapping[str, Any]) -> Request:
     query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
-    reads = environ["REQUEST_METHOD"] in ("GET", "HEAD")
-    signed = _signed(registry, environ.get("PATH_INFO", ""), query) if reads and "signature" in query else None
+    signed = (
+        _signed(registry, environ.get("PATH_INFO", ""), query)
+        if environ["REQUEST_METHOD"] in _READS and "signature" in query
+        else None
+    )
     account, region = signed or _authenticated(environ.get("HTTP_AUTHORIZATION", ""))
     return Request(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), query, environ, account, region)
 
@@ -163,7 +172,11 @@ def _route(registry: RegistryData, request: Request) -> Response:
         if handler is None:
             raise RefusalError(405, "UNSUPPORTED", f"{request.method} is not supported here")
         parts = found.groupdict()
-        place = registry.locate(parts.pop("name"), request.account, request.region)
+        name = parts.pop("name")
+        place = registry.locate(name, request.account, request.region)
+        if place is None and pattern is _MANIFEST and request.reads and request.region:
+            cached = Place(request.account, request.region, name)
+            place = cached if fetch_manifest(registry, cached, found["reference"]) else None
         if place is None:
             raise RefusalError(404, "NAME_UNKNOWN", f"The repository {found['name']} does not exist in this registry.")
         return handler(registry, request, place, *parts.values())
@@ -171,7 +184,7 @@ def _route(registry: RegistryData, request: Request) -> Response:
 
 
 def _read_blob(registry: RegistryData, request: Request, place: Place, digest: str) -> Response:
-    path = registry.blob(place, digest)
+    path = registry.blob(place, digest) or fetch_blob(registry, place, digest)
     if path is None:
         raise RefusalError(404, "BLOB_UNKNOWN", f"{digest} is not in {place.name}")
     size = path.stat().st_size
@@ -277,6 +290,8 @@ def _range(upload: Upload) -> str:
 
 def _read_manifest(registry: RegistryData, _: Request, place: Place, reference: str) -> Response:
     entry = registry.entry(place, reference)
+    if entry is None and fetch_manifest(registry, place, reference):
+        entry = registry.entry(place, reference)
     content = registry.blobs.read(entry.digest) if entry is not None else None
     if entry is None or content is None:
         raise RefusalError(404, "MANIFEST_UNKNOWN", f"{place.name} holds no {reference}")

@@ -134,7 +134,7 @@ def absence_explained(aws: Aws, image: str | None) -> Iterator[None]:
         raise NotFoundError(
             error.what,
             where=error.where,
-            fix=f"ECR fetches what begins with `{prefix}/` from {upstream} when it is first asked for: run the command again in a minute. "
+            fix=f"By the pull-through cache rule `{prefix}` ECR fetches it from {upstream} when it is first asked for: run the command again in a minute. "
             f"If it stays away, see that {upstream} has the image, and that you may ecr:BatchImportUpstreamImage and ecr:CreateRepository.",
         ) from error
 
@@ -152,8 +152,8 @@ def _cache_rule(aws: Aws, image: str) -> tuple[str, str] | None:
     except (ClientError, BotoCoreError):  # not ours to see: then the first error has to do
         return None
     for rule in rules:
-        prefix = rule.get("ecrRepositoryPrefix", "")
-        if name.repository.startswith(f"{prefix}/"):
+        prefix = rule.get("ecrRepositoryPrefix", "").rstrip("/")
+        if prefix == "ROOT" or name.repository.startswith(f"{prefix}/"):  # ROOT is ECR's word for every repository
             return prefix, rule.get("upstreamRegistryUrl", "its upstream")
     return None
 
@@ -166,7 +166,7 @@ def why_bytes_moved(aws: Aws, image: oci.Image, repository: str, result: PushRes
     host = host_of(aws)
     blobs = [image.config, *(layer.blob for layer in image.layers)]
     movable = [blob for blob in blobs if blob.host == host and blob.repository != repository]
-    ours = sum(blob.descriptor.size for blob in blobs if blob not in movable)
+    ours = len(image.manifest) + sum(blob.descriptor.size for blob in blobs if blob not in movable)
     if not movable or result.bytes_mounted or result.bytes_sent <= ours:
         return None
     try:

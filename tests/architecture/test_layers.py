@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "scar.aws": {"scar.aws"},
     "scar.package": {"scar.package", "scar.fdl.model", "scar.aws.clients"},
     "scar.local": {"scar.local", "scar.package.oci"},
+    "scar.local.registry_upstream": {"scar.local", "scar.package.oci", "scar.package.registry"},  # the pull-through cache is a client
 }  # fmt: skip
 
 
