@@ -111,6 +111,7 @@ def _look(context: Context, args: Namespace, fn: Function | None) -> Any:
         else None,
         read.zip_why_not,
         read.missing,
+        runtime=fn.lambda_.runtime if fn else "image",
     )
 
 
@@ -151,6 +152,10 @@ def _derive(context: Context, args: Namespace) -> int:
     told = []
     for fn in functions:
         derived = _derived(context, fn, _Keychain(context, (fn,)))
+        if fn.lambda_.runtime != "image":
+            context.report.say(
+                f"{fn.name}: `runtime: {fn.lambda_.runtime}` sends a zip to Lambda; this is what it would run as an image."
+            )
         if target is not None:
             with context.report.progress(f"writing {target}") as progress:
                 write_image(derived, target, name=_local_name(fn), tell=progress)
@@ -401,7 +406,7 @@ def _prune(context: Context, args: Namespace) -> int:
     settings = settings_of(context)
     done = prune(settings.cache, max_bytes=0 if args.all else args.max_size, dry_run=args.dry_run)
     if settings.local.value:
-        context.report.say("What the local AWS has unpacked goes with it: scar local reset")
+        context.report.say("What the local AWS has unpacked is its own, and goes with all else in it: scar local reset")
     gone = "would go" if args.dry_run else "removed"
 
     def row(item: Kept, fate: str) -> dict[str, Any]:

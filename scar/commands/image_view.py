@@ -49,6 +49,7 @@ class Shown:
     script: Script | None = None
     zip_why_not: tuple[str, ...] | None = None
     missing: str | None = None
+    runtime: str = "image"
 
 
 def document(shown: Shown) -> dict[str, Any]:
@@ -200,7 +201,9 @@ def _fields(shown: Shown) -> Iterator[tuple[str, Sequence[str]]]:
     yield "Lambda", _judged(shown.verdict.why_not, "takes it")
     yield "", [f"- {remark}" for remark in shown.verdict.remarks]
     if shown.zip_why_not is not None:
-        yield "zip", _judged(shown.zip_why_not, "`runtime: python3.x` can run it")
+        yield "zip", _judged(shown.zip_why_not, "a zip runtime (`runtime: python3.x`) can run it")
+    elif shown.runtime != "image":
+        yield "zip", [f"`runtime: {shown.runtime}`: --scan tells whether a zip can run it"]
 
 
 def _judged(why_not: Sequence[str], good: str) -> list[str]:

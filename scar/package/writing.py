@@ -5,13 +5,15 @@ Blobs are streamed and verified on their way. What is written appears whole or n
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
 import os
 import secrets
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -25,6 +27,7 @@ from scar.package.progress import Tell, ignore
 Form = Literal["oci-archive", "oci", "docker-archive"]
 
 _FORMS: Final[Mapping[str, Form]] = {"docker-archive": "docker-archive", "oci-archive": "oci-archive", "oci": "oci"}
+_PART: Final = ".part"
 _BLOCK: Final = tarfile.BLOCKSIZE
 _PLATFORM: Final = ("architecture", "os", "variant")
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
@@ -168,14 +171,15 @@ def _write_layout(image: oci.Image, folder: Path, name: str, tell: Tell) -> None
         _remove_others(folder, blobs)
         return
     folder = folder.absolute()
-    making = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    making = _part(folder)
     making.mkdir()
-    try:
-        _fill(making, blobs, _layout_files(image, name))
-        making.replace(folder)
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise
+    with _held(making):
+        try:
+            _fill(making, blobs, _layout_files(image, name))
+            making.replace(folder)
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
 
 
 def _fill(folder: Path, blobs: Mapping[str, oci.Blob], files: Mapping[str, bytes]) -> None:
@@ -220,14 +224,39 @@ def _remove_others(folder: Path, blobs: Mapping[str, oci.Blob]) -> None:
 @contextmanager
 def _appearing(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name when the block ends well; its mode is what the user's umask makes it."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    part = _part(path)
+    part.touch(0o666, exist_ok=False)
+    with _held(part):
+        try:
+            with part.open("wb") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _part(path: Path) -> Path:
+    """Where to write what will be called `path`. What killed processes left of it is removed: nobody holds it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_PART}"):
+        with suppress(OSError), _held(left) as is_ours:
+            if is_ours:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PART}")
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """A file or folder while it is written; False when another process has it, or its file system knows no locks."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with os.fdopen(descriptor, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except OSError:
+            locked = False
+        yield locked
+    finally:
+        os.close(descriptor)

@@ -401,6 +401,55 @@ def test_a_definition_says_what_will_run(desk: Desk) -> None:
     assert desk.inspect("-f", str(definition), "-n", "hen")["function"] == "hen"
 
 
+def libc_image(folder: Path, **process: Any) -> Path:
+    """An image with this machine's own shell, loader and C library: dynamic programs of glibc, and nothing else."""
+    tree = folder / "tree"
+    told = subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True, check=True).stdout
+    needed = [word for word in told.split() if word.startswith("/")]
+    for path in ("/bin/sh", *needed):
+        (tree / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tree / path[1:])
+    with tarfile.open(folder / "layer.tar", "w") as tar:
+        tar.add(tree, ".")
+    layer = (f"{LAYER}+gzip", gzip.compress((folder / "layer.tar").read_bytes(), mtime=0))
+    return layout(folder / "layout", Made([layer], process=process))
+
+
+def test_a_scan_tells_the_unpacked_size_and_that_a_zip_runtime_can_run_it(desk: Desk) -> None:
+    folder = libc_image(desk.folder, Cmd=["/bin/sh"])
+    files = sum(path.stat().st_size for path in (desk.folder / "tree").rglob("*") if path.is_file())
+    told = desk.inspect(str(folder), "--architecture", OURS, "--scan")
+    assert told["unpacked_bytes"] == files
+    assert told["zip"] == {"accepted": True, "why_not": []}
+    assert "missing" not in told["runs"]
+    shown = desk.must("inspect", str(folder), "--architecture", OURS, "--scan").out
+    assert "zip     yes" in shown
+    assert "MiB unpacked" in shown
+
+
+def test_a_scan_finds_what_a_zip_runtime_cannot_hold_and_what_the_script_lacks(desk: Desk) -> None:
+    folder = layout(desk.folder / "layout", Made([packed()], process={"Cmd": ["/bin/absent"]}))
+    definition = desk.define("cow", script="#!/usr/bin/env perl\n", image_file=str(folder))
+    told = desk.inspect("-f", str(definition), "--scan")
+    assert told["zip"]["accepted"] is False
+    assert "needs an image with the GNU C library" in told["zip"]["why_not"][0]
+    assert "the script asks for perl, which is not in" in told["runs"]["missing"]
+    assert told["lambda"]["accepted"] is True
+    definition = desk.define("cow", script=None, image_file=str(folder))
+    assert "/bin/absent" in desk.inspect("-f", str(definition), "--scan")["runs"]["missing"]
+    shown = desk.must("inspect", "-f", str(definition), "--scan").out
+    assert "but its own command starts with /bin/absent, which is not in" in shown.replace("\n        ", " ")
+
+
+def test_a_damaged_layer_is_found_by_a_scan(desk: Desk) -> None:
+    kind, content = packed()
+    folder = layout(desk.folder / "layout", Made([(kind, content)]))
+    (folder / "blobs" / "sha256" / hashlib.sha256(content).hexdigest()).write_bytes(content[:-1] + b"!")
+    done = desk.scar("inspect", str(folder), "--architecture", OURS, "--scan")
+    assert (done.code, done.out) == (1, "")
+    assert digest_of(content)[7:] in done.err
+
+
 # -- what goes wrong --------------------------------------------------------------------------------------------
 
 
@@ -526,6 +575,15 @@ def test_a_damaged_image_is_not_written_at_all(desk: Desk, target: str) -> None:
     assert {child.name for child in desk.folder.iterdir()} == {"function.yaml", "script.py", "layout"}
 
 
+@pytest.mark.parametrize("target", ["cow.tar", "cow/"])
+def test_what_a_killed_process_left_is_removed_by_the_next(desk: Desk, target: str) -> None:
+    desk.define("cow")
+    left = desk.folder / ".cow.tar.0123.part" if target == "cow.tar" else desk.folder / ".cow.0123.part"
+    left.write_bytes(b"half") if target == "cow.tar" else (left / "blobs").mkdir(parents=True)
+    desk.must("derive", "-f", "function.yaml", "--to", target)
+    assert not left.exists()
+
+
 def test_other_tools_read_what_was_written(desk: Desk) -> None:
     if shutil.which("skopeo") is None:
         pytest.skip("skopeo is not installed (package skopeo); the gate installs it")
@@ -593,6 +651,23 @@ def test_a_second_push_moves_nothing_and_says_so(desk: Desk, registry: RunningRe
     assert other["bytes_present"] > 1_000_000
     told = desk.inspect(first.out.strip(), "--architecture", OURS)
     assert told["derived"]["function"]["name"] == "cow"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"runtime": "python3.13"}, "needs no repository"),
+        ({"container": {"image": "a.b/c:1", "create_image": False}}, "there is nothing to push"),
+    ],
+)
+def test_what_needs_no_repository_is_not_pushed_to_one(desk: Desk, more: dict[str, Any], said: str) -> None:
+    path = desk.define("cow")
+    document = json.loads(path.read_text())
+    document["functions"]["aws"][0]["lambda"] |= more
+    path.write_text(json.dumps(document))
+    done = desk.scar("push", "-f", "function.yaml", "--region", "eu-west-1")
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
 
 
 def test_a_push_makes_the_functions_own_repository_as_init_would(tmp_path: Path, image_cache: Path) -> None:
