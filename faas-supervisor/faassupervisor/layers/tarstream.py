@@ -95,19 +95,30 @@ def plain_tar(file: BufferedReader) -> Iterator[IO[bytes]]:
         with gzip.GzipFile(fileobj=file) as unpacked:
             yield cast("IO[bytes]", unpacked)
     elif start == _ZSTD:
-        with _unzstd(file) as unpacked:
-            yield unpacked
+        yield cast("IO[bytes]", _Unzstd(file))
     else:
         yield file
 
 
-def _unzstd(file: IO[bytes]) -> IO[bytes]:
-    try:
-        import zstandard  # type: ignore[import-not-found, unused-ignore]  # optional: few images need it
-    except ImportError as error:
-        fix = "Run `pip install zstandard`, or push the image with gzip layers, which Lambda needs as well."
-        raise LayerError("it is compressed with zstd, which needs a package that is not installed", fix=fix) from error
-    return cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
+class _Unzstd:
+    """A zstd stream, plain; its faults are those of the standard library's streams."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        try:
+            import zstandard  # type: ignore[import-not-found, unused-ignore]  # optional: few images need it
+        except ImportError as error:
+            fix = "Run `pip install zstandard`, or push the image with gzip layers, which Lambda needs as well."
+            what = "it is compressed with zstd, which needs a package that is not installed"
+            raise LayerError(what, fix=fix) from error
+        self._fault: type[Exception] = zstandard.ZstdError
+        self._reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+
+    def read(self, size: int) -> bytes:
+        try:
+            chunk: bytes = self._reader.read(size)
+        except self._fault as error:
+            raise EOFError(str(error)) from error
+        return chunk
 
 
 def entries(stream: CountedStream, *, header_bytes_limit: int) -> Iterator[Entry]:

@@ -117,11 +117,20 @@ def test_plain_and_gzip_layers_unpack(unpack: Unpacker, compress: Callable[[byte
 
 
 def test_a_zstd_layer_unpacks_or_says_what_it_needs(unpack: Unpacker) -> None:
+    """The frame holds the archive as it is: a raw block, which needs no compressor to write."""
+    content = tar([file("a")])
+    blocks = [content[at : at + 100_000] for at in range(0, len(content), 100_000)]
+    frame = b"\x28\xb5\x2f\xfd\x00\x58"  # no checksum, no content size; a window of 2 MiB
+    for number, block in enumerate(blocks):
+        last = number == len(blocks) - 1
+        frame += (len(block) << 3 | last).to_bytes(3, "little") + block
     try:
         import zstandard  # noqa: F401
     except ImportError:
-        with pytest.raises(ScarError, match="zstd"):
-            unpack(b"\x28\xb5\x2f\xfd" + bytes(64))
+        with pytest.raises(ScarError, match="zstd, which needs a package that is not installed"):
+            unpack(frame)
+    else:
+        assert names(unpack(frame)) == {"a"}
 
 
 def test_mount_points_are_made_and_what_the_image_has_is_left(unpack: Unpacker) -> None:
@@ -155,6 +164,26 @@ CONTAINED: dict[str, tuple[list[Member], set[str]]] = {
     "folder then file": ([file("a/b"), file("a")], {"a"}),
     "the root itself": ([folder("."), folder("/"), file("a")], {"a"}),
     "long name": ([file("n" * 250 + "/" + "m" * 250)], {"n" * 250, "n" * 250 + "/" + "m" * 250}),
+    "names that differ in case": ([file("A"), file("a"), folder("d"), file("D")], {"A", "a", "D", "d"}),
+    "hard link to a link outside is that link": (
+        [link("out", "../../outside/victim"), hard("same", "out")],
+        {"out", "same"},
+    ),
+    "file over a hard link changes the name alone": (
+        [file("a", b"1"), hard("b", "a"), file("b", b"2")],
+        {"a", "b"},
+    ),
+    "link over a folder with files": ([file("d/e/f"), link("d", "../../outside")], {"d"}),
+    "hard link over a folder": ([file("d/e"), file("a"), hard("d", "a")], {"d", "a"}),
+    "folder over a link to a folder": ([folder("e"), link("d", "e"), folder("d"), file("d/x")], {"e", "d", "d/x"}),
+    "file by two names through a link": ([link("l", "."), file("l/a", b"1"), file("a", b"2")], {"l", "a"}),
+    "pax size that differs from the header's": (
+        [file("pax", b"9 size=1\n", type=tarfile.XHDTYPE), file("a", b"two"), file("b")],
+        {"a", "b"},
+    ),
+    "name of other letters": ([file("ñ/日本/🐟")], {"ñ", "ñ/日本", "ñ/日本/🐟"}),
+    "name of control characters": ([file("\x1b[2J\r")], {"\x1b[2J\r"}),
+    "name of a drive": ([file("C:\\evil")], {"C:\\evil"}),
     "name that is no text": ([file("caf\udce9")], {"caf\udce9"}),
     "name with newline": ([file("a\nb")], {"a\nb"}),
 }
@@ -164,6 +193,26 @@ CONTAINED: dict[str, tuple[list[Member], set[str]]] = {
 def test_what_would_lead_outside_stays_inside(unpack: Unpacker, case: str) -> None:
     members, expected = CONTAINED[case]
     assert names(unpack(members)) == expected
+
+
+def test_the_later_of_two_entries_counts_and_a_name_shared_before_is_not_written_through(unpack: Unpacker) -> None:
+    root = unpack([file("a", b"1"), hard("b", "a"), file("b", b"22"), file("c", b"first"), file("c", b"second")])
+    assert [(root / name).read_bytes() for name in "abc"] == [b"1", b"22", b"second"]
+
+
+def test_what_a_lower_layer_shares_is_not_changed_through_an_upper_layers_link(unpack: Unpacker) -> None:
+    root = unpack([file("bin/a", b"1"), link("usr", "bin")], [file("usr/a", b"2"), file("usr/b", b"3")])
+    assert ((root / "bin/a").read_bytes(), (root / "bin/b").read_bytes()) == (b"2", b"3")
+    assert (root / "usr").is_symlink()
+
+
+def test_everything_can_be_removed_again_whatever_its_modes_say(unpack: Unpacker) -> None:
+    unpack(
+        [folder("shut", 0o000), file("shut/in/closed", b"", 0o000), folder("shut/in", 0o111), file("a", uid=12, gid=34)]
+    )
+    store = RootfsStore(unpack.store)
+    assert len(store.prune(max_bytes=0)) == 1
+    assert {path.suffix for path in unpack.store.iterdir()} == {".lock"}
 
 
 def test_set_user_bits_are_dropped_and_owners_not_kept(unpack: Unpacker) -> None:
@@ -215,6 +264,7 @@ def with_size(member: Member, size: int) -> bytes:
 
 SMALL = UnpackLimits(total_bytes=4 * MIB, entries=50, header_bytes=64 * 1024)
 PAX = file("pax", b"", type=tarfile.XHDTYPE)
+PAX_OF_60_KIB = file("pax", b"60000 x=" + b"y" * 59_991 + b"\n", type=tarfile.XHDTYPE)
 REFUSED: dict[str, tuple[list[Member] | bytes, str]] = {
     "whiteout of its own folder": ([file("a/.wh...", b"")], "its own folder"),
     "whiteout of nothing": ([file("a/.wh.", b"")], "its own folder"),
@@ -239,6 +289,13 @@ REFUSED: dict[str, tuple[list[Member] | bytes, str]] = {
         "header of",
     ),
     "damaged pax header": ([file("pax", b"999999 path=x\n", type=tarfile.XHDTYPE), file("a")], "damaged pax"),
+    "pax size beyond the bound": (
+        [file("pax", b"19 size=9999999999\n", type=tarfile.XHDTYPE), file("a", b"x")],
+        "more than an image|middle of an entry",
+    ),
+    "many pax headers without an entry": ([PAX_OF_60_KIB] * 80, "more than an image"),
+    "zeros instead of an archive": (gzip.compress(bytes(64 * MIB)), "more than an image"),
+    "a size below zero": (tar([file("a", b"")]).replace(b"00000000000", b"-0000000001", 1), "damaged|number"),
     "pax size that is none": ([file("pax", b"13 size=-5x\n\n", type=tarfile.XHDTYPE), file("a")], "damaged pax"),
     "cut short in a file": (tar([file("a", bytes(5000))])[:3000], "middle of an entry"),
     "cut short in gzip": (gzip.compress(tar([file("a", os.urandom(5000))]))[:3000], "cut short"),
