@@ -35,6 +35,11 @@ HANDLER_PATTERN: Final = r"\S{1,128}"
 MOUNT_PATTERN: Final = r"/mnt/[a-zA-Z0-9-_.]+"
 STATEMENT_PATTERN: Final = r"[a-zA-Z0-9-_]{1,100}"
 ARCHITECTURES: Final = ("x86_64", "arm64")
+BLOCKED_RUNTIMES: Final = (
+    "python2.7",
+    "python3.6",
+    "python3.7",
+)  # lambda/latest/dg/lambda-runtimes: those surely blocked
 
 _CREATE: Final = re.compile(r"/20\d\d-\d\d-\d\d/functions/?")
 _LAYER: Final = re.compile(r"/20\d\d-\d\d-\d\d/layers/[^/]+/versions/?")
@@ -110,6 +115,9 @@ def _package(asked: Asked) -> Iterator[RefusalError]:
     for field in ("Runtime", "Handler"):
         if not asked.get(field):
             yield _invalid(f"{field} is mandatory for functions created with deployment packages.")
+    code = asked.get("Code") or {}
+    if not code.get("ZipFile") and not (code.get("S3Bucket") and code.get("S3Key")):
+        yield _invalid("Please provide a source for function code.")
     if asked.get("ImageConfig"):
         yield _invalid("ImageConfig is supported only for functions with packageType Image.")
 
@@ -133,6 +141,11 @@ def _runtime(asked: Asked) -> Iterator[RefusalError]:
         yield _invalid(
             f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: {sorted(known)} "
             "or be a valid ARN"
+        )
+    if runtime in BLOCKED_RUNTIMES:
+        yield _invalid(
+            f"The runtime parameter of {runtime} is no longer supported for creating or updating AWS Lambda functions. "
+            "We recommend you use a supported runtime while creating or updating functions."
         )
 
 

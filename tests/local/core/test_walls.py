@@ -48,7 +48,10 @@ VALIDATION, VALUE = "ValidationException", "InvalidParameterValueException"
         ({"FunctionName": "a.b"}, VALIDATION, "functionName"),
         ({"Description": "d" * 257}, VALIDATION, "256"),
         ({"Runtime": "python9.9"}, VALUE, "python9.9"),
+        ({"Runtime": "python3.7"}, VALUE, "python3.7 is no longer supported"),
         ({"Runtime": None}, VALUE, "Runtime is mandatory"),
+        ({"ImageConfig": {"Command": ["x"]}}, VALUE, "ImageConfig is supported only"),
+        ({"Code": {}}, VALUE, "Please provide a source for function code"),
         ({"Architectures": ["x86_64", "arm64"]}, VALIDATION, "architectures"),
         ({"Architectures": ["riscv"]}, VALIDATION, "architectures"),
         ({"Layers": [f"arn:aws:lambda:us-east-1:123456789012:layer:l:{n}" for n in range(6)]}, VALUE, "5 layers"),
@@ -64,6 +67,20 @@ def test_create_function_refuses(shared, role, changed, code, says):
     client = shared.client("lambda", parameter_validation=False)
     found_code, message = refused(client, "create_function", **wanted)
     assert (found_code, says in message) == (code, True), message
+
+
+def test_requests_above_what_carries_50_mb_of_zip_are_refused_by_their_operations_name(shared, role, function):
+    large = b"x" * 52_500_000
+    client = shared.client("lambda")
+    says = "Request must be smaller than 69905067 bytes for the {} operation"
+    for operation, parameters in (
+        ("create_function", {**CREATE, "Role": role, "Code": {"ZipFile": large}}),
+        ("update_function_code", {"FunctionName": "stands", "ZipFile": large}),
+        ("publish_layer_version", {"LayerName": "layer", "Content": {"ZipFile": large}}),
+    ):
+        code, message = refused(client, operation, **parameters)
+        name = "".join(word.title() for word in operation.split("_"))
+        assert (code, message) == ("RequestEntityTooLargeException", says.format(name))
 
 
 def test_a_role_that_does_not_trust_lambda_is_refused(shared):
