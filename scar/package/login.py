@@ -154,4 +154,4 @@ class Login:
             return self._ask("POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
         query = urlencode([("service", service), *(("scope", item) for item in scope.split())])
         headers = {"Authorization": credentials.basic} if credentials is not None else {}
-        return self._ask("GET", realm + ("&" if urlsplit(realm).query else "?") + query, headers, None)
+        return self._ask("GET", realm + ("&" if "?" in realm else "?") + query, headers, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scar.package.agent import AgentLayer, agent_layer
+from tests.scar.package.faulty import Faulty
 from tests.support.registries import PASSWORD as PASSWORD
 from tests.support.registries import USER as USER
 from tests.support.registries import (
@@ -63,3 +64,10 @@ def token_registry(tmp_path_factory: pytest.TempPathFactory, tokens: TokenServer
     registry = start_token_registry(tmp_path_factory.mktemp("registry"), tokens)
     yield registry
     registry.stop()
+
+
+@pytest.fixture
+def faulty() -> Iterator[Faulty]:
+    server = Faulty()
+    yield server
+    server.close()

@@ -6,13 +6,12 @@ import base64
 import dataclasses
 import datetime
 import hashlib
-import http.server
 import json
 import os
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from scar.package.layer import File, layer_of, memory_blob
 from scar.package.registry import PushResult, Registry, push
 from scar.package.source import open_image
 from tests.scar.package.conftest import PASSWORD, USER, RunningRegistry
+from tests.scar.package.faulty import Faulty, Handler, cut, hang_up, status
 from tests.scar.package.images import bytes_of, config_of, descriptor_of, digest_of, small_layer
 
 LOGIN = Credentials(USER, PASSWORD)
@@ -186,131 +186,6 @@ def test_the_accounts_registry_is_reached_with_its_token(basic_registry: Running
 
 
 # ---- a registry that fails on purpose
-
-Answer = Callable[["Handler"], None]
-
-
-class Faulty:
-    """A registry for one test: `on` scripts the next answers of a path, others are answered as a registry would."""
-
-    def __init__(self) -> None:
-        self.blobs: dict[str, bytes] = {}
-        self.scripted: dict[tuple[str, str], list[Answer]] = {}
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
-        faulty = self
-
-        class Bound(Handler):
-            registry = faulty
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
-        self.thread.start()
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
-        self.pauses: list[float] = []
-
-    def on(self, method: str, part: str, *answers: Answer) -> None:
-        self.scripted[method, part] = list(answers)
-
-    def registry(self, credentials: Credentials | None = None) -> Registry:
-        return Registry(self.host, credentials, sleep=self.pauses.append)
-
-    def has(self, content: bytes) -> oci.Blob:
-        self.blobs[digest_of(content)] = content
-        return self.registry().blob("x", oci.Descriptor("", digest_of(content), len(content)))
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    registry: Faulty
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args: object) -> None: ...
-
-    def handle_any(self) -> None:
-        if self.path == "/v2/":  # whether we speak http or https
-            self.answer(200)
-            return
-        self.registry.requests.append((self.command, self.path, dict(self.headers)))
-        for (method, part), answers in self.registry.scripted.items():
-            if method == self.command and part in self.path and answers:
-                answers.pop(0)(self)
-                return
-        self.usual()
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = handle_any
-
-    def body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", "0")))
-
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", headers.pop("length", str(len(body))))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def usual(self) -> None:
-        digest = self.path.rpartition("digest=")[2].replace("%3A", ":") or self.path.rpartition("/")[2]
-        if self.command in ("GET", "HEAD"):
-            content = self.registry.blobs.get(self.path.rpartition("/")[2])
-            if content is None:
-                self.answer(404)
-                return
-            start = int(self.headers.get("Range", "bytes=0-")[6:-1])
-            extra = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
-            self.answer(206 if start else 200, content[start:], **extra)
-        elif self.command == "POST":
-            self.answer(202, Location="/v2/x/blobs/uploads/1?state=abc")
-        elif "uploads" in self.path:
-            content = self.body()
-            if digest_of(content) == digest:
-                self.registry.blobs[digest] = content
-                self.answer(201)
-            else:
-                self.answer(400, b'{"errors":[{"code":"DIGEST_INVALID","message":"no"}]}')
-        else:
-            self.body()
-            self.answer(201)
-
-
-def status(code: int, **headers: str) -> Answer:
-    def answer(handler: Handler) -> None:
-        handler.body()
-        handler.answer(code, **headers)
-
-    return answer
-
-
-def cut(content: bytes, after: int) -> Answer:
-    """Announce everything, send a part, hang up."""
-
-    def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content[:after])
-        handler.close_connection = True
-
-    return answer
-
-
-def hang_up(handler: Handler) -> None:
-    handler.rfile.read(100)
-    handler.close_connection = True
-
-
-@pytest.fixture
-def faulty() -> Iterator[Faulty]:
-    server = Faulty()
-    yield server
-    server.close()
-
 
 CONTENT = os.urandom(3 << 20)
 
