@@ -20,10 +20,28 @@ from urllib.parse import parse_qs, urlsplit
 
 from faassupervisor.contract import RootFilesystem, RootLayer
 
-PROGRAMS = (
-    "bash", "cat", "chmod", "cp", "dash", "env", "find", "id", "ls", "mkdir", "mv", "perl", "python3.11", "readlink", "rm", "setsid",
-    "sleep", "stat", "tr", "touch", "wc",
-)  # fmt: skip
+SMALL = (
+    "cat",
+    "chmod",
+    "cp",
+    "dash",
+    "env",
+    "id",
+    "ln",
+    "ls",
+    "mkdir",
+    "mv",
+    "printf",
+    "readlink",
+    "rm",
+    "setsid",
+    "sleep",
+    "stat",
+    "touch",
+    "tr",
+    "wc",
+)
+LARGE = ("bash", "find", "perl", "python3.11")
 _STANDARD_LIBRARY = Path("/usr/lib/python3.11")
 _LOADER = "/lib64/ld-linux-x86-64.so.2"
 
@@ -57,11 +75,33 @@ class Tree:
 
 
 @cache
-def debian() -> bytes:
-    """A layer with dash, bash, coreutils, perl and Python of this machine, its C library, and the links that Debian has."""
+def shell() -> bytes:
+    """A layer with dash and coreutils of this machine, their C library, and the links that Debian has."""
+    tree = _programs(SMALL)
+    for name in ("lib", "lib64", "bin"):
+        tree.link(name, f"usr/{name}")
+    tree.link("usr/bin/sh", "/bin/dash").link("etc/mtab", "/proc/mounts")
+    tree.put("etc/os-release", "NAME=guest\n").put("etc/ld.so.conf", "include /etc/ld.so.conf.d/*.conf\n")
+    tree.put("etc/ld.so.conf.d/local.conf", "# ours\n/opt/lib\n").put("work/.keep").put("tmp/of-the-image")
+    return tree.layer()
+
+
+@cache
+def languages() -> bytes:
+    """A layer for above it: bash, find, perl and Python."""
+    tree = _programs(LARGE)
+    tree.link("usr/bin/python3", "/etc/alternatives/python3").link("etc/alternatives/python3", "/usr/bin/python3.11")
+    for folder in ("", "collections", "encodings", "json", "re", "importlib", "lib-dynload"):
+        for module in (_STANDARD_LIBRARY / folder).glob("*.py" if folder != "lib-dynload" else "_json*.so"):
+            tree.put(f"usr/lib/python3.11/{folder}/{module.name}", module.read_bytes())
+    return tree.layer()
+
+
+def _programs(names: Iterable[str]) -> Tree:
+    """This machine's programs with the libraries that they load."""
     tree = Tree()
     needed: set[str] = {_LOADER}
-    for name in PROGRAMS:
+    for name in names:
         found = shutil.which(name, path="/usr/bin:/bin")
         assert found is not None, name
         program = os.path.realpath(found)
@@ -70,21 +110,7 @@ def debian() -> bytes:
         needed |= {word for word in told.split() if word.startswith("/")}
     for library in needed:
         tree.put(f"usr{library}", Path(library).read_bytes(), 0o755)
-    for name in ("lib", "lib64", "bin"):
-        tree.link(name, f"usr/{name}")
-    tree.link("usr/bin/sh", "/bin/dash").link("usr/bin/python3", "/etc/alternatives/python3")
-    tree.link("etc/alternatives/python3", "/usr/bin/python3.11")
-    for folder in ("", "collections", "encodings", "json", "re", "importlib"):
-        for module in (_STANDARD_LIBRARY / folder).glob("*.py"):
-            tree.put(f"usr/lib/python3.11/{folder}/{module.name}", module.read_bytes())
-    for module in (_STANDARD_LIBRARY / "lib-dynload").glob("_posixsubprocess*.so"):
-        tree.put(f"usr/lib/python3.11/lib-dynload/{module.name}", module.read_bytes())
-    for module in Path("/usr/lib/x86_64-linux-gnu/perl-base").glob("*.pm"):
-        tree.put(f"{str(module)[1:]}", module.read_bytes())
-    tree.put("etc/os-release", "NAME=guest\n").put("etc/ld.so.conf", "include /etc/ld.so.conf.d/*.conf\n")
-    tree.put("etc/ld.so.conf.d/local.conf", "# ours\n/opt/lib\n").put("work/.keep")
-    tree.put("tmp/of-the-image", "never seen").link("etc/mtab", "/proc/mounts")
-    return tree.layer()
+    return tree
 
 
 @cache
@@ -113,7 +139,7 @@ def digest(content: bytes) -> str:
 class BlobServer:
     """A registry on loopback that needs no credentials, or only an anonymous token; `fault` may answer in its stead."""
 
-    blobs: Mapping[str, bytes]
+    blobs: dict[str, bytes]
     with_token: bool = False
     redirect_to: str | None = None
     fault: Callable[[BaseHTTPRequestHandler, int], bool] | None = None

@@ -62,7 +62,8 @@ def main() -> None:
     kept = ctypes.create_string_buffer(program, len(program))
     header = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(kept)))
     _check(_LIBC.prctl(_PR_SET_SECCOMP, _FILTER, header, 0, 0))
-    os.execv(command[0], command)
+    # Without what this Python itself has added where no locale is set.
+    os.execve(command[0], command, {name: value for name, value in os.environ.items() if name != "LC_CTYPE"})
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from typing import Any
 import botocore
 import pytest
 
-from faassupervisor.contract import RootFilesystem, RootLayer
+from faassupervisor.contract import RootFilesystem
 from scar.package.fakechroot import libraries
 from tests.supervisor import images
-from tests.supervisor.conftest import PACKAGE, Agent, Bucket, Lab
+from tests.supervisor.conftest import PACKAGE, Agent, Lab
 
 # The interpreter of the virtual environment may lie where only root can go; what it has installed does not.
 _PYTHON = "/usr/bin/python3" if os.geteuid() == 0 else sys.executable
@@ -29,9 +29,8 @@ HERE = Path(__file__).parent
 class ZipLab(Lab):
     """Its agents run as `/var/task` would hold them: `app`, `fakechroot`, `function` side by side."""
 
-    def __init__(self, home: Path, bucket: Bucket, stack: ExitStack) -> None:
-        super().__init__(home, bucket.endpoint, stack)
-        self.bucket = bucket
+    def __init__(self, home: Path, endpoint: str, stack: ExitStack) -> None:
+        super().__init__(home, endpoint, stack)
         self.image: RootFilesystem | None = None
         home.chmod(0o755)
         shutil.copytree(
@@ -39,17 +38,6 @@ class ZipLab(Lab):
         )
         shutil.copy(PACKAGE.parent / "scar/package/agent_main.py", home / "app/__main__.py")
         shutil.copy(HERE / "lambdalike.py", home / "lambdalike.py")
-
-    def keep(self, layer: bytes) -> RootLayer:
-        """Put a layer where `s3_root` finds it."""
-        digest = images.digest(layer)
-        self.bucket.client.put_object(Bucket=self.bucket.name, Key=f"images/{digest.split(':')[1]}", Body=layer)
-        return RootLayer(digest, len(layer))
-
-    def s3_root(self, *layers: bytes, **changes: Any) -> RootFilesystem:
-        for layer in layers:
-            self.keep(layer)
-        return images.root(f"s3://{self.bucket.name}/images", layers, **changes)
 
     def function(self, script: str | bytes | None = None, **spec: Any) -> Path:
         return super().function(script, **{"root": self.image, **spec})
@@ -98,17 +86,25 @@ def fakechroot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def registry() -> Iterator[images.BlobServer]:
+    """Holds the layers of the two images; tests may add theirs."""
+    layers = (images.shell(), images.languages())
+    with images.BlobServer({images.digest(layer): layer for layer in layers}) as server:
+        yield server
+
+
 @pytest.fixture
-def zip_lab(fakechroot: Path, bucket: Bucket) -> Iterator[ZipLab]:
-    """A lab whose functions run the image `images.debian()`, kept in S3."""
+def zip_lab(fakechroot: Path, s3_endpoint: str, registry: images.BlobServer) -> Iterator[ZipLab]:
+    """A lab whose functions run the image `images.shell()`."""
     home = Path(tempfile.gettempdir(), f"scar-zip-{uuid.uuid4().hex[:8]}")
     home.mkdir()
     with ExitStack() as stack:
         stack.callback(_remove, home)
-        lab = ZipLab(home, bucket, stack)
+        lab = ZipLab(home, s3_endpoint, stack)
         shutil.copytree(fakechroot, home / "fakechroot")
         (home / "fakechroot").chmod(0o755)
-        lab.image = lab.s3_root(images.debian())
+        lab.image = images.root(registry.source, [images.shell()])
         yield lab
 
 
@@ -121,4 +117,4 @@ def _remove(home: Path) -> None:
     shutil.rmtree(home)
 
 
-__all__ = ["ZipLab", "direct", "fakechroot", "output_of", "zip_lab"]
+__all__ = ["ZipLab", "direct", "fakechroot", "output_of", "registry", "zip_lab"]

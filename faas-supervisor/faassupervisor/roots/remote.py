@@ -21,10 +21,11 @@ from faassupervisor.contract import RootLayer
 from faassupervisor.deadline import Deadline
 from faassupervisor.errors import AgentError, ScriptTimedOutError, StageInError
 
-_CHUNK_BYTES: Final = 256 * 1024
-_CHUNKS_AHEAD: Final = 8
-_ATTEMPTS: Final = 5  # requests for one layer; each keeps what the ones before it brought
-_PAUSE_S: Final = 0.2  # before the second request; doubled for each further one
+_CHUNK_BYTES: Final = 128 * 1024  # what a broken connection can lose of what came
+_CHUNKS_AHEAD: Final = 16
+_PLAIN_BYTES: Final = 512 * 1024
+_ATTEMPTS: Final = 5  # requests in a row that bring nothing
+_PAUSE_S: Final = 0.2  # before asking again; doubled for each further one
 
 
 class Body(Protocol):
@@ -79,42 +80,45 @@ class Arriving:
         return arrived
 
     def _bring(self) -> None:
+        end: bytes | AgentError = b""
         try:
             self._receive()
-            self._put(b"")
+        except _LeftError:
+            return
         except AgentError as error:
-            self._put(error)
+            end = error
         except Exception as error:  # noqa: BLE001  # a door: the thread's only way to tell
-            self._put(AgentError(f"a layer of the image could not be fetched: {type(error).__name__}: {error}"))
+            end = AgentError(f"a layer of the image could not be fetched: {type(error).__name__}: {error}")
+        with suppress(_LeftError):
+            self._put(end)
 
     def _receive(self) -> None:
-        layer, received, digest, reason = self._layer, 0, hashlib.sha256(), ""
-        for attempt in range(_ATTEMPTS):
-            if attempt and self._left.wait(_PAUSE_S * 2 ** (attempt - 1)):
-                return
+        layer, received, digest, fruitless, reason = self._layer, 0, hashlib.sha256(), 0, ""
+        while received < layer.size:
+            before = received
             try:
                 body = self._source.open(layer, received)
                 try:
-                    while received < layer.size and not self._left.is_set():
-                        chunk = body.read(min(_CHUNK_BYTES, layer.size - received))
-                        if not chunk:
-                            break
+                    while received < layer.size and (chunk := body.read(min(_CHUNK_BYTES, layer.size - received))):
                         digest.update(chunk)
                         received += len(chunk)
                         self._put(chunk)
                 finally:
                     body.close()
+                reason = "the connection ended"
             except self._source.broken as error:
                 reason = str(error)
-            if received == layer.size or self._left.is_set():
+            if received == layer.size:
                 break
-            reason = reason or "the connection ended"
-        else:
-            raise StageInError(
-                f"layer {layer.digest} of the image did not arrive whole in {_ATTEMPTS} attempts "
-                f"({received} of {layer.size} bytes): {reason}"
-            )
-        if f"sha256:{digest.hexdigest()}" != layer.digest and not self._left.is_set():
+            fruitless = 0 if received > before else fruitless + 1
+            if fruitless == _ATTEMPTS:
+                raise StageInError(
+                    f"layer {layer.digest} of the image did not arrive whole ({received} of {layer.size} bytes, "
+                    f"{_ATTEMPTS} requests brought nothing more): {reason}"
+                )
+            if self._left.wait(_PAUSE_S * 2 ** max(fruitless - 1, 0)):
+                raise _LeftError
+        if f"sha256:{digest.hexdigest()}" != layer.digest:
             raise StageInError(
                 f"layer {layer.digest} of the image arrived with another content: its digest is sha256:{digest.hexdigest()}"
             )
@@ -124,6 +128,11 @@ class Arriving:
             with suppress(queue.Full):
                 self._ready.put(arrived, timeout=0.1)
                 return
+        raise _LeftError
+
+
+class _LeftError(Exception):
+    """Nobody waits for this layer any more."""
 
 
 class Gunzip:
@@ -149,7 +158,7 @@ class Gunzip:
                 if not self._packed:
                     continue
                 self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            self._plain = memoryview(self._member.decompress(self._packed, _CHUNK_BYTES * 2))
+            self._plain = memoryview(self._member.decompress(self._packed, _PLAIN_BYTES))
             if self._member.eof:
                 self._packed, self._member = self._member.unused_data, None
             else:

@@ -135,19 +135,22 @@ class Root:
 
     def _no_room(self) -> str:
         status = os.statvfs(self._temporary)
-        used = (status.f_blocks - status.f_bavail) * status.f_frsize
-        needed_mib = -(-(used + _disk_bytes(self._image.unpacked_bytes)) // _MIB // _STEP_MIB) * _STEP_MIB
-        size_mib = self._image.unpacked_bytes // _MIB
-        if needed_mib > _MOST_MIB:
-            return (
-                f"the image unpacks to {size_mib} MiB, which no `ephemeral_storage` can hold ({_MOST_MIB} MiB at most): "
-                "deploy the function with `runtime: image`"
-            )
-        free_mib = status.f_bavail * status.f_frsize // _MIB
+        free = status.f_bavail * status.f_frsize
+        return no_room(self._image.unpacked_bytes, free=free, used=status.f_blocks * status.f_frsize - free)
+
+
+def no_room(unpacked_bytes: int, *, free: int, used: int) -> str:
+    """What to tell whose image does not fit into a file system of so many bytes."""
+    needed_mib = -(-(used + _disk_bytes(unpacked_bytes)) // (_STEP_MIB * _MIB)) * _STEP_MIB
+    if needed_mib > _MOST_MIB:
         return (
-            f"the image unpacks to {size_mib} MiB and {self._temporary} has {free_mib} MiB free: "
-            f"set the function's `ephemeral_storage` to {needed_mib} or more"
+            f"the image unpacks to {unpacked_bytes // _MIB} MiB, which no `ephemeral_storage` can hold ({_MOST_MIB} MiB at most): "
+            "deploy the function with `runtime: image`"
         )
+    return (
+        f"the image unpacks to {unpacked_bytes // _MIB} MiB, and {free // _MIB} MiB are free: "
+        f"set the function's `ephemeral_storage` to {needed_mib} or more"
+    )
 
 
 def _disk_bytes(unpacked_bytes: int) -> int:
