@@ -9,6 +9,10 @@ import pytest
 from botocore.exceptions import ClientError
 from local_daemon import TRUST, Running, let_s3_in, make_function, make_role, zipped
 
+from scar.local.address import Caller
+from scar.local.refusal import RefusalError
+from scar.local.walls import lambda_
+
 
 @pytest.fixture(scope="module")
 def role(shared: Running) -> str:
@@ -69,18 +73,20 @@ def test_create_function_refuses(shared, role, changed, code, says):
     assert (found_code, says in message) == (code, True), message
 
 
-def test_requests_above_what_carries_50_mb_of_zip_are_refused_by_their_operations_name(shared, role, function):
-    large = b"x" * 52_500_000
-    client = shared.client("lambda")
-    says = "Request must be smaller than 69905067 bytes for the {} operation"
-    for operation, parameters in (
-        ("create_function", {**CREATE, "Role": role, "Code": {"ZipFile": large}}),
-        ("update_function_code", {"FunctionName": "stands", "ZipFile": large}),
-        ("publish_layer_version", {"LayerName": "layer", "Content": {"ZipFile": large}}),
-    ):
-        code, message = refused(client, operation, **parameters)
-        name = "".join(word.title() for word in operation.split("_"))
-        assert (code, message) == ("RequestEntityTooLargeException", says.format(name))
+@pytest.mark.parametrize(
+    ("method", "path", "operation"),
+    [
+        ("POST", "/2015-03-31/functions", "CreateFunction"),
+        ("PUT", "/2015-03-31/functions/stands/code", "UpdateFunctionCode"),
+        ("POST", "/2018-10-31/layers/layer/versions", "PublishLayerVersion"),
+    ],
+)
+def test_requests_above_what_carries_50_mb_of_zip_are_refused_by_their_operations_name(method, path, operation):
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": path}
+    with pytest.raises(RefusalError) as caught:
+        lambda_.check(environ, bytes(69_905_068), Caller(None, None, None))
+    assert (caught.value.status, caught.value.code) == (413, "RequestEntityTooLargeException")
+    assert caught.value.message == f"Request must be smaller than 69905067 bytes for the {operation} operation"
 
 
 def test_a_role_that_does_not_trust_lambda_is_refused(shared):
