@@ -108,7 +108,7 @@ def _check(base: oci.Image, config: Mapping[str, Any], agent: AgentLayer) -> Non
     if entrypoint and entrypoint[0].startswith(contract.AGENT_ROOT + "/"):
         raise ScarError(
             "the image is already a function's image: its entry point is the agent",
-            fix="Name the image that it was made from.",
+            fix="Name the image that it was made from; or, when it lies in ECR, run it as it is: `create_image: false`.",
         )
     if len(base.layers) + 2 > MAX_LAYERS:
         raise ScarError(

@@ -42,7 +42,10 @@ _INDEXES: Final = (oci.OCI_INDEX, oci.DOCKER_LIST)
 _CONFIGS: Final = (oci.DOCKER_CONFIG, oci.OCI_CONFIG)
 _LAYERS: Final = (oci.DOCKER_LAYER_GZIP, oci.OCI_LAYER_GZIP)
 _FUNCTION_LAYER_BYTES: Final = SCRIPT_BYTES + (4 << 20)
-_PUSH_AGAIN: Final = "Push it again with `scar image push -f FILE`, or set `create_image: true`."
+_PUSH_AGAIN: Final = (
+    "Make it again from its base image: `scar image push -f FILE --to {where}`, where FILE names that image and has no `create_image`; "
+    "or name the base image here and remove `create_image`."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,9 @@ def _manifest(place: _Place) -> Manifest:
         return place.registry.manifest(place.name.repository, place.name.tag_or_digest)
     except NotFoundError as error:
         raise NotFoundError(
-            "ECR has no such image", where=place.where, fix="Push it first, for example with `scar image push -f FILE`."
+            "ECR has no such image",
+            where=place.where,
+            fix=f"Push it first, for example with `scar image push -f FILE --to {place.where}`.",
         ) from error
 
 
@@ -120,7 +125,7 @@ def _name(fn: Function, aws: Aws) -> reference.Reference:
         raise UsageError(
             "`create_image: false` needs an image that is in ECR",
             where=fn.name,
-            fix="Push it with `scar image push -f FILE` and name it in `image`, or remove `create_image`.",
+            fix="Push it with `scar image push -f FILE --to REFERENCE` and name it in `image`, or remove `create_image`.",
         )
     name = reference.parse(source.name)
     ecr = ecr_host(name.host)
@@ -239,7 +244,7 @@ def _check_definition(place: _Place, layer: oci.Descriptor, fn: Function) -> Non
         raise ScarError(
             f"the image has SCAR's agent, but no function that this release understands ({error})",
             where=place.where,
-            fix=_PUSH_AGAIN,
+            fix=_PUSH_AGAIN.format(where=place.where),
         ) from error
     different = _differences(embedded, spec_of(fn))
     script = fn.lambda_.init_script
@@ -249,7 +254,7 @@ def _check_definition(place: _Place, layer: oci.Descriptor, fn: Function) -> Non
         raise ConflictError(
             f"the image was made for another definition: {', '.join(different)} {'differ' if len(different) > 1 else 'differs'}",
             where=place.where,
-            fix=_PUSH_AGAIN,
+            fix=_PUSH_AGAIN.format(where=place.where),
         )
 
 
@@ -301,7 +306,9 @@ def _function_files(place: _Place, layer: oci.Descriptor) -> Mapping[str, bytes]
                     source = tar.extractfile(member)
                     files[path] = source.read() if source else b""
     except (tarfile.TarError, zlib.error, ValueError, EOFError) as error:
-        raise ScarError(f"its last layer is no tar archive: {error}", where=place.where, fix=_PUSH_AGAIN) from error
+        raise ScarError(
+            f"its last layer is no tar archive: {error}", where=place.where, fix=_PUSH_AGAIN.format(where=place.where)
+        ) from error
     return files
 
 
