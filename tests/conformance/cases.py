@@ -282,6 +282,7 @@ IMAGES: Final = (
         "cmd_in_shell_form",
         _plus("debian11", _ENTRY),
         {"Cmd": ["/bin/sh", "-c", "GREETING=changed exec /entry.sh from 'the shell'"]},
+        archives.zstd_layers,
         script=None,
         facts={"arguments": "from|the shell", "GREETING": "changed"},
     ),

@@ -99,7 +99,7 @@ def _unpacked(*, read_only: bool) -> Make:
         scratch = world.folder / "sandboxes"
         scratch.mkdir(exist_ok=True)
         engine = Namespaces(scratch, variants=("user",) if AS_ROOT else None)
-        return Unpacked(world, engine, RootfsStore(world.folder / "unpacked"), read_only)
+        return Unpacked(world, engine, RootfsStore(world.local.state / "rootfs"), read_only)
 
     return make
 
@@ -114,6 +114,6 @@ RUNTIMES: dict[str, Make] = {
 }
 
 
-@pytest.fixture(scope="session", params=list(RUNTIMES))
+@pytest.fixture(scope="session")
 def runtime(request: pytest.FixtureRequest, world: World) -> Runtime:
     return RUNTIMES[request.param](world, request)

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import pytest
 
 from tests.conformance.cases import DIRECT, IMAGES, WORDS, Case, Direct, object_event
 from tests.conformance.runtimes import BUCKET, Lambda, Runtime
 
+# Runtimes (conftest.RUNTIMES) that run everything; the others differ from one of these in little, and run what that can touch.
+EVERYTHING = ("lambda", "sandbox", "podman")
+VARIANTS = ("podman_read_only", "podman_as_somebody", "lambda_on_proot")
+TOUCHED = (
+    "debian12", "debian11_old_glibc", "python", "musl", "busybox", "scratch_static", "distroless", "entrypoint_and_cmd",
+    "user_by_name", "environment", "nothing_writable", "neither_tmp_nor_etc",
+)  # fmt: skip
 
-@pytest.mark.parametrize("case", IMAGES, ids=lambda case: case.name)
+
+def on(runs: Iterable[Case] | Iterable[Direct], argument: str, *, variants: Iterable[str] = ()) -> Callable[..., Any]:
+    """Every run in every runtime, one runtime after the other; in `VARIANTS` only the runs of these names."""
+    pairs = [
+        (name, run) for name in (*EVERYTHING, *VARIANTS) for run in runs if name in EVERYTHING or run.name in variants
+    ]
+    ids = [f"{name}-{run.name}" for name, run in pairs]
+    return pytest.mark.parametrize(("runtime", argument), pairs, ids=ids, indirect=["runtime"], scope="session")
+
+
+@on(IMAGES, "case", variants=TOUCHED)
 def test_an_image_gives_the_same_result_everywhere(runtime: Runtime, case: Case) -> None:
     ran = runtime.run(case.function, object_event(BUCKET))
     if case.outside_lambda and isinstance(runtime, Lambda):
@@ -27,7 +47,7 @@ def test_an_image_gives_the_same_result_everywhere(runtime: Runtime, case: Case)
     assert ran.output.endswith("the probe ran\n")  # Lambda sets LANG, and perl warns where the image lacks that locale
 
 
-@pytest.mark.parametrize("run", DIRECT, ids=lambda run: run.name)
+@on(DIRECT, "run")
 def test_a_run_ends_the_same_everywhere(runtime: Runtime, run: Direct) -> None:
     (case,) = (case for case in IMAGES if case.name == run.image)
     ran = runtime.run(case.function, run.event)
