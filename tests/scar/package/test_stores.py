@@ -60,14 +60,17 @@ def own_image(tmp_path: Path) -> Iterator[str]:
 
 def _imported(folder: Path) -> Iterator[str]:
     name = f"localhost/scar-test-{os.getpid()}:{time.monotonic_ns()}"
-    make(name, folder, "first")
+    made = [make(name, folder, "first")]
     yield name
-    subprocess.run(["podman", "rmi", "--force", "--ignore", name], check=False, capture_output=True)
+    # What a test made anew took the name away from the first.
+    made.append(podman("image", "inspect", "--format", "{{.Id}}", name))
+    subprocess.run(["podman", "rmi", "--force", "--ignore", *made], check=False, capture_output=True)
 
 
-def make(name: str, folder: Path, text: str, *options: str) -> None:
+def make(name: str, folder: Path, text: str, *options: str) -> str:
+    """An image in Podman's store; its id."""
     (folder / "root.tar").write_bytes(tar_of({"note": text.encode()}))
-    podman("import", "--quiet", "--change", 'CMD ["/note"]', *options, str(folder / "root.tar"), name)
+    return podman("import", "--quiet", "--change", 'CMD ["/note"]', *options, str(folder / "root.tar"), name)
 
 
 def notes(image: oci.Image) -> list[bytes]:
