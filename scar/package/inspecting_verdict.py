@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Final
 
 from scar.limits import GIB, LAMBDA_IMAGE_BYTES
@@ -58,8 +57,6 @@ def _why_not(found: Inspection) -> Iterator[str]:
     strange = sorted({layer.media_type for layer in found.layers if not _is_gzip(layer) and not _can_compress(layer)})
     if strange:
         yield f"It has layers of the type {', '.join(map(repr, strange))}: rebuild it with ordinary ones."
-    if any("zstd" in layer.media_type for layer in found.layers) and find_spec("zstandard") is None:
-        yield "It has zstd layers, and the Python package `zstandard`, which SCAR needs to re-compress them, is not installed."
 
 
 def _size(found: Inspection) -> Iterator[str]:

@@ -145,6 +145,10 @@ def _json(document: object) -> bytes:
 def _write_tar(out: IO[bytes], files: Mapping[str, bytes], blobs: Mapping[str, oci.Blob]) -> None:
     for name, content in files.items():
         _member(out, name, len(content), (content,))
+    for folder in ("blobs", "blobs/sha256"):  # tools that unpack as an ordinary user do not make them themselves
+        entry = tarfile.TarInfo(folder)
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        out.write(entry.tobuf(tarfile.PAX_FORMAT))
     for name, blob in blobs.items():
         _member(out, name, blob.descriptor.size, blob.open())
     out.write(bytes(2 * _BLOCK))
