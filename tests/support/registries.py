@@ -47,15 +47,19 @@ def start_registry(
     auth: dict[str, object] | None = None,
     *,
     tls: Authority | None = None,
+    name: str = "127.0.0.1",
+    clients: Authority | None = None,
     data: Path | None = None,
     compatibility: dict[str, object] | None = None,
 ) -> RunningRegistry:
-    """`tls`: who signs its certificate; None: plain http."""
+    """`tls`: who signs its certificate, which is for `name`; None: plain http. `clients`: who signs those that clients must show."""
     host = f"127.0.0.1:{free_port()}"
     http_: dict[str, object] = {"addr": host}
     if tls is not None:
-        pair = tls.certify("127.0.0.1", directory)
+        pair = tls.certify(name, directory)
         http_["tls"] = {"certificate": str(pair.certificate), "key": str(pair.key)}
+        if clients is not None:
+            http_["tls"] = {**http_["tls"], "clientcas": [str(clients.certificate)]}  # type: ignore[dict-item]
     data = data or directory / "data"
     config = {
         "version": "0.1",
@@ -71,7 +75,7 @@ def start_registry(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    context = ssl.create_default_context(cafile=tls.certificate) if tls is not None else None
+    context = ssl._create_unverified_context()  # whether it is up, not who it is
     deadline = time.monotonic() + 10
     while True:
         try:
@@ -80,7 +84,9 @@ def start_registry(
             break
         except urllib.error.HTTPError:
             break  # it wants credentials: it is up
-        except OSError:
+        except OSError as error:
+            if isinstance(getattr(error, "reason", error), ssl.SSLError):
+                break  # it wants a certificate: it is up
             assert process.poll() is None, "docker-registry does not start"
             assert time.monotonic() < deadline, "docker-registry does not answer"
             time.sleep(0.05)
