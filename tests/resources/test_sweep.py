@@ -16,7 +16,8 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from scar.errors import ScarError
-from tests.support.account import READS, Account, FakeImage, Killed, dump_account, function, killed, refused
+from scar.fdl.model import Deployment
+from tests.support.account import READS, Account, FakeImage, FakeZip, Killed, dump_account, function, killed, refused
 from tests.support.deploying import init, rm
 
 
@@ -55,10 +56,30 @@ def _rm(acct: Account) -> object:
     return rm(acct.aws, threads=1)
 
 
+def _zip_deployed(acct: Account) -> None:
+    init(acct.aws, function(runtime="python3.13"), FakeZip())
+
+
+def _zip_edit(acct: Account) -> object:
+    """Other layers, one of them kept, and the zip beside them."""
+    return init(
+        acct.aws, function(runtime="python3.13"), FakeZip("2", (b"layer", b"another"), through_bucket=True), threads=1
+    )
+
+
+def _zip_elsewhere(acct: Account) -> object:
+    """Everything moves to a bucket of the user's."""
+    fn = function(runtime="python3.13", deployment=Deployment(bucket="mine"))
+    return init(acct.aws, fn, FakeZip("2", kept_in="mine"), threads=1)
+
+
 JOURNEYS = [
     Journey("init", _nothing, _init, answers_lost=True),
     Journey("update", _deployed, _edit),
     Journey("rm", _deployed, _rm),
+    Journey("update of a zip", _zip_deployed, _zip_edit),
+    Journey("zip to another bucket", _zip_deployed, _zip_elsewhere),
+    Journey("rm of a zip", _zip_deployed, _rm),
 ]
 
 

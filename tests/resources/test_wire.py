@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 
 from scar.aws.clients import Access, Aws
 from scar.aws.resources import buckets
-from scar.aws.resources.code import ImageCode
+from scar.aws.resources.code import ImageCode, ZipCode
 from scar.aws.resources.function import LambdaFunction
 from scar.aws.resources.notification import Entry, Notification
 from scar.aws.resources.permission import InvokePermission
@@ -159,6 +159,72 @@ def test_a_zip_function_cannot_become_an_image() -> None:
         lambda_.add_response("get_function", _found(PackageType="Zip"))
         with pytest.raises(ConflictError, match="made of a zip, and Lambda never changes that to a container image"):
             FUNCTION.read(aws)
+
+
+ZIP = replace(
+    FUNCTION,
+    code=ZipCode("c2hh", content=lambda: b"PK"),
+    runtime="python3.13",
+    layers=("arn:aws:lambda:eu-west-1:123456789012:layer:mine:1",),
+)
+ZIP_SETTINGS = {**SETTINGS, "Runtime": "python3.13", "Handler": "scar.handler", "Layers": list(ZIP.layers)}
+ZIP_FOUND = {
+    "PackageType": "Zip",
+    "CodeSha256": "c2hh",
+    "Runtime": "python3.13",
+    "Handler": "scar.handler",
+    "Layers": [{"Arn": ZIP.layers[0], "CodeSize": 1}],
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "code"), [(None, {"ZipFile": b"PK"}), (("mine", "key"), {"S3Bucket": "mine", "S3Key": "key"})]
+)
+def test_a_zip_is_sent_with_the_request_or_named_in_s3(place: Any, code: dict[str, Any]) -> None:
+    aws, fn = _aws(), replace(ZIP, code=ZipCode("c2hh", content=lambda: b"PK", place=place))
+    with Stubber(aws.lambda_) as lambda_:
+        lambda_.add_response(
+            "create_function",
+            {"State": "Active"},
+            {**CREATE, **ZIP_SETTINGS, "PackageType": "Zip", "Code": code},
+        )
+        fn.create(aws)
+        old = _found(**{**ZIP_FOUND, "CodeSha256": "b2xk"})
+        lambda_.add_response("get_function", old)
+        actual = fn.read(aws)
+        assert actual is not None
+        lambda_.add_response("update_function_code", {}, {"FunctionName": "f", "Architectures": ["x86_64"], **code})
+        lambda_.add_response("get_function", _found(**ZIP_FOUND))
+        fn.update(aws, actual)
+        lambda_.assert_no_pending_responses()
+
+
+def test_a_zip_that_is_as_it_should_be_is_equal() -> None:
+    aws = _aws()
+    with Stubber(aws.lambda_) as lambda_:
+        lambda_.add_response("get_function", _found(**ZIP_FOUND))
+        assert ZIP.read(aws) == ZIP
+
+
+def test_runtime_and_layers_are_configuration() -> None:
+    aws = _aws()
+    with Stubber(aws.lambda_) as lambda_:
+        lambda_.add_response("get_function", _found(**{**ZIP_FOUND, "Runtime": "python3.12", "Layers": []}))
+        actual = ZIP.read(aws)
+        assert actual is not None
+        lambda_.add_response("update_function_configuration", {}, ZIP_SETTINGS)
+        lambda_.add_response("get_function", _found(**ZIP_FOUND))
+        ZIP.update(aws, actual)
+        lambda_.assert_no_pending_responses()
+
+
+def test_a_function_that_is_to_go_is_read_whatever_it_runs() -> None:
+    aws = _aws()
+    with Stubber(aws.lambda_) as lambda_:
+        lambda_.add_response("get_function", _found(**ZIP_FOUND))
+        lambda_.add_response("get_function", _found())
+        for _ in range(2):
+            assert replace(FUNCTION, code=None).read(aws) is not None
 
 
 def test_a_bucket_may_invoke_only_for_its_account() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +25,7 @@ from tests.support import moto_gaps
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+STATE_BUCKET = f"scar-state-{ACCOUNT}-{REGION}"
 
 
 class FakeClock:
@@ -333,3 +337,66 @@ def notifications(bucket: str, session: boto3.Session | None = None) -> dict[str
         key: sorted(value, key=lambda item: str(item["Id"])) if isinstance(value, list) else value
         for key, value in found.items()
     }
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Content that must lie in S3."""
+
+    content: bytes
+
+    @property
+    def name(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    @property
+    def open(self) -> Callable[[], Iterator[bytes]]:
+        return lambda: iter([self.content])
+
+
+@dataclass(frozen=True)
+class FakeZip:
+    """A zip that holds one word, and layers that are packed in `bucket`. `through_bucket`: so is the zip."""
+
+    word: str = "1"
+    layers: tuple[bytes, ...] = (b"layer",)
+    kept_in: str = STATE_BUCKET
+    through_bucket: bool = False
+
+    def content(self) -> bytes:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("function/spec.json"), self.word)
+        return out.getvalue()
+
+    @property
+    def sha256(self) -> str:
+        return base64.b64encode(hashlib.sha256(self.content()).digest()).decode()
+
+    @property
+    def size(self) -> int:
+        return len(self.content())
+
+    @property
+    def zip_name(self) -> str | None:
+        return Kept(self.content()).name if self.through_bucket else None
+
+    @property
+    def objects(self) -> tuple[Kept, ...]:
+        return (*map(Kept, self.layers), *([Kept(self.content())] if self.through_bucket else []))
+
+    @property
+    def bucket(self) -> str | None:
+        return self.kept_in if self.objects else None
+
+    @property
+    def runs(self) -> str:
+        return "image of a test"
+
+    @property
+    def watch(self) -> Callable[[], AbstractContextManager[Callable[[int, int, str], None]]]:
+        return lambda: nullcontext(lambda done, total, what: None)

@@ -183,14 +183,19 @@ def _listed(aws: Aws, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
 
 
 def _parts(content: Iterator[bytes]) -> Iterator[bytes]:
-    waiting = bytearray()
+    waiting: list[bytes] = []
+    have = 0
     for chunk in content:
-        waiting += chunk
-        while len(waiting) >= PART_BYTES:
-            yield bytes(waiting[:PART_BYTES])
-            del waiting[:PART_BYTES]
+        rest = chunk
+        while have + len(rest) >= PART_BYTES:
+            cut = PART_BYTES - have
+            yield b"".join((*waiting, rest[:cut]))
+            waiting, have, rest = [], 0, rest[cut:]
+        if rest:
+            waiting.append(rest)
+            have += len(rest)
     if waiting:
-        yield bytes(waiting)
+        yield b"".join(waiting)
 
 
 def _send_parts(aws: Aws, where: dict[str, Any], parts: Iterator[bytes]) -> None:

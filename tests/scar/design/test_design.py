@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scar.aws import names, tags
+from scar.aws.resources.code import ImageCode, ZipCode
 from scar.aws.resources.function import LambdaFunction
+from scar.aws.resources.role import Role
+from scar.aws.resources.state_bucket import StateBucket
 from scar.design import MODES, Site, design
 from scar.errors import UsageError
-from scar.fdl.model import Iam
+from scar.fdl.model import Deployment, Iam
 from scar.plan.diff import ordered
-from tests.support.account import FakeImage, function
+from scar.plan.resource import Id
+from tests.support.account import STATE_BUCKET, FakeImage, FakeZip, function
 
 SITE = Site("123456789012", "eu-west-1")
 FUNCTION_NAMES = st.from_regex(r"[a-zA-Z0-9_-]{1,64}", fullmatch=True)
@@ -63,6 +70,62 @@ def test_a_mode_that_has_no_design_is_refused(mode: str) -> None:
     assert mode not in MODES
     with pytest.raises(UsageError, match=f"execution mode {mode} is not available"):
         design(function(execution_mode=mode), SITE, FakeImage())
+
+
+def _made(kind: type[Any], resources: Iterable[Any]) -> Any:
+    (found,) = [item for item in resources if isinstance(item, kind)]
+    return found
+
+
+def test_a_zip_function_has_objects_in_place_of_a_repository() -> None:
+    resources = design(function(runtime="python3.12"), SITE, FakeZip())
+    kinds = [resource.id.kind for resource in ordered(resources)]
+    assert sorted(kinds) == sorted(
+        ["log group", "code", "role", "state bucket", "function", "bucket", "permission", "notification"]
+    )
+    assert kinds.index("state bucket") < kinds.index("code") < kinds.index("function")
+    made, role = _made(LambdaFunction, resources), _made(Role, resources)
+    assert (made.code, made.runtime) == (ZipCode(FakeZip().sha256), "python3.12")
+    assert "scar-code/123456789012/grayify/*" in role.policy
+    assert _made(StateBucket, resources).code == (STATE_BUCKET,)
+
+
+def test_a_zip_without_objects_may_read_none() -> None:
+    resources = design(function(runtime="python3.12"), SITE, FakeZip(layers=()))
+    assert "code" not in {resource.id.kind for resource in resources}
+    assert "scar-code" not in _made(Role, resources).policy
+
+
+def test_a_zip_of_the_bucket_is_asked_for_there() -> None:
+    code = FakeZip(kept_in="mine", through_bucket=True)
+    fn = function(runtime="python3.12", deployment=Deployment(bucket="mine"))
+    resources = design(fn, SITE, code)
+    assert _made(LambdaFunction, resources).code.place == ("mine", f"scar-code/123456789012/grayify/{code.zip_name}")
+    assert Id("bucket", "mine") in {resource.id for resource in resources}
+
+
+@pytest.mark.parametrize(
+    ("written", "made"),
+    [
+        *((f"python3.{minor}", "python3.13") for minor in range(6, 12)),
+        *((f"python3.{minor}", f"python3.{minor}") for minor in range(12, 15)),
+    ],
+)
+def test_a_deprecated_runtime_is_replaced_and_no_other(written: str, made: str) -> None:
+    assert _made(LambdaFunction, design(function(runtime=written), SITE, FakeZip())).runtime == made
+
+
+@dataclass(frozen=True)
+class Prepared:
+    uri_by_digest: str = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/theirs@sha256:{'0' * 64}"
+    digest: str = f"sha256:{'0' * 64}"
+    size: int = 1
+
+
+def test_a_prepared_image_is_named_and_nothing_is_made_for_it() -> None:
+    resources = design(function(), SITE, Prepared())
+    assert {resource.id.kind for resource in resources}.isdisjoint({"repository", "image", "code"})
+    assert _made(LambdaFunction, resources).code == ImageCode(Prepared().uri_by_digest)
 
 
 @given(FUNCTION_NAMES)

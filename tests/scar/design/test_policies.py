@@ -18,6 +18,7 @@ SITE = Site("123456789012", "eu-west-1")
 FN = function(inputs=("photos/in", "photos/more", "films"), outputs=("results/out",))
 LOGS = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/"
 STATE = "arn:aws:s3:::scar-state-123456789012-eu-west-1"
+CODE = f"{STATE}/scar-code/123456789012/grayify/"
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ STATE = "arn:aws:s3:::scar-state-123456789012-eu-west-1"
     [
         ("lambda_policy", iam.lambda_policy(FN, SITE)),
         ("lambda_policy_without_storage", iam.lambda_policy(function(inputs=(), outputs=()), SITE)),
+        ("lambda_policy_with_code", iam.lambda_policy(FN, SITE, code=CODE + "*")),
         ("lambda_trust", iam.lambda_trust()),
         ("ecr_pull", iam.ecr_pull(SITE, "grayify")),
     ],
@@ -69,6 +71,14 @@ def test_a_function_may(action: str, resource: str) -> None:
 @pytest.mark.parametrize(("action", "resource"), DENIED)
 def test_a_function_may_not(action: str, resource: str) -> None:
     assert not _allows(iam.lambda_policy(FN, SITE), action, resource)
+
+
+def test_a_zip_function_reads_its_own_code_and_nothing_else_of_the_bucket() -> None:
+    policy = iam.lambda_policy(FN, SITE, code=CODE + "*")
+    assert _allows(policy, "s3:GetObject", CODE + "0" * 64)
+    assert not _allows(policy, "s3:PutObject", CODE + "0" * 64)
+    assert not _allows(policy, "s3:GetObject", CODE.replace("grayify", "grayify2") + "0" * 64)
+    assert not _allows(iam.lambda_policy(FN, SITE), "s3:GetObject", CODE + "0" * 64)
 
 
 def test_no_resource_is_a_bare_star() -> None:
