@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scar.commands.common import connect, read_definition, settings_of
-from scar.errors import ScarError, UsageError
+from scar.errors import NotFoundError, ScarError, UsageError
 from scar.limits import LAMBDA_TMP_MIB
 from scar.report import plural, size
 
@@ -79,13 +80,14 @@ def _look(context: Context, args: Namespace, fn: Function | None) -> Any:
     settings = settings_of(context, () if fn is None else (fn,))
     named, file, folder = _named(args.image) if fn is None else _container(fn)
     architecture = args.architecture or (fn.lambda_.architecture if fn else _ARCHITECTURE)
-    with context.report.progress("reading the image") as progress:
+    keychain = _Keychain(context, () if fn is None else (fn,))
+    with keychain.explained(named), context.report.progress("reading the image") as progress:
         found = inspect(
             named,
             file,
             architecture=architecture,
             cache=settings.cache,
-            keychain=_Keychain(context, () if fn is None else (fn,)),
+            keychain=keychain,
             folder=folder,
             docker_host=settings.docker_host,
             tell=progress,
@@ -170,11 +172,12 @@ def _derive(context: Context, args: Namespace) -> int:
     return 0
 
 
-def _derived(context: Context, fn: Function, keychain: Keychain) -> Image:
+def _derived(context: Context, fn: Function, keychain: _Keychain) -> Image:
     from scar.package import function_image
 
     settings = settings_of(context, (fn,))
-    with context.report.progress(f"preparing the image of {fn.name}") as progress:
+    preparing = context.report.progress(f"preparing the image of {fn.name}")
+    with keychain.explained(fn.lambda_.container.image), preparing as progress:
         return function_image(
             fn, cache=settings.cache, tell=progress, keychain=keychain, docker_host=settings.docker_host
         )
@@ -293,13 +296,12 @@ def _target(text: str) -> Reference:
 
 
 def _push_to(context: Context, fn: Function, target: Reference) -> _Sent:
+    from scar.package.inspecting_source import registry_of
     from scar.package.push import push
-    from scar.package.registry import Registry
 
     keychain = _Keychain(context, (fn,))
     derived = _derived(context, fn, keychain)
-    credentials = keychain(target.host)
-    registry = Registry(target.host, credentials, endpoint=credentials.endpoint if credentials else None)
+    registry = registry_of(target.host, keychain)
     reference = f"{target.host}/{target.repository}@{derived.digest}"
     if _is_there(registry, target, derived.digest):
         return _Sent(fn.name, reference, derived, None)
@@ -320,12 +322,11 @@ def _is_there(registry: Any, target: Reference, digest: str) -> bool:
 def _push_to_ecr(context: Context, aws: Aws, fn: Function) -> _Sent:
     """Through plan and apply, as `init` does it, but for the repository and the image only."""
     from scar.design import Site, design
-    from scar.package.ecr import ecr_keychain
     from scar.plan.apply import apply
     from scar.plan.diff import diff
     from scar.plan.observe import observe
 
-    derived = _derived(context, fn, ecr_keychain(aws))
+    derived = _derived(context, fn, _Keychain(context, (fn,), aws))
     publishing = _Publishing(derived, context.report)
     site = Site.of(aws)
     desired = [each for each in design(fn, site, publishing) if each.id.kind in {"repository", "image"}]
@@ -467,8 +468,8 @@ def _ago(seconds: float) -> str:
 class _Keychain:
     """What `docker login` wrote; for private ECR the account, which is reached only when such a name comes up."""
 
-    def __init__(self, context: Context, functions: tuple[Function, ...]) -> None:
-        self._context, self._functions = context, functions
+    def __init__(self, context: Context, functions: tuple[Function, ...], aws: Aws | None = None) -> None:
+        self._context, self._functions, self._aws = context, functions, aws
         self._of_account: Keychain | None = None
 
     def __call__(self, host: str) -> Credentials | None:
@@ -480,10 +481,23 @@ class _Keychain:
 
         if ecr_host(host) is None:
             return docker_login()(host)
-        if self._of_account is None:
-            aws, _ = connect(self._context, self._functions)
-            self._of_account = ecr_keychain(aws)
+        if self._aws is None:
+            self._aws, _ = connect(self._context, self._functions)
+        self._of_account = self._of_account or ecr_keychain(self._aws)
         return self._of_account(host)
+
+    @contextmanager
+    def explained(self, image: str | None) -> Iterator[None]:
+        """Of an image that the account's ECR does not have, say whether it would fetch it."""
+        try:
+            yield
+        except NotFoundError:
+            if self._aws is None:
+                raise
+            from scar.package.ecr import absence_explained
+
+            with absence_explained(self._aws, image):
+                raise
 
 
 def _refuse_password(name: str) -> None:

@@ -9,6 +9,7 @@ from scar.package.archive import Archive, open_archive
 from scar.package.credentials import Keychain
 from scar.package.inspecting import Inspection, inspect_image, inspect_place, inspect_saved
 from scar.package.layout import Layout
+from scar.package.network import network_here
 from scar.package.progress import Tell, ignore
 from scar.package.registry import Registry
 from scar.package.scratch import scratch
@@ -42,9 +43,8 @@ def inspect(
     match name.kind:
         case "registry":
             known = reference.parse(name.name)
-            credentials = keychain(known.host)
-            registry = Registry(known.host, credentials, endpoint=credentials.endpoint if credentials else None)
-            return inspect_place(Remote(registry, known), architecture, name=str(known))
+            place = Remote(registry_of(known.host, keychain), known)
+            return inspect_place(place, architecture, name=str(known))
         case "file":
             return _in_file(open_archive(name.path, cache=cache, tell=tell), name.wanted, architecture, image)
         case store:
@@ -52,6 +52,13 @@ def inspect(
                 store, name.name, architecture=architecture, docker_host=docker_host, cache=cache, tell=tell
             )
             return _in_file(open_archive(saved, cache=cache, tell=tell), None, architecture, image)
+
+
+def registry_of(host: str, keychain: Keychain) -> Registry:
+    """A registry as this user and this machine reach it."""
+    credentials = keychain(host)
+    endpoint = credentials.endpoint if credentials else None
+    return Registry(host, credentials, endpoint=endpoint, renew=lambda: keychain(host), network=network_here())
 
 
 def _in_file(archive: Archive, wanted: str | None, architecture: str, name: str) -> Inspection:
