@@ -247,6 +247,23 @@ def test_static_foreign_and_broken_programs_are_refused_by_name(zip_lab, registr
     assert "bin" not in agent.log.splitlines()  # nothing has listed the machine's files
 
 
+def test_what_cannot_be_held_is_not_started_by_the_users_process_either(zip_lab, registry):  # noqa: F811
+    """Static programs of both kinds, and one of musl; shared libraries, executable as some distributions have them, stay as they are."""
+    cat = Path("/bin/cat").read_bytes()
+    musl = cat.replace(b"/lib64/ld-linux-x86-64.so.2\0", b"/lib/ld-musl-x86_64.so.1\0\0\0\0")
+    layer = images.Tree().put("opt/static", Path("/bin/busybox").read_bytes(), 0o755).put("opt/musl", musl, 0o755)
+    layer.put("opt/static-pie", Path("/sbin/ldconfig").read_bytes(), 0o755).put("opt/cat", cat, 0o755)
+    layer.put("opt/odd", cat[:32] + b"\xff" * 32, 0o755)
+    packed = layer.layer()
+    registry.blobs[images.digest(packed)] = packed
+    zip_lab.image = images.root(registry.source, [images.shell(), packed])
+    script = "for p in 'static ls /' 'static-pie -p' 'musl /etc/os-release' odd 'cat /etc/os-release'; do /opt/$p; echo $?; done"
+    *failed, text, code = output_of(zip_lab.agent(script).invoke({})).splitlines()
+    assert (text, code) == ("NAME=guest", "0")
+    assert [line for line in failed if not line.isdigit() and "/opt/" not in line] == []
+    assert [line for line in failed if line.isdigit()] == ["127", "127", "127", "127"]
+
+
 def test_a_command_of_too_many_words_is_refused(zip_lab):  # noqa: F811
     agent = zip_lab.agent('echo "$#"')
     assert output_of(agent.invoke({"cmd_args": ["x"] * 990})) == "990\n"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 _LINKS_FOLLOWED: Final = 40  # Linux: path_resolution(7)
 
 
 class Inside:
-    """A root folder. What lies below one of `shared` is the machine's own, as if it were mounted there."""
+    """A root folder. What lies below one of `shared` is the machine's own, as if it were mounted there. `barred` says of programs, by
+    their real path, why they were made unreadable.
+    """
 
-    def __init__(self, root: str, shared: Sequence[str]) -> None:
+    def __init__(self, root: str, shared: Sequence[str], barred: Mapping[str, str] | None = None) -> None:
         self.root = root
         self.shared = tuple(shared)
+        self.barred = dict(barred or {})
 
     def real(self, path: str) -> str | None:
         """The machine's name of the file that an absolute path leads to; None when nothing is there."""

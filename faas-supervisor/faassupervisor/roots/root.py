@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from faassupervisor import workspace
+from faassupervisor import elf, workspace
 from faassupervisor.contract import RootFilesystem
 from faassupervisor.deadline import Deadline
 from faassupervisor.errors import NotReusableError, ScriptTimedOutError, StageInError
@@ -40,6 +40,7 @@ class Root:
 
     def __init__(self, image: RootFilesystem, temporary: Path, stores: Stores) -> None:
         self._image, self._temporary, self._stores = image, temporary, stores
+        self._inside: Inside | None = None
         self._folder: Path | None = None
         self._seal: Seal | None = None
         self._lock = -1
@@ -54,18 +55,19 @@ class Root:
         Raises ScriptTimedOutError when the deadline came first, StageInError when it cannot be had, NotReusableError when what a
         run has made of it cannot be removed.
         """
-        if self._seal is not None and self._folder is not None:
+        if self._seal is not None and self._inside is not None:
             if self._seal.holds():
-                return self._inside(self._folder)
+                return self._inside
             log.warning("an earlier run changed the files of the image: they are unpacked again")
             self._forget()
         started = time.monotonic()
         self._folder = self._begin()
         try:
             received = self._unpack(self._folder, deadline)
-            inside = self._inside(self._folder)
+            inside = Inside(str(self._folder), self._shared())
             _mount(inside)
-            self._seal = Seal(inside.root)
+            inside.barred.update(_bar(inside.root))
+            self._inside, self._seal = inside, Seal(inside.root)
         except BaseException:
             self._forget()
             raise
@@ -75,11 +77,11 @@ class Root:
         )
         return inside
 
-    def _inside(self, folder: Path) -> Inside:
+    def _shared(self) -> list[str]:
         shared = [f"/{name}" for name in _MOUNTED] + list(_MOUNTED_FILES)
         if not self._temporary.is_relative_to("/tmp"):  # noqa: S108  # where the image's own would be
             shared.append(str(self._temporary))
-        return Inside(str(folder), shared)
+        return shared
 
     def _begin(self) -> Path:
         """A new folder, with a lock that tells other agents of this machine that it is in use."""
@@ -90,7 +92,7 @@ class Root:
 
     def _forget(self) -> None:
         folder, lock = self._folder, self._lock
-        self._folder, self._seal, self._lock = None, None, -1
+        self._inside, self._folder, self._seal, self._lock = None, None, None, -1
         if lock >= 0:
             os.close(lock)
         if folder is not None:
@@ -174,6 +176,29 @@ def _mount(inside: Inside) -> None:
         if meant is not None and os.path.realpath(link) != os.path.realpath(meant):
             os.unlink(link)
             os.symlink(os.path.relpath(meant, os.path.dirname(link)), link)
+
+
+def _bar(root: str) -> dict[str, str]:
+    """Make unreadable, and so impossible to start, the programs that would see the machine's files instead of the image's: what the
+    user's process starts in its turn is not asked for by us. Their real paths, and what is wrong with each.
+    """
+    barred: dict[str, str] = {}
+    pending = [root]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mode & 0o100:
+                    with open(entry.path, "rb", buffering=0) as opened:
+                        head = opened.read(64)
+                        if len(head) == 64 and head.startswith(elf.MAGIC64):
+                            why = elf.why_not_held(opened, head)
+                            if why is not None:
+                                barred[entry.path] = why
+    for path in barred:
+        os.chmod(path, 0o111)  # noqa: S103  # the loader has to read a program, the kernel would not
+    return barred
 
 
 def _winding_links(root: str) -> Iterator[str]:

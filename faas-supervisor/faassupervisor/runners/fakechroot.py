@@ -2,7 +2,8 @@
 
 The kernel would start a program's loader by its absolute path, which is the machine's: so we execute the loader ourselves, as
 libfakechroot does for whatever the process starts in its turn. What is linked statically or against musl would not be held by the
-library and see the machine's files: it is refused.
+library and see the machine's files: it is refused. (So would be what a program starts after it has emptied its own environment by
+hand, as `env -i` does: nothing tells us of that.)
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
+from faassupervisor import elf
 from faassupervisor.contract import RootFilesystem
 from faassupervisor.errors import CannotStartError
 from faassupervisor.roots.inside import Inside
-from faassupervisor.runners import Exit, Setting, elf, process
+from faassupervisor.runners import Exit, Setting, process
 from faassupervisor.runners.command import Command, first_line
 
 _LIBRARY: Final = "libfakechroot.so"
@@ -94,9 +96,9 @@ class Fakechroot:
         """The file to load, after following `#!` lines as the kernel would."""
         for _ in range(_NESTED_SCRIPTS + 1):
             file = self._existing(command.program)
-            head = _head(file)
+            head = self._head(command.program, file)
             if not head.startswith(b"#!"):
-                self._expect_loadable(command.program, file, head)
+                self._expect_loadable(command.program, file)
                 return file, command
             words = first_line(head)
             if not words or not words[0].startswith("/"):
@@ -116,20 +118,22 @@ class Fakechroot:
         named = f"{self._inside.root}{program}"
         return named if program.startswith("/") and os.path.realpath(named) == os.path.realpath(file) else file
 
-    def _expect_loadable(self, program: str, file: str, head: bytes) -> None:
-        why = elf.why_not(head, file, os.uname().machine)
+    def _head(self, program: str, file: str) -> bytes:
+        try:
+            with Path(file).open("rb") as opened:
+                return opened.read(_HEAD_BYTES)
+        except PermissionError as error:
+            why = self._inside.barred.get(os.path.realpath(file), error.strerror)
+            raise _refusal(program, why) from None
+
+    def _expect_loadable(self, program: str, file: str) -> None:
+        why = elf.why_not(file, os.uname().machine)
         if why is None:
             wanted = elf.interpreter(file) or ""
-            if Path(wanted).name.startswith("ld-musl"):
-                why = "it is linked against musl"
-            elif self._inside.real(wanted) is None:
+            if self._inside.real(wanted) is None:
                 why = f"its loader {wanted!a} is not in the image"
         if why is not None:
-            raise CannotStartError(
-                f"{program!a} cannot be run here: {why}. Only programs that load the image's glibc can, outside an image "
-                "function: deploy the function with `runtime: image`",
-                exit_code=_CANNOT,
-            )
+            raise _refusal(program, why)
 
     def _loader(self) -> str:
         loader = self._inside.real(self._image.loader)
@@ -145,7 +149,6 @@ class Fakechroot:
             "FAKECHROOT_BASE": inside.root,
             "FAKECHROOT_ELFLOADER": loader,
             "FAKECHROOT_EXCLUDE_PATH": ":".join(inside.shared),
-            "FAKECHROOT_CMD_SUBST": "/sbin/ldconfig=/bin/true:/usr/sbin/ldconfig=/bin/true",
             "LD_LIBRARY_PATH": folders,
             "FAKECHROOT_LDLIBPATH": folders,
             "LD_PRELOAD": ":".join((self._library(), *self._preloaded(environment.get("LD_PRELOAD", "")))),
@@ -223,6 +226,9 @@ def _version(image: RootFilesystem) -> tuple[int, ...]:
         ) from error
 
 
-def _head(file: str) -> bytes:
-    with Path(file).open("rb") as opened:
-        return opened.read(_HEAD_BYTES)
+def _refusal(program: str, why: str | None) -> CannotStartError:
+    return CannotStartError(
+        f"{program!a} cannot be run here: {why}. Only programs that load the image's glibc can, outside an image function: "
+        "deploy the function with `runtime: image`",
+        exit_code=_CANNOT,
+    )
