@@ -85,7 +85,7 @@ def start_registry(
         except urllib.error.HTTPError:
             break  # it wants credentials: it is up
         except OSError as error:
-            if isinstance(getattr(error, "reason", error), ssl.SSLError):
+            if isinstance(error.reason if isinstance(error, urllib.error.URLError) else error, ssl.SSLError):
                 break  # it wants a certificate: it is up
             assert process.poll() is None, "docker-registry does not start"
             assert time.monotonic() < deadline, "docker-registry does not answer"
