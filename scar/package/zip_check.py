@@ -19,7 +19,7 @@ _LEAST_GLIBC: Final = (2, 14)  # what Debian 11's libfakechroot needs
 _NAMED: Final = 10
 _STEP_MIB: Final = 64
 _FOR_INPUTS_BYTES: Final = 16 * MIB  # that the agent keeps free beside the image, at the least
-_AS_AN_IMAGE: Final = "Remove `runtime` (or write `image`): as a container image the function runs every program."
+_AS_AN_IMAGE: Final = "Write `runtime: image`, or remove the key: as a container image the function runs every program."
 
 
 def expect_fit(found: Scan, *, function: str, image: str) -> None:

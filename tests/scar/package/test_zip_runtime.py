@@ -286,7 +286,7 @@ def test_an_image_that_fakechroot_cannot_hold_is_refused_with_the_way_out(
     files = [*(glibc_files() if SHELL in entries else []), *entries]
     with pytest.raises(UsageError, match=said) as refused:
         made(image_of(files))
-    assert "Remove `runtime`" in (refused.value.fix or "")
+    assert "Write `runtime: image`" in (refused.value.fix or "")
 
 
 @pytest.mark.parametrize(
