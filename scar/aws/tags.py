@@ -62,10 +62,14 @@ def removed(actual: Pairs, wanted: Pairs) -> list[str]:
     return [key for key, _ in actual if key not in keep]
 
 
+def is_ours(actual: Pairs, function: str) -> bool:
+    """Whether an object was made for this function."""
+    return dict(actual).get(FUNCTION) == function
+
+
 def ours_only(actual: Pairs, what: str, function: str) -> None:
     """Refuse to touch an object that carries our name without our tag."""
-    owner = dict(actual).get(FUNCTION)
-    if owner == function:
+    if is_ours(actual, function):
         return
     raise ConflictError(
         f"{what} exists already and was not made by scar for {function}",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from faassupervisor import contract
+from scar.aws.names import repository as repository_of
 from scar.errors import ConflictError, NotFoundError, ScarError, UsageError
 from scar.limits import SCRIPT_BYTES
 from scar.package import oci, reference
@@ -93,6 +94,11 @@ def prepared_image(fn: Function, aws: Aws) -> PreparedImage:
     warnings: tuple[str, ...] = ()
     if has_agent:
         _check_definition(place, layers[-1], fn)
+        if (ecr_host(name.host), name.repository) == (EcrHost(aws.account, aws.region), repository_of(fn.name)):
+            warnings = (
+                f"{where} lies in the repository that SCAR keeps for {fn.name}, and goes with it when the function is removed. "
+                "Push it elsewhere (`scar image push --to REFERENCE`) if it has to stay.",
+            )
     else:
         warnings = (
             f"{where}: SCAR's agent is not in this image, so it has to answer Lambda by itself; "

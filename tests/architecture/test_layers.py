@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "scar.plan": {"scar.plan", "scar.aws"},
     "scar.aws.resources": {"scar.aws", "scar.plan.resource"},
     "scar.aws": {"scar.aws"},
-    "scar.package": {"scar.package", "scar.fdl.model", "scar.aws.clients"},
+    "scar.package": {"scar.package", "scar.fdl.model", "scar.aws.clients", "scar.aws.names"},
     "scar.local": {"scar.local", "scar.package.oci"},
     "scar.local.registry_upstream": {"scar.local", "scar.package.oci", "scar.package.registry"},  # the pull-through cache is a client
 }  # fmt: skip

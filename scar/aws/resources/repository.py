@@ -65,15 +65,17 @@ class Repository:
         )
 
     def present(self, aws: Aws) -> Repository | None:
-        """As `read`, for half the calls: whether it is there and ours, and its tags. The other fields are this value's."""
+        """As `read`, for half the calls and without a complaint: itself with its tags when it is there and ours, else None.
+
+        A function that is a zip, or an image from elsewhere, has no repository: one of that name may be anybody's.
+        """
         try:
             found = tags.pairs_of(aws.ecr.list_tags_for_resource(resourceArn=self.arn)["tags"])
         except ClientError as error:
             if is_absent(error):
                 return None
             raise
-        tags.ours_only(found, f"repository {self.name}", self.function)
-        return replace(self, tags=found)
+        return replace(self, tags=found) if tags.is_ours(found, self.function) else None
 
     def create(self, aws: Aws) -> None:
         try:

@@ -163,3 +163,14 @@ def test_looking_changes_nothing(ours: oci.Image, local: Local, aws: Aws, tmp_pa
     looked_at(tmp_path, aws, f"{HOST}/{REPOSITORY}@{ours.digest}")
     assert local.ecr.describe_images(repositoryName=REPOSITORY)["imageDetails"] == before
     assert [found["repositoryName"] for found in local.ecr.describe_repositories()["repositories"]] == [REPOSITORY]
+
+
+def test_an_image_in_the_repository_of_the_function_itself_is_told_to_go_with_it(
+    ours: oci.Image, local: Local, aws: Aws, tmp_path: Path
+) -> None:
+    local.ecr.create_repository(repositoryName="scar/grayify")
+    push(ours, ecr_registry(aws), "scar/grayify", tag="v1")
+    (warning,) = looked_at(tmp_path, aws, f"{HOST}/scar/grayify:v1").warnings
+    assert "goes with it when the function is removed" in warning
+    assert "--to" in warning
+    local.ecr.delete_repository(repositoryName="scar/grayify", force=True)
