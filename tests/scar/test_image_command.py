@@ -22,6 +22,7 @@ import pytest
 
 from scar.package.agent import agent_layer, host_architecture
 from scar.package.writing import parse_target
+from scar.report import size
 from tests.e2e.conftest import PYTHONPATH, Done, Local
 from tests.scar.package.images import digest_of, tar_of
 from tests.support.registries import RunningRegistry, start_basic_registry, start_registry
@@ -342,6 +343,7 @@ def test_of_a_saved_archive_the_unpacked_size_is_known_without_reading_it(desk: 
     assert told["digest"] is None
     assert told["process"]["entrypoint"] == ["/bin/hello"]
     assert "re-compressed" in told["lambda"]["remarks"][0]
+    assert desk.inspect("docker-archive:saved.tar", "--architecture", OURS)["layers"] == told["layers"]
 
 
 def test_no_value_of_the_environment_is_ever_shown(desk: Desk) -> None:
@@ -779,26 +781,25 @@ def test_what_a_running_process_has_taken_from_the_cache_stays(pantry: Desk) -> 
     assert left(pantry) == set()
 
 
-def test_two_prunes_and_a_derivation_at_once_do_not_hurt_each_other(desk: Desk, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    shutil.copytree(desk.cache / "agent", cache / "agent")
-    for number in range(40):
-        kept(cache, "layers", f"l{number}", 10_000, number)
-    together = Desk(desk.folder, cache)
-    together.define("cow")
-    words = [("prune", "--all"), ("prune", "--all"), ("derive", "-f", "function.yaml", "--to", "cow.tar")]
+def test_prunes_and_a_reader_at_once_do_not_hurt_each_other(pantry: Desk) -> None:
+    layer = tar_of({"bin/hello": b"hello"})
+    saved = docker_save(pantry.folder / "saved.tar", Made([(LAYER, layer)]))
+    (pantry.folder / "saved.tgz").write_bytes(gzip.compress(saved.read_bytes(), mtime=0))
+    for number in range(60):
+        kept(pantry.cache, "layers", f"l{number}", 10_000, number)
+    words = [("prune", "--all"), ("inspect", "saved.tgz", "--architecture", OURS, "--scan"), ("prune", "--all")]
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "scar", "image", *each],
-            cwd=desk.folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "HOME": str(desk.folder), "PYTHONPATH": PYTHONPATH, "SCAR_CACHE": str(cache)},
+            cwd=pantry.folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={"PATH": os.environ["PATH"], "HOME": str(pantry.folder), "PYTHONPATH": PYTHONPATH, "SCAR_CACHE": str(pantry.cache)},
         )
         for each in words
     ]  # fmt: skip
-    ended = [(process.communicate(timeout=60)[1], process.returncode) for process in running]
-    assert [code for _, code in ended] == [0, 0, 0], ended
-    assert left(together) <= {each.name for each in (cache / "agent").iterdir()}
-    assert together.inspect("cow.tar", "--architecture", OURS)["derived"]["function"]["name"] == "cow"
+    ended = [(*process.communicate(timeout=60), process.returncode) for process in running]
+    assert [code for _, _, code in ended] == [0, 0, 0], ended
+    assert f"{size(5)} unpacked" in ended[1][0]
+    assert left(pantry) <= {each.name for kind in ("archives", "scans") for each in (pantry.cache / kind).iterdir()}
 
 
 def test_what_a_killed_prune_left_is_removed_by_the_next(pantry: Desk) -> None:
