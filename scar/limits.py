@@ -92,6 +92,13 @@ IMAGE_PATTERN: Final = rf"(?:(?:docker://|(?:{'|'.join(IMAGE_STORES)}):)?{IMAGE_
 
 CODE_FOLDER: Final = "scar-code"  # of a bucket: where the code and layers of zip functions are kept
 
+# docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html: IPv4, FIPS and dual-stack names of a private registry
+ECR_HOST_PATTERN: Final = (
+    r"(?P<account>\d{12})\.(?:dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
+    r"|dkr-ecr(?:-fips)?\.(?P<dual>[a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.com\.cn))"
+)
+ECR_IMAGE_PATTERN: Final = rf"{ECR_HOST_PATTERN}/.+"
+
 # What SCAR itself takes: a script travels in one small layer of the image, a definition file is read whole.
 SCRIPT_BYTES: Final = 16 * MIB
 DEFINITION_BYTES: Final = 1 * MIB

@@ -56,10 +56,16 @@ def image(text: str) -> str:
         image_reference(rest)
         return text
     if colon and transport in limits.IMAGE_ARCHIVES:
-        if not rest.strip() or re.search(r"[\x00-\x1f\x7f]", rest):
+        if not rest.partition(":")[0].strip() or re.search(r"[\x00-\x1f\x7f]", rest):
             raise FormError(f"`{transport}:` is not followed by a path", f"Write `{transport}:folder/name`.")
         return text
     return image_reference(text.removeprefix("docker://"))
+
+
+def image_path(text: str) -> str | None:
+    """The path in the name of an image, when it is one of a file: `oci:folder:tag` → `folder`."""
+    transport, colon, rest = text.partition(":")
+    return rest.partition(":")[0] if colon and transport in limits.IMAGE_ARCHIVES else None
 
 
 def image_reference(text: str) -> str:

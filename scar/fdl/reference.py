@@ -45,7 +45,8 @@ functions:
 
 ## What keys demand of each other
 
-- A container has exactly one of `image` and `image_file`.
+- A container has exactly one of `image` and `image_file`; a path in `image` (`oci:folder:tag`) starts, as all paths do, at this file's folder.
+- With `create_image: false` the image is in a private ECR repository, as `ACCOUNT.dkr.ecr.REGION.amazonaws.com/name:tag`.
 - Scripts and images on disk exist and may be read; a script has at most 16 MiB.
 - A `container.timeout_threshold` that is written is less than `timeout`.
 - Names of functions differ.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scar import limits
 from scar.fdl.files import Look
+from scar.fdl.forms import image_path
 from scar.fdl.model import Function, Io, Lambda
 from scar.fdl.places import shown
 from scar.fdl.read import Reading
@@ -75,6 +77,16 @@ def _container(fn: Lambda, path: str, reading: Reading, look: Look) -> None:
         )
     elif fn.container.image_file is not None:
         _exists(fn.container.image_file, f"{path}.image_file", reading, look, folder_too=True)
+    elif fn.container.image is not None and (file := image_path(fn.container.image)) is not None:
+        _exists(reading.folder / file, f"{path}.image", reading, look, folder_too=True)
+    sound = not {f"{path}.create_image", f"{path}.image"} & reading.failed
+    if sound and not fn.container.create_image and not re.fullmatch(limits.ECR_IMAGE_PATTERN, fn.container.image or ""):
+        reading.problems.add(
+            reading.place(f"{path}.create_image"),
+            f"{path}.create_image",
+            "an image that is run as it is has to be in a private ECR repository",
+            "Push it with `scar image push --to ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG` and name it in `image`, or remove `create_image`.",
+        )
 
 
 def _scripts(fn: Lambda, path: str, reading: Reading, look: Look) -> None:

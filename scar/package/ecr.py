@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from scar.aws.clients import Aws
 from scar.errors import NotFoundError, ServiceError
+from scar.limits import ECR_HOST_PATTERN
 from scar.package.credentials import Credentials, Keychain
 from scar.package.network import Network, network_here
 from scar.package.reference import parse
@@ -31,11 +32,7 @@ if TYPE_CHECKING:
     from scar.package import oci
     from scar.package.registry import PushResult
 
-# docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html: IPv4, FIPS and dual-stack names of a private registry
-_HOST: Final = re.compile(
-    r"(?P<account>\d{12})\.(?:dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
-    r"|dkr-ecr(?:-fips)?\.(?P<dual>[a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.com\.cn))"
-)
+_HOST: Final = re.compile(ECR_HOST_PATTERN)
 _SPARE: Final = timedelta(minutes=5)
 
 
