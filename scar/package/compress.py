@@ -46,7 +46,7 @@ def compressed_layer(blob: oci.Blob, diff_id: str, *, cache: Path, tell: Tell) -
     return keep_layer(cache / "layers" / diff_id.replace(":", "-"), build).layer
 
 
-def plain(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
+def plain(chunks: Iterator[bytes], name: str, *, limit: int = LAMBDA_IMAGE_BYTES) -> Iterator[bytes]:
     """What the chunks unpack to, told by their first bytes; at most as much as an image may hold."""
     first = next(chunks, b"")
     chunks = chain((first,), chunks)
@@ -59,8 +59,8 @@ def plain(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
     total = 0
     for chunk in unpacked:
         total += len(chunk)
-        if total > LAMBDA_IMAGE_BYTES:
-            raise ScarError(f"it unpacks to more than {LAMBDA_IMAGE_BYTES // 2**30} GiB", where=name)
+        if total > limit:
+            raise ScarError(f"it unpacks to more than {limit / 2**30:g} GiB", where=name)
         yield chunk
 
 

@@ -49,8 +49,9 @@ Body = Callable[[], Iterable[bytes]]
 class CutError(ServiceError):
     """The connection broke, or the server asked for patience: the same request may succeed later."""
 
-    def __init__(self, what: str, *, pause_s: float | None = None) -> None:
-        super().__init__(what, fix="Check the network and run the command again; what has arrived is not sent twice.")
+    def __init__(self, what: str, *, pause_s: float | None = None, fix: str | None = None) -> None:
+        again = "Check the network and run the command again; what has arrived is not sent twice."
+        super().__init__(what, fix=fix or again)
         self.pause_s = pause_s
 
 
@@ -237,6 +238,9 @@ def failure(response: urllib3.BaseHTTPResponse, asked: str) -> ScarError:
     what = f"{asked}: {status}{said}"
     if _DISK_FULL.search(said):
         return ServiceError(what, fix="The registry's disk is full: make room there, then run the command again.")
+    if status == 429:
+        limited = "The registry limits how often it is asked: log in (`docker login`) for a higher limit, or try later."
+        return CutError(what, pause_s=pause_s, fix=limited)
     if status in _TRANSIENT_STATUS:
         return CutError(what, pause_s=pause_s)
     if 400 <= status < 500 and _IMMUTABLE.search(said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
 import threading
@@ -14,6 +15,7 @@ import pytest
 from scar.errors import ConflictError, DeniedError, NotFoundError, ScarError, ServiceError
 from scar.package import oci
 from scar.package.agent import host_architecture
+from scar.package.compress import plain
 from scar.package.credentials import Credentials
 from scar.package.derive import assemble
 from scar.package.layer import Directory, File, GzipHashing, layer_of, memory_blob
@@ -95,6 +97,14 @@ def test_a_throttled_upload_waits_as_long_as_asked(faulty: Faulty) -> None:
     push(image(LARGE), faulty.registry(), "x", tag="1")
     assert 9 in faulty.pauses
     assert sum(faulty.pauses) < 10
+
+
+def test_a_registry_that_limits_us_for_good_says_what_can_be_done(faulty: Faulty) -> None:
+    limited = '{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}'
+    faulty.on("GET", "manifests", *[says(429, limited)] * 9)
+    with pytest.raises(ServiceError, match="TOOMANYREQUESTS You have reached") as raised:
+        faulty.registry().manifest("x", "latest")
+    assert "docker login" in str(raised.value)
 
 
 # ---- mounting, and what is there
@@ -278,6 +288,50 @@ def opened(faulty: Faulty, tmp_path: Path, *layers: dict[str, object], **more: o
 def test_a_layer_that_may_not_be_copied_is_refused(faulty: Faulty, tmp_path: Path, media_type: str) -> None:
     with pytest.raises(ScarError, match="may not be copied"):
         opened(faulty, tmp_path, descriptor_of(b"x", media_type, urls=["https://registry.example/x"]))
+
+
+@pytest.mark.parametrize("kind", ["zstd", "zstd in two frames", "plain"])
+def test_layers_that_lambda_refuses_are_compressed_anew_to_the_same_bytes_everywhere(
+    faulty: Faulty, tmp_path: Path, kind: str
+) -> None:
+    import zstandard
+
+    tar = b"".join(layer_tar())
+    compress = zstandard.ZstdCompressor().compress
+    content, suffix = {
+        "zstd": (compress(tar), "+zstd"),
+        "zstd in two frames": (compress(tar[:5000]) + compress(tar[5000:]), "+zstd"),
+        "plain": (tar, ""),
+    }[kind]
+    faulty.blobs[digest_of(content)] = content
+    digests = set()
+    for machine in ("a", "b"):
+        for _ in range(2):
+            layer = descriptor_of(content, f"application/vnd.oci.image.layer.v1.tar{suffix}", diff_id=digest_of(tar))
+            base = opened(faulty, tmp_path / machine, layer)
+            digests.add(base.layers[0].blob.descriptor.digest)
+            assert zlib.decompress(bytes_of(base.layers[0]), 31) == tar
+    assert len(digests) == 1
+    assert (
+        len([path for path in asked(faulty, "GET") if digest_of(content) in path]) == 2
+    )  # the second time from the cache
+
+
+def layer_tar() -> list[bytes]:
+    return [zlib.decompress(bytes_of(layer_of([File("words", b"many words " * 2000)])), 31)]
+
+
+@pytest.mark.parametrize("kind", ["zstd", "gzip", "plain"])
+def test_a_layer_is_not_unpacked_beyond_what_an_image_may_hold(kind: str) -> None:
+    import zstandard
+
+    tar = bytes(16 * MIB)
+    content = {"zstd": zstandard.ZstdCompressor().compress(tar), "gzip": gzip.compress(tar), "plain": tar}[kind]
+    assert sum(map(len, plain(iter((content,)), "x", limit=16 * MIB))) == 16 * MIB
+    unpacked = plain(iter((content, content)), "x", limit=16 * MIB + 1)
+    with pytest.raises(ScarError, match="unpacks to more than"):
+        for _ in unpacked:
+            pass
 
 
 def test_a_layer_of_no_bytes_becomes_an_empty_archive(faulty: Faulty, tmp_path: Path) -> None:
