@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import posixpath
 import tarfile
 import zipfile
@@ -24,6 +25,7 @@ from scar.package.progress import Tell
 
 TASK_ROOT: Final = "/var/task"
 BOOTSTRAP: Final = "scar-bootstrap"
+_RECORD: Final = "record.json"
 _FORMAT: Final = 1  # raised whenever the same agent is packed otherwise
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
 _UNIX: Final = 3
@@ -48,11 +50,14 @@ def agent_zip(architecture: str, *, cache: Path, tell: Tell) -> AgentZip:
     directory = cache / "zips" / hashlib.sha256(named.encode()).hexdigest()[:32]
     kept = directory / "agent.zip"
     with in_cache(directory):
-        if not _is_whole(kept):
+        unzipped = _known(kept)
+        if unzipped is None:
             with written_whole(kept) as out:
-                _build(out, agent, fakechroot.libraries(agent.architecture, cache=cache, tell=tell))
-    with zipfile.ZipFile(kept) as made:
-        return AgentZip(kept, sum(entry.file_size for entry in made.infolist()))
+                unzipped = _build(out, agent, fakechroot.libraries(agent.architecture, cache=cache, tell=tell))
+            record = {"sha256": _digest(kept), "unzipped_bytes": unzipped}
+            with written_whole(directory / _RECORD) as out:
+                out.write(json.dumps(record).encode())
+    return AgentZip(kept, unzipped)
 
 
 def add(archive: zipfile.ZipFile, name: str, content: bytes, *, program: bool = False) -> None:
@@ -70,22 +75,29 @@ def bootstrap(entrypoint: Iterable[str]) -> bytes:
     return f"#!/bin/sh\nexec {' '.join(words)} --tmp /tmp\n".encode()
 
 
-def _is_whole(path: Path) -> bool:
-    """A file that is there was written whole; another may have damaged it since."""
+def _known(kept: Path) -> int | None:
+    """What the zip in the cache takes unpacked; None when there is none, or it is not what was written."""
     try:
-        with zipfile.ZipFile(path) as made:
-            return made.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError):
-        return False
+        record = json.loads(kept.with_name(_RECORD).read_bytes())
+        return int(record["unzipped_bytes"]) if _digest(kept) == record["sha256"] else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
-def _build(out: IO[bytes], agent: AgentLayer, libraries: Mapping[str, bytes]) -> None:
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _build(out: IO[bytes], agent: AgentLayer, libraries: Mapping[str, bytes]) -> int:
+    """Write the zip; answers what it takes unpacked."""
     files = dict(_agent_files(agent.layer.blob))
     files |= {f"fakechroot/{least}/libfakechroot.so": (content, False) for least, content in libraries.items()}
     files[BOOTSTRAP] = (bootstrap(agent.entrypoint), True)
     with zipfile.ZipFile(out, "w") as archive:
         for name, (content, program) in sorted(files.items()):
             add(archive, name, content, program=program)
+    return sum(len(content) for content, _ in files.values())
 
 
 def _agent_files(blob: oci.Blob) -> Iterator[tuple[str, tuple[bytes, bool]]]:

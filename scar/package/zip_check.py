@@ -16,6 +16,8 @@ from scar.package.scan import Scan
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LEAST_GLIBC: Final = (2, 14)  # what Debian 11's libfakechroot needs
+# Programs built against 2.33 call stat(), which only Debian 12's libfakechroot knows of, and that one needs 2.34.
+_UNHELD_GLIBC: Final = (2, 33)
 _NAMED: Final = 10
 _STEP_MIB: Final = 64
 _FOR_INPUTS_BYTES: Final = 16 * MIB  # that the agent keeps free beside the image, at the least
@@ -38,10 +40,11 @@ def expect_fit(found: Scan, *, function: str, image: str) -> None:
             where=function,
             fix=_AS_AN_IMAGE,
         )
-    if tuple(int(part) for part in found.glibc.split(".")) < _LEAST_GLIBC:
-        least = ".".join(map(str, _LEAST_GLIBC))
+    version = tuple(int(part) for part in found.glibc.split("."))
+    if version < _LEAST_GLIBC or version == _UNHELD_GLIBC:
+        least, unheld = (".".join(map(str, each)) for each in (_LEAST_GLIBC, _UNHELD_GLIBC))
         raise UsageError(
-            f"the zip runtime needs version {least} of the GNU C library or a later one; {image} has {found.glibc}",
+            f"the zip runtime needs version {least} of the GNU C library or a later one, but not {unheld}; {image} has {found.glibc}",
             where=function,
             fix=_AS_AN_IMAGE,
         )

@@ -75,7 +75,7 @@ def test_init_takes_few_calls(acct: Account) -> None:
     init(acct.aws, function("first", inputs=("photos/first",)))
     acct.wire.clear()
     init(acct.aws, zipped(), FakeZip())
-    assert len(acct.wire.calls) <= 34, acct.wire.calls
+    assert len(acct.wire.calls) <= 27, acct.wire.calls
 
 
 def test_the_plan_says_what_is_packed_and_what_changes(acct: Account) -> None:

@@ -23,13 +23,13 @@ from scar.errors import ScarError, UsageError
 from scar.fdl.model import Container, Deployment, Function, Lambda
 from scar.package import oci
 from scar.package.agent import AgentLayer
-from scar.package.credentials import anonymous
+from scar.package.credentials import Credentials, anonymous
 from scar.package.layer import Entry, File
 from scar.package.registry import Registry, push
 from scar.package.zip_check import expect_room
 from scar.package.zip_runtime import FunctionZip, function_zip
-from tests.scar.package.conftest import RunningRegistry
 from tests.supervisor.runtime_api import RuntimeApiServer
+from tests.support.registries import PASSWORD, USER, RunningRegistry
 from tests.support.small_images import LOADER, elf_file, glibc_files, image_of, oci_layout, real_programs
 
 PREFIX = "scar-code/123456789012/f/"
@@ -290,7 +290,16 @@ def test_an_image_that_fakechroot_cannot_hold_is_refused_with_the_way_out(
 
 
 @pytest.mark.parametrize(
-    ("version", "works"), [(b"2.13", False), (b"2.14", True), (b"2.5", False), (b"2.33", True), (b"2.41", True)]
+    ("version", "works"),
+    [
+        (b"2.13", False),
+        (b"2.14", True),
+        (b"2.5", False),
+        (b"2.33", False),
+        (b"2.32", True),
+        (b"2.34", True),
+        (b"2.41", True),
+    ],
 )
 def test_the_library_must_be_new_enough(made: Made, version: bytes, *, works: bool) -> None:
     image = image_of([*glibc_files(version), SHELL])
@@ -363,3 +372,16 @@ def test_an_image_that_does_not_fit_into_tmp_is_refused_with_the_number_to_write
 def test_an_image_of_another_architecture_is_refused(made: Made) -> None:
     with pytest.raises(ScarError, match=r"there is no image for linux/|the image is for linux/"):
         made(image_of([*glibc_files(), SHELL]), architecture="arm64" if LOADER.endswith("x86-64.so.2") else "x86_64")
+
+
+def test_a_registry_that_asks_for_credentials_is_none_for_the_agent(
+    made: Made, debian_like: oci.Image, basic_registry: RunningRegistry
+) -> None:
+    """The agent has none, and none of ours ever reaches the function."""
+    known = Credentials(USER, PASSWORD)
+    push(debian_like, Registry(basic_registry.host, known), "tools/debian", tag="1")
+    code = made(debian_like, named=f"{basic_registry.host}/tools/debian:1", loopback=True, keychain=lambda host: known)
+    assert code.spec.root is not None
+    assert code.spec.root.source.startswith("s3://state/")
+    assert len(code.objects) == 1
+    assert PASSWORD.encode() not in code.spec.to_json()
