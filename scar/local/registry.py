@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from moto.core.exceptions import ServiceException
-from moto.ecr.exceptions import ImageAlreadyExistsException
+from moto.ecr.exceptions import ImageAlreadyExistsException, InvalidParameterException
 from moto.ecr.models import ECRBackend, Repository, ecr_backends
 from moto.ecr.models import Image as MotoImage
 
@@ -71,6 +71,12 @@ class LayersNotFoundException(ServiceException):  # type: ignore[misc]  # moto h
     """PutImage of a manifest whose blobs were never uploaded."""
 
     code = "LayersNotFoundException"
+
+
+class ImageDigestDoesNotMatchException(ServiceException):  # type: ignore[misc]  # moto has no types
+    """PutImage of a manifest under another digest than its own."""
+
+    code = "ImageDigestDoesNotMatchException"
 
 
 class ImageTagAlreadyExistsException(ServiceException):  # type: ignore[misc]  # moto has no types
@@ -231,14 +237,20 @@ class RegistryData:
         self, place: Place, manifest: str, tag: str | None, media_type: str | None, digest: str | None
     ) -> Any:
         """ecr:PutImage, the control plane's way to push or to tag."""
-        document = json_object(manifest.encode())
-        kind = media_type or document.get("mediaType") or OCI_MANIFEST
+        content = manifest.encode()
+        actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if digest not in (None, actual):
+            raise ImageDigestDoesNotMatchException(f"The manifest hashes to {actual}, not {digest}.")
         with self._lock:
             known = self.entry(place, tag) if tag is not None else None
             try:
-                pushed = self.push(place, manifest.encode(), kind, tag or digest)
+                kind = media_type or json_object(content).get("mediaType") or OCI_MANIFEST
+                pushed = self.push(place, content, kind, tag or digest)
             except ManifestError as error:
-                raise LayersNotFoundException(str(error)) from error
+                refusal = (
+                    LayersNotFoundException if error.code == "MANIFEST_BLOB_UNKNOWN" else InvalidParameterException
+                )
+                raise refusal(str(error)) from error
             if known is not None and known.digest == pushed:
                 raise ImageAlreadyExistsException(place.account, tag, pushed, place.name)
             return _moto_image(_repository(place), pushed)

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from scar.errors import DeniedError, NotFoundError, ScarError, ServiceError, UsageError
-from scar.limits import LAMBDA_IMAGE_BYTES
+from scar.limits import IMAGE_REFERENCE_PATTERN, LAMBDA_IMAGE_BYTES
 from scar.package import oci
 from scar.package.cache import in_cache, written_whole
 from scar.package.progress import Tell
@@ -61,6 +61,10 @@ class ImageStore(Protocol):
 
 def saved_image(kind: Store, name: str, *, architecture: str, docker_host: str | None, cache: Path, tell: Tell) -> Path:
     """The archive of an image of a store, from the cache when it is there. `docker_host` is what DOCKER_HOST says."""
+    if not re.fullmatch(IMAGE_REFERENCE_PATTERN, name):
+        raise UsageError(
+            f"{name!r} is not the name of an image", where=kind, fix="Write it as `docker images` shows it, or its id."
+        )
     store: ImageStore = _Podman() if kind == PODMAN else _Docker(docker_host or DOCKER_SOCKET)
     found = store.find(name)
     where = f"{kind}:{name}"

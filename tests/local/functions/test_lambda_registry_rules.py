@@ -94,6 +94,12 @@ def test_an_immutable_tag_is_refused_by_the_api_in_its_own_words(local: Local) -
     with pytest.raises(ClientError) as refused:
         local.ecr.put_image(repositoryName=name, imageManifest=second["imageManifest"], imageTag="v1")
     assert refused.value.response["Error"]["Code"] == "ImageTagAlreadyExistsException"
+    with pytest.raises(ClientError, match="ImageDigestDoesNotMatch"):
+        local.ecr.put_image(
+            repositoryName=name, imageManifest=second["imageManifest"], imageTag="v3", imageDigest=digest_of(b"other")
+        )
+    with pytest.raises(ClientError, match="InvalidParameter"):
+        local.ecr.put_image(repositoryName=name, imageManifest="not json", imageTag="v3")
 
 
 def test_a_layer_is_pushed_and_fetched_by_ecrs_own_calls(local: Local) -> None:

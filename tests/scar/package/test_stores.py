@@ -164,6 +164,13 @@ def test_an_image_that_is_not_there_is_named_with_the_store_to_look_in(service: 
     assert service in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["--all", "-f", "../containers/x", "x y", "X", "x?all=1", ""])
+def test_a_name_is_never_an_option_or_a_path(name: str, tmp_path: Path) -> None:
+    for store in ("docker-daemon", "containers-storage"):
+        with pytest.raises(UsageError):
+            opened(f"{store}:{name}", tmp_path, f"unix://{tmp_path}/none.sock")
+
+
 def test_a_daemon_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no Docker daemon answers at unix:///") as raised:
         opened("docker-daemon:x", tmp_path, f"unix://{tmp_path}/none.sock")
