@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scar.report import Report, Style, plural, printable, size, style_of
+from scar.report import Progress, Report, Style, plural, printable, size, style_of
 
 
 def speak(style: Style | None = None) -> tuple[Report, io.StringIO, io.StringIO]:
@@ -59,6 +59,20 @@ def test_progress_of_something_quick_shows_nothing() -> None:
         progress(1, 2, "a")
     assert out.getvalue() == ""
     assert err.getvalue() == ""
+
+
+def test_progress_adds_up_parts_and_shows_their_details() -> None:
+    report, _, err = speak(Style())
+    progress = Progress(report, "pushing")
+    progress.QUIET_FIRST_S = progress.PLAIN_S = 0
+    progress(1024, 4096, "push, 0 of 2 layers")
+    progress(2048, 4096, "push, 1 of 2 layers")
+    progress(1024, 2048, "compress")
+    assert err.getvalue().splitlines() == [
+        "pushing  1.0 KiB of 4.0 KiB  push, 0 of 2 layers",
+        "pushing  2.0 KiB of 4.0 KiB  push, 1 of 2 layers",
+        "pushing  3.0 KiB of 6.0 KiB  compress",
+    ]
 
 
 @pytest.mark.parametrize(
