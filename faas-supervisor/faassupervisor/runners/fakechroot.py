@@ -153,8 +153,8 @@ class Fakechroot:
             "FAKECHROOT_LDLIBPATH": folders,
             "LD_PRELOAD": ":".join((self._library(), *self._preloaded(environment.get("LD_PRELOAD", "")))),
         }
-        if self._glibc >= _ARGV0_SINCE:
-            added["FAKECHROOT_ELFLOADER_OPT_ARGV0"] = "--argv0"
+        # Not FAKECHROOT_ELFLOADER_OPT_ARGV0: with it libfakechroot loses the last two arguments of every `#!` script that a process
+        # starts (execve.c, the words after the loader's are moved by too few). A nested program sees its whole path as its name.
         kept = {name: value for name, value in environment.items() if not name.startswith("FAKECHROOT")}
         return {**kept, **added}
 
