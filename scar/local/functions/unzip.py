@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
-from scar.limits import MIB
+from scar.limits import LAMBDA_UNZIPPED_BYTES, MIB
 
-UNZIPPED_BYTES: Final = 250 * MIB
+UNZIPPED_BYTES: Final = LAMBDA_UNZIPPED_BYTES
 _DIRECTORY_BYTES: Final = 32 * MIB  # of the zip's own directory: it is read into memory whole
 _ENTRIES: Final = 200_000
 _DEPTH: Final = 200

@@ -43,7 +43,9 @@ BLOCKED_RUNTIMES: Final = (
 
 _CREATE: Final = re.compile(r"/20\d\d-\d\d-\d\d/functions/?")
 _LAYER: Final = re.compile(r"/20\d\d-\d\d-\d\d/layers/[^/]+/versions/?")
-_PART: Final = re.compile(r"/20\d\d-\d\d-\d\d/functions/(?P<function>[^/]+)/(?P<part>configuration|code|policy)/?")
+_PART: Final = re.compile(
+    r"/20\d\d-\d\d-\d\d/functions/(?P<function>[^/]+)/(?P<part>configuration|code|policy|versions)/?"
+)
 
 
 def check(environ: Environ, content: bytes, who: Caller) -> None:
@@ -64,6 +66,8 @@ def check(environ: Environ, content: bytes, who: Caller) -> None:
             _raise_first((_architectures,), asked)
         elif method == "POST" and found["part"] == "policy":
             _check_statement(asked, unquote(found["function"]), environ, who)
+        elif method == "POST" and found["part"] == "versions":
+            _check_published(asked, unquote(found["function"]), environ, who)
 
 
 def _raise_first(checks: Sequence[Callable[[Asked], Iterator[RefusalError]]], asked: Asked) -> None:
@@ -264,19 +268,34 @@ def _check_statement(asked: Asked, function: str, environ: Environ, who: Caller)
     statement = str(asked.get("StatementId", ""))
     if not re.fullmatch(STATEMENT_PATTERN, statement):
         raise _violation("statementId", statement, "Member must satisfy regular expression pattern: ([a-zA-Z0-9-_]+)")
-    from moto.awslambda.exceptions import LambdaClientError
-    from moto.awslambda.models import lambda_backends
-    from moto.iam.models import get_account_id_from
-
-    account = environ.get("HTTP_X_MOTO_ACCOUNT_ID") or get_account_id_from(who.access_key or "")
-    try:
-        found = lambda_backends[account][who.region or "us-east-1"].get_function(function)
-    except (LambdaClientError, KeyError):
-        return  # moto says ResourceNotFoundException
-    if any(kept.get("Sid") == statement for kept in found.policy.statements):
+    found = _find(function, environ, who)
+    if found is not None and any(kept.get("Sid") == statement for kept in found.policy.statements):
         raise RefusalError(
             409,
             "ResourceConflictException",
             f"The statement id ({statement}) provided already exists. Please provide a new statement id, or remove the existing "
             "statement.",
         )
+
+
+def _check_published(asked: Asked, function: str, environ: Environ, who: Caller) -> None:
+    """PublishVersion may name the code it means; moto publishes whatever there is."""
+    found, wanted = _find(function, environ, who), asked.get("CodeSha256")
+    if found is not None and wanted and wanted != found.code_sha_256:
+        raise _invalid(
+            f"CodeSHA256 ({wanted}) is different from current CodeSHA256 in $LATEST ({found.code_sha_256}). "
+            "Please try again with the CodeSHA256 in $LATEST."
+        )
+
+
+def _find(function: str, environ: Environ, who: Caller) -> Any:
+    """moto's function; None when there is none, of which moto says ResourceNotFoundException."""
+    from moto.awslambda.exceptions import LambdaClientError
+    from moto.awslambda.models import lambda_backends
+    from moto.iam.models import get_account_id_from
+
+    account = environ.get("HTTP_X_MOTO_ACCOUNT_ID") or get_account_id_from(who.access_key or "")
+    try:
+        return lambda_backends[account][who.region or "us-east-1"].get_function(function)
+    except (LambdaClientError, KeyError):
+        return None

@@ -89,6 +89,17 @@ def test_requests_above_what_carries_50_mb_of_zip_are_refused_by_their_operation
     assert caught.value.message == f"Request must be smaller than 69905067 bytes for the {operation} operation"
 
 
+def test_a_version_is_published_of_the_code_it_names_only(shared, function):
+    client = shared.client("lambda")
+    code, message = refused(client, "publish_version", FunctionName="stands", CodeSha256="other=")
+    assert (code, message.startswith("CodeSHA256 (other=) is different from current CodeSHA256 in $LATEST")) == (
+        VALUE,
+        True,
+    )
+    current = client.get_function_configuration(FunctionName="stands")["CodeSha256"]
+    assert client.publish_version(FunctionName="stands", CodeSha256=current)["Version"] == "1"
+
+
 def test_a_role_that_does_not_trust_lambda_is_refused(shared):
     trust = json.loads(TRUST)
     trust["Statement"][0]["Principal"] = {"Service": "ec2.amazonaws.com"}
