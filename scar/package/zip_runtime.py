@@ -12,7 +12,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import ipaddress
 import shutil
+import socket
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from faassupervisor import contract
 from scar.errors import DeniedError, NotFoundError, ScarError, UsageError
@@ -226,17 +229,26 @@ def _public_source(image: oci.Image, *, loopback: bool) -> str | None:
     host, repository = places.pop() if len(places) == 1 else (None, None)
     if host is None or repository is None:  # a file, a store of this machine, or layers that were compressed here
         return None
-    here = is_loopback(host.rpartition(":")[0].strip("[]") or host)
-    if here and not loopback:
+    address = "registry-1.docker.io" if host == DOCKER_HUB else host
+    name = urlsplit(f"//{address}").hostname or ""
+    here = is_loopback(name)
+    if not (loopback if here else is_public(name)):
         return None
     try:
         for _ in Registry(host, network=network_here()).blob(repository, image.config.descriptor).open():
             pass
     except (DeniedError, NotFoundError):
         return None
-    if host == DOCKER_HUB:
-        host = "registry-1.docker.io"
-    return f"{'http' if here else 'https'}://{host}/v2/{repository}"
+    return f"{'http' if here else 'https'}://{address}/v2/{repository}"
+
+
+def is_public(host: str) -> bool:
+    """Whether all the addresses of a host are the internet's: whoever asks us may not be where Lambda is. Unknown names are not."""
+    try:
+        found = {str(item[4][0]) for item in socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return False
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_global for address in found)
 
 
 def _payload(fn: Function) -> tuple[tuple[oci.Layer, ...], int]:

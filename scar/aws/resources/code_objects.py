@@ -6,6 +6,7 @@ code never loses it: what is run no more is removed in the plan's second phase, 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -109,7 +110,7 @@ class CodeObjects:
         parts = _parts(content)
         try:
             if item.size <= PART_BYTES:
-                aws.s3.put_object(**where, Body=b"".join(parts), IfNoneMatch="*")
+                aws.s3.put_object(**where, Body=io.BytesIO(b"".join(parts)), IfNoneMatch="*")
             else:
                 _send_parts(aws, where, parts)
         except ClientError as error:
@@ -198,13 +199,14 @@ def _parts(content: Iterator[bytes]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
+# A file and not bytes: a socket's timeout is for one call of sendall, and on a slow line a whole part would never arrive in time.
 def _send_parts(aws: Aws, where: dict[str, Any], parts: Iterator[bytes]) -> None:
     upload = aws.s3.create_multipart_upload(**where)["UploadId"]
     try:
         sent: Any = [
             {
                 "PartNumber": number,
-                "ETag": aws.s3.upload_part(**where, UploadId=upload, PartNumber=number, Body=part)["ETag"],
+                "ETag": aws.s3.upload_part(**where, UploadId=upload, PartNumber=number, Body=io.BytesIO(part))["ETag"],
             }
             for number, part in enumerate(parts, 1)
         ]

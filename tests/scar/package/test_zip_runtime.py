@@ -27,7 +27,7 @@ from scar.package.credentials import Credentials, anonymous
 from scar.package.layer import Entry, File
 from scar.package.registry import Registry, push
 from scar.package.zip_check import expect_room
-from scar.package.zip_runtime import FunctionZip, function_zip
+from scar.package.zip_runtime import FunctionZip, function_zip, is_public
 from tests.supervisor.runtime_api import RuntimeApiServer
 from tests.support.registries import PASSWORD, USER, RunningRegistry
 from tests.support.small_images import LOADER, elf_file, glibc_files, image_of, oci_layout, real_programs
@@ -205,6 +205,15 @@ def test_a_registry_of_this_machine_is_none_for_lambda(
     code = made(debian_like, named=f"{open_registry.host}/tools/debian:2", keychain=anonymous)
     assert code.bucket == "state"
     assert len(code.objects) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [("8.8.8.8", True), ("2001:4860:4860::8888", True), ("10.1.2.3", False), ("192.168.0.9", False), ("fd00::1", False),
+     ("169.254.1.1", False), ("fe80::1%lo", False), ("registry.invalid", False), ("." * 300, False)],
+)  # fmt: skip
+def test_a_registry_of_a_private_network_is_none_for_lambda(host: str, *, public: bool) -> None:
+    assert is_public(host) is public
 
 
 def test_a_deployment_bucket_takes_layers_and_zip(
