@@ -26,7 +26,7 @@ from typing import IO, Any, Final
 
 from faassupervisor.contract import AGENT_ROOT
 from scar.errors import ScarError
-from scar.package import debian_python, interpreter, oci, shipped
+from scar.package import debian_python, interpreter, models, oci, shipped
 from scar.package.cache import keep_layer
 from scar.package.debian import PINS
 from scar.package.layer import Digests, Directory, Entry, File, Link, write_layer
@@ -35,16 +35,14 @@ from scar.package.progress import Tell, ignore
 CA_FILE: Final = f"{AGENT_ROOT}/etc/ca-certificates.pem"
 _BUILDER_FILES: Final = (
     "agent.py", "agent_main.py", "base_python.py", "debian_archive.py", "debian_python.py", "elf.py", "hermetic.py",
-    "interpreter.py", "layer.py",
+    "interpreter.py", "layer.py", "models.py",
 )  # fmt: skip
 _ROOT: Final = AGENT_ROOT.lstrip("/")
 _AGENT_PACKAGE: Final = "faassupervisor"
 _CLIENT_PACKAGES: Final = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3")
 _CLIENT_MODULES: Final = ("six",)
 _DISTRIBUTIONS: Final = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "urllib3", "six")
-_SERVICES: Final = ("s3", "sts", "batch", "lambda", "logs", "ecr", "sso", "sso-oidc")
 _ISOLATED: Final = ("-I", "-S", "-B", "-X", "utf8")
-_SHARED_MODELS: Final = ("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json")
 
 
 class Origin(Enum):
@@ -176,8 +174,10 @@ def _build(
 ) -> tuple[Digests, Mapping[str, Any]]:
     """Write the layer; note what it was made from as (file, size, mtime in ns), so that any change makes it anew."""
     app = [*_app_modules(sources)]
-    data = [*_model_files(sources), *_agent_data(sources)]
-    files = [sources.certificates, *(path for path, _ in [*data, *app])]
+    botocore = sources.package("botocore")
+    known = [*models.files(botocore, sources.package("boto3"))]
+    data = [*_agent_data(sources)]
+    files = [sources.certificates, *(path for path, _ in [*data, *known, *app])]
     with ExitStack() as cleanup:
         if origin is Origin.RUNNING:
             python = interpreter.inspect()
@@ -186,7 +186,12 @@ def _build(
             unpacked = debian_python.unpacked(architecture, host_architecture(), cache=cache, tell=tell)
             python = cleanup.enter_context(unpacked)
         inputs = [_stamp(path) for path in files]
-        digests = write_layer(_entries(python, sources, [*_stdlib_modules(python), *app], data), out)
+        entries = [
+            *_entries(python, sources, [*_stdlib_modules(python), *app]),
+            *(File(place, path.read_bytes()) for path, place in data),
+            *(File(f"{_ROOT}/app/{place}", models.content(path, botocore)) for path, place in known),
+        ]
+        digests = write_layer([*entries, *_parents(entries)], out)
     tell(digests.size, digests.size, "agent layer built")
     return digests, {"inputs": inputs, "entrypoint": _entrypoint(python.loader_name)}
 
@@ -209,21 +214,20 @@ def _entries(
     python: interpreter.Interpreter,
     sources: _Sources,
     modules: Sequence[tuple[Path, str]],
-    data: Sequence[tuple[Path, str]],
 ) -> Iterator[Entry]:
-    entries: list[Entry] = [
-        *interpreter.native_entries(python, _ROOT),
-        *interpreter.compile_sources(python.compiler, modules),
-    ]
-    entries += (File(place.lstrip("/"), path.read_bytes()) for path, place in data)
-    entries.append(File(CA_FILE.lstrip("/"), sources.certificates.read_bytes()))
-    entries.append(Link(f"{_ROOT}/app/botocore/cacert.pem", "../../etc/ca-certificates.pem"))
+    yield from interpreter.native_entries(python, _ROOT)
+    yield from interpreter.compile_sources(python.compiler, modules)
+    yield File(CA_FILE.lstrip("/"), sources.certificates.read_bytes())
+    yield Link(f"{_ROOT}/app/botocore/cacert.pem", "../../etc/ca-certificates.pem")
     # What an image has under our name is hidden (image-spec, "opaque whiteout"): a file of it would be imported in place of ours.
-    entries.append(File(f"{_ROOT}/.wh..wh..opq", b""))
+    yield File(f"{_ROOT}/.wh..wh..opq", b"")
+
+
+def _parents(entries: Sequence[Entry]) -> Iterator[Directory]:
     # /opt itself is left out: an image may have its own, with its own mode, or a link there.
     known = {entry.path for entry in entries}
     parents = {str(parent) for path in known for parent in Path(path).parents} - {".", "opt"} - known
-    return iter([*entries, *(Directory(path) for path in parents)])
+    return (Directory(path) for path in sorted(parents))
 
 
 def _stdlib_modules(python: interpreter.Interpreter) -> Iterator[tuple[Path, str]]:
@@ -244,7 +248,7 @@ def _app_modules(sources: _Sources) -> Iterator[tuple[Path, str]]:
 
 def _agent_data(sources: _Sources) -> Iterator[tuple[Path, str]]:
     for path in _data_files(sources.agent):
-        yield path, f"{AGENT_ROOT}/app/{sources.agent.name}/{path.relative_to(sources.agent)}"
+        yield path, f"{_ROOT}/app/{sources.agent.name}/{path.relative_to(sources.agent)}"
 
 
 def _data_files(package: Path) -> Iterator[Path]:
@@ -252,15 +256,3 @@ def _data_files(package: Path) -> Iterator[Path]:
     for path in sorted(package.rglob("*")):
         if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "py.typed":
             yield path
-
-
-def _model_files(sources: _Sources) -> Iterator[tuple[Path, str]]:
-    """What the client libraries know of the services that the agent calls, and S3's resource for users' scripts."""
-    botocore, boto3 = sources.package("botocore"), sources.package("boto3")
-    directories = [botocore / "data" / service for service in _SERVICES] + [boto3 / "data" / "s3"]
-    files = [botocore / "data" / name for name in _SHARED_MODELS]
-    files += (path for directory in directories for path in sorted(directory.rglob("*")) if path.is_file())
-    for path in files:
-        if not path.name.startswith("examples-"):
-            package = botocore if path.is_relative_to(botocore) else boto3
-            yield path, f"{AGENT_ROOT}/app/{package.name}/{path.relative_to(package)}"

@@ -262,7 +262,8 @@ def test_another_process_elsewhere_builds_the_same_bytes(
     assert run.stdout.strip() == agent.layer.blob.descriptor.digest
 
 
-def test_a_damaged_cache_is_built_again(agent: AgentLayer, origin: Origin, cache: Path) -> None:
+def test_a_damaged_cache_is_built_again(cache: Path) -> None:
+    agent = agent_layer(cache=cache, origin=Origin.RUNNING)
     digest = agent.layer.blob.descriptor.digest
     layer = next(
         path
@@ -271,7 +272,7 @@ def test_a_damaged_cache_is_built_again(agent: AgentLayer, origin: Origin, cache
     )
     whole = layer.read_bytes()
     layer.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
-    again = agent_layer(cache=cache, origin=origin)
+    again = agent_layer(cache=cache, origin=Origin.RUNNING)
     assert b"".join(again.layer.blob.open()) == whole
 
 
