@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,7 +144,13 @@ def test_only_images_of_this_regions_ecr_can_be_run_as_they_are(
     aws: Aws, tmp_path: Path, image: str, reason: str
 ) -> None:
     with pytest.raises(UsageError, match=reason):
-        looked_at(tmp_path, aws, image)
+        prepared_image(naming(wanted(tmp_path, f"{HOST}/x:1"), image), aws)
+
+
+def naming(fn: Function, image: str) -> Function:
+    """Another image than the definition language would let through."""
+    container = dataclasses.replace(fn.lambda_.container, image=image)
+    return dataclasses.replace(fn, lambda_=dataclasses.replace(fn.lambda_, container=container))
 
 
 @pytest.mark.parametrize("name", [f"{REPOSITORY}:none", "team/none:1", f"{REPOSITORY}@sha256:{'0' * 64}"])
@@ -155,7 +162,7 @@ def test_an_image_that_is_not_there_is_told_before_anything_is_made(aws: Aws, tm
 
 def test_nothing_is_derived_from_a_prepared_image(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="as it is"):
-        function_image(wanted(tmp_path, "scratch"), cache=cache)
+        function_image(wanted(tmp_path, f"{HOST}/x:1"), cache=cache)
 
 
 def test_looking_changes_nothing(ours: oci.Image, local: Local, aws: Aws, tmp_path: Path) -> None:
