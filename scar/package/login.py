@@ -19,6 +19,8 @@ from scar.package.credentials import Credentials
 
 _TOKEN_SPARE_S: Final = 10.0
 _TOKEN_S: Final = 60.0  # where the server does not say: distribution's token specification
+_BEARER: Final = re.compile(r"\bBearer\s+(.*)", re.IGNORECASE)
+_BASIC: Final = re.compile(r"\bBasic\b", re.IGNORECASE)
 _CHALLENGE_PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
 
 Renew = Callable[[], Credentials | None]
@@ -61,6 +63,7 @@ class Login:
         self._ask, self._clock = ask, clock
         self._passes: dict[str, _Pass] = {}
         self._challenges: dict[str, Mapping[str, str]] = {}
+        self._usual: Mapping[str, str] | None = None
         self._lock = threading.Lock()
 
     def header(self, scope: str) -> str | None:
@@ -69,14 +72,23 @@ class Login:
         A token that has run out is replaced here, so that no upload is begun with one that will be refused.
         """
         with self._lock:
-            known = self._known(scope)
-            if known is None and scope in self._challenges:
-                known = self._passes[scope] = self._token(self._challenges[scope], scope)
+            known, challenge = self._known(scope), self._challenges.get(scope) or self._usual
+            if known is None and challenge is not None:
+                known = self._passes[scope] = self._token(challenge, scope)
             return known.header if known else None
+
+    def heard(self, challenge: str) -> None:
+        """What the registry asks of everybody, told before anything is asked of it: no request has to be refused first."""
+        bearer = _BEARER.search(challenge)
+        with self._lock:
+            if bearer is not None:
+                self._usual = dict(_CHALLENGE_PARAMETER.findall(bearer[1]))
+            elif _BASIC.search(challenge) and self._credentials is not None:
+                self._passes[""] = _Pass(self._credentials.basic, float("inf"))
 
     def answer(self, challenge: str, scope: str, refused: str | None) -> None:
         """Log in as a 401 asks; `refused` is the header that it was the answer to. Raises DeniedError."""
-        bearer = re.search(r"\bBearer\s+(.*)", challenge, re.IGNORECASE)
+        bearer = _BEARER.search(challenge)
         with self._lock:
             known = self._known(scope)
             if known is not None and known.header != refused:
@@ -84,7 +96,7 @@ class Login:
             if bearer is not None:
                 self._challenges[scope] = dict(_CHALLENGE_PARAMETER.findall(bearer[1]))
                 self._passes[scope] = self._token(self._challenges[scope], scope)
-            elif re.search(r"\bBasic\b", challenge, re.IGNORECASE):
+            elif _BASIC.search(challenge):
                 self._log_in_plainly(refused)
             else:
                 raise self.denied(f"it asks for {challenge.partition(' ')[0] or 'nothing'!r}, which is not known here")
@@ -95,8 +107,9 @@ class Login:
             known = self._known(scope)
             if known is not None and known.header != refused:
                 return
-            if scope in self._challenges:
-                self._passes[scope] = self._token(self._challenges[scope], scope)
+            challenge = self._challenges.get(scope) or self._usual
+            if challenge is not None:
+                self._passes[scope] = self._token(challenge, scope)
             else:
                 self._log_in_plainly(refused)
 

@@ -60,6 +60,7 @@ def push(
             budget.arrived(blob, registry.tail(repository, blob.descriptor, SIZE_BYTES))
         return there
 
+    registry.greet()
     with _Workers(_QUESTIONS, progress.cancel) as workers:
         there = workers.each(is_there, blobs.values())
     present = [blob for blob, found in zip(blobs.values(), there, strict=True) if found]

@@ -78,6 +78,10 @@ class Registry:
                 self._connected = self._connect()
             return self._connected
 
+    def greet(self) -> None:
+        """Hear how to log in before many requests are sent at once."""
+        self._transport.greet()
+
     def manifest(self, repository: str, tag_or_digest: str) -> Manifest:
         """Raises NotFoundError, DeniedError or ServiceError; a digest is verified."""
         request = Request(

@@ -90,6 +90,16 @@ class Transport:
         self._connections = Connections(network or Network(), self._origin.netloc)
         self._login = Login(self._origin.netloc, credentials, ask=self._ask_for_token, clock=clock, renew=renew)
 
+    def greet(self) -> None:
+        """Hear how to log in before many requests are sent at once. What goes wrong here is told by the first of them."""
+        try:
+            response = self._request("GET", f"{self.base_url}/v2/", {}, None, _ANSWER_S)
+        except CutError:
+            return
+        challenge = response.headers.get("WWW-Authenticate", "") if response.status == 401 else ""
+        discard(response)
+        self._login.heard(challenge)
+
     def send(self, request: Request, ok: Iterable[int], *, attempts: int = ATTEMPTS) -> urllib3.BaseHTTPResponse:
         """The answer, its body not yet read: the caller reads or releases it."""
         for attempt in range(1, attempts + 1):

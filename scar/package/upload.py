@@ -18,7 +18,7 @@ from scar.errors import NotFoundError, ScarError, ServiceError
 from scar.package import oci
 from scar.package.transport import ATTEMPTS, CutError, Request, Transport, discard, resolved
 
-_ONE_REQUEST_BYTES: Final = 4 << 20
+_ONE_REQUEST_BYTES: Final = 16 << 20
 _PIECE: Final = 64 << 10
 _FINISH_PATIENCE_S: Final = 300.0  # a registry may hash the whole blob before it answers
 

@@ -20,6 +20,7 @@ class Faulty:
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
+        self.challenge: str | None = None
         self.uploads: dict[str, bytearray] = {}
         self.scripted: dict[tuple[str, str], list[Answer]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
@@ -57,8 +58,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None: ...
 
     def handle_any(self) -> None:
-        if self.path == "/v2/":  # whether we speak http or https
-            self.answer(200)
+        if self.path == "/v2/":  # whether we speak http or https, and how to log in
+            asks = {"WWW-Authenticate": self.registry.challenge} if self.registry.challenge else {}
+            self.answer(401 if asks else 200, **asks)
             return
         self.registry.requests.append((self.command, self.path, dict(self.headers)))
         for (method, part), answers in self.registry.scripted.items():

@@ -28,7 +28,7 @@ from tests.support.registries import PASSWORD, USER
 
 LOGIN = Credentials(USER, PASSWORD)
 MIB = 1 << 20
-LARGE = layer_of([File("noise", os.urandom(6 * MIB))])
+LARGE = layer_of([File("noise", os.urandom(17 * MIB))])
 
 
 def image(*layers: oci.Layer) -> oci.Image:
@@ -203,6 +203,18 @@ def test_a_token_is_replaced_before_it_runs_out_so_that_no_upload_is_refused(fau
         "Bearer first",
         "Bearer second",
     ]
+
+
+@pytest.mark.parametrize("kind", ["Basic", "Bearer"])
+def test_a_push_logs_in_first_so_that_none_of_its_requests_is_refused(faulty: Faulty, kind: str) -> None:
+    faulty.challenge = {"Basic": 'Basic realm="x"', "Bearer": f'Bearer realm="http://{faulty.host}/token",service="s"'}[
+        kind
+    ]
+    faulty.on("GET", "/token", *[says(200, '{"token":"t"}')] * 2)
+    push(image(small_layer()), faulty.registry(LOGIN), "x", tag="1")
+    sent = {headers.get("Authorization") for _, path, headers in faulty.requests if "/token" not in path}
+    assert sent == {LOGIN.basic if kind == "Basic" else "Bearer t"}
+    assert len(asked(faulty, "GET", "/token")) == (0 if kind == "Basic" else 1)
 
 
 def test_a_token_server_that_sends_us_elsewhere_is_not_followed(faulty: Faulty) -> None:
