@@ -153,17 +153,21 @@ class Case:
     def function(self) -> str:
         return f"base-{self.name.replace('_', '-')}"
 
+    @property
+    def zip_function(self) -> str:
+        return f"zip-{self.name.replace('_', '-')}"
+
     def image(self, parts: Parts) -> Image:
         environment = [*([f"PATH={self.path}"] if self.path else []), "GREETING=hello from the image"]
         environment = [item for item in environment if item.split("=")[0] not in self._own_variables]
         return Image(self.layers(parts), {**self.settings, "Env": [*environment, *self.settings.get("Env", ())]})
 
-    def definition(self, file: Path, bucket: str) -> dict[str, Any]:
-        """The function, as a definition file has it."""
+    def definition(self, name: str, file: Path, bucket: str, **more: Any) -> dict[str, Any]:
+        """A function of this image, as a definition file has it."""
         script = {} if self.script is None else {"init_script": f"{self.name}.script"}
         container = {"image_file": str(file), "environment": {"Variables": {"MINE": MINE}}}
-        output = [{"path": f"{bucket}/{self.function}"}]
-        return {"memory": 512, "timeout": 60, **script, "container": container, "output": output}
+        output = [{"path": f"{bucket}/{name}"}]
+        return {"name": name, "memory": 512, "timeout": 60, **script, "container": container, "output": output, **more}
 
     @property
     def _own_variables(self) -> set[str]:
@@ -395,6 +399,7 @@ _WRITES: Final = 'echo done > "$TMP_OUTPUT_DIR/result"\n'
 DIRECT: Final = (
     Direct("arguments_replace_cmd", "cmd_in_shell_form", {"cmd_args": ["/bin/echo", "a  b", "$PATH"]}, kind=None, says="a  b $PATH"),
     Direct("arguments_follow_entrypoint", "entrypoint_and_cmd", {"cmd_args": ["again", "and again"]}, kind=None, says="given: again|and again"),
+    Direct("a_script_that_starts_a_script", "entrypoint", _script("/entry.sh 'a b' c; exec /entry.sh d e f"), kind=None, says="given: a b|c\ngiven: d|e|f\n"),
     Direct("a_script_of_the_moment", "debian12", _script(f"#!/bin/sh\n{_WRITES}echo \"$GREETING\"\n"), kind=None, says="hello from the image", published={"result": b"done\n"}),
     Direct("a_script_without_a_first_line", "busybox", _script(_WRITES), kind=None, published={"result": b"done\n"}),
     Direct("outputs_in_folders", "debian11_old_glibc", _script('mkdir -p $TMP_OUTPUT_DIR/a/b; echo 1 > "$TMP_OUTPUT_DIR/a/b/with space"'), kind=None, published={"a/b/with space": b"1\n"}),
@@ -406,7 +411,7 @@ DIRECT: Final = (
     Direct("no_shell", "distroless", _script("#!/bin/sh\nexit 0\n"), 127, says="/bin/sh"),
     Direct("no_command_inside", "debian12", _script("surely-not-there"), 127),
     Direct("interpreter_that_cannot_run", "debian12", _script("#!/etc/passwd\n"), 126, says="/etc/passwd"),
-    Direct("a_program_for_another_machine", "debian12", _script(_elf_for(183)), 126, says="not a program for this machine"),
+    Direct("a_program_for_another_machine", "debian12", _script(_elf_for(183)), 126, says="cannot be"),
     Direct("half_an_output", "debian12", _script(f"{_WRITES}exit 1"), 1),
     Direct("half_an_output_of_a_killed_one", "perl", _script("#!/usr/bin/perl\nopen(my $f, '>', \"$ENV{TMP_OUTPUT_DIR}/result\"); print $f 'half'; close $f; kill 'TERM', $$; sleep 5;\n"), 143, says="killed by SIGTERM"),
 )  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 from scar.local.rootfs import RootfsStore
 from scar.local.sandbox.namespaces import Namespaces
 from tests.conformance import cases, packages
-from tests.conformance.runtimes import AS_ROOT, BUCKET, Lambda, Podman, Runtime, Unpacked, World
+from tests.conformance.runtimes import AS_ROOT, BUCKET, Lambda, Podman, Runtime, Unpacked, World, Zip
 from tests.e2e.conftest import Local
 from tests.support.registries import start_registry
 
@@ -43,12 +43,14 @@ def world(parts: cases.Parts) -> Iterator[World]:
         made = World(local, folder, cache)
         stack.callback(local.scar, "local", "down")
         made.use("namespaces")
-        definitions, scripts = {}, {}
         for case in cases.IMAGES:
-            definitions[case.function] = case.definition(case.write(case.image(parts), work / case.name), BUCKET)
+            made.files[case.name] = case.write(case.image(parts), work / case.name)
             if case.script is not None:
-                scripts[f"{case.name}.script"] = case.script
-        made.deploy(definitions, scripts)
+                (work / f"{case.name}.script").write_text(case.script)
+        made.deploy(
+            "images.yaml", [case.definition(case.function, made.files[case.name], BUCKET) for case in cases.IMAGES]
+        )
+        made.s3.put_object(Bucket=BUCKET, Key=cases.KEY, Body=cases.WORDS)
         yield made
 
 
@@ -104,8 +106,19 @@ def _unpacked(*, read_only: bool) -> Make:
     return make
 
 
+def _zip(world: World, request: pytest.FixtureRequest) -> Runtime:
+    world.use("namespaces")
+    fitting = [case for case in cases.IMAGES if not case.not_in_zip]
+    world.deploy(
+        "zips.yaml",
+        [case.definition(case.zip_function, world.files[case.name], BUCKET, runtime="python3.13") for case in fitting],
+    )
+    return Zip(world, "namespaces")
+
+
 RUNTIMES: dict[str, Make] = {
     "lambda": _lambda("namespaces"),
+    "zip": _zip,
     "sandbox": _unpacked(read_only=False),
     "podman": _podman(),
     "podman_read_only": _podman("--read-only", "--tmpfs=/tmp"),

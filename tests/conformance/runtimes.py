@@ -10,9 +10,9 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -24,12 +24,13 @@ from scar.local.sandbox import Bind, Engine, SandboxSpec
 from scar.package import function_image
 from scar.package.oci import Image
 from scar.package.registry import Registry, push
-from tests.conformance import cases
+from tests.conformance.cases import Case
 from tests.e2e.conftest import Local
 
 BUCKET: Final = "conformance"
 AS_ROOT: Final = os.geteuid() == 0
 _PRIVATE: Final = re.compile(r"/tmp/scar-run-[0-9a-f]{16}")
+_UNPACKED: Final = re.compile(r"/tmp/scar-root-[0-9a-f]{16}")
 _RUN_S: Final = 60
 
 
@@ -53,13 +54,11 @@ class Ran:
 
 
 class Runtime(Protocol):
-    """`user` is what the process must see itself as, given the image's own USER; `keeps_path` tells a PATH that the image did not set."""
+    """`expected` changes what must be seen where this runtime may differ, and says why it may."""
 
-    name: str
+    def run(self, case: Case, event: bytes) -> Ran: ...
 
-    def run(self, function: str, event: bytes) -> Ran: ...
-
-    def user(self, of_image: str) -> str: ...
+    def expected(self, case: Case) -> dict[str, str]: ...
 
 
 @dataclass
@@ -69,7 +68,8 @@ class World:
     local: Local
     folder: Path
     cache: Path
-    functions: Mapping[str, Function] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
     _images: dict[str, Image] = field(default_factory=dict)
     _engine: str = ""
     _client: Any = None
@@ -79,16 +79,12 @@ class World:
         self._client = self._client or self.local.client("s3")
         return self._client
 
-    def deploy(self, written: Mapping[str, Mapping[str, Any]], scripts: Mapping[str, str]) -> None:
-        """`scar init` of all functions at once. `written` is each one's definition by its name."""
-        for name, script in scripts.items():
-            (self.local.folder / name).write_text(script)
-        definition = self.local.folder / "functions.yaml"
-        entries = [{"lambda": {"name": name, **body}} for name, body in written.items()]
-        definition.write_text(json.dumps({"functions": {"aws": entries}}))
-        self.functions = {fn.name: fn for fn in load(definition).functions}
-        self.local.must("init", "-f", definition.name, timeout_s=300)
-        self.s3.put_object(Bucket=BUCKET, Key=cases.KEY, Body=cases.WORDS)
+    def deploy(self, definition: str, functions: Iterable[Mapping[str, Any]]) -> None:
+        """`scar init` of all functions of a file at once."""
+        path = self.local.folder / definition
+        path.write_text(json.dumps({"functions": {"aws": [{"lambda": body} for body in functions]}}))
+        self.functions |= {fn.name: fn for fn in load(path).functions}
+        self.local.must("init", "-f", definition, timeout_s=300)
 
     def image(self, function: str) -> Image:
         """The function's image, made again in this process."""
@@ -134,16 +130,35 @@ class Lambda:
     world: World
     engine: str
 
-    @property
-    def name(self) -> str:
-        return f"Lambda on {self.engine}"
-
-    def run(self, function: str, event: bytes) -> Ran:
+    def run(self, case: Case, event: bytes) -> Ran:
+        function = self.function(case)
         answer = self.world.local.client("lambda").invoke(FunctionName=function, Payload=event)
         return self.world.ran(function, answer["Payload"].read())
 
-    def user(self, of_image: str) -> str:
-        return "993:990"
+    def function(self, case: Case) -> str:
+        return case.function
+
+    def expected(self, case: Case) -> dict[str, str]:
+        return {**case.expected, "user": "993:990"}
+
+
+@dataclass
+class Zip(Lambda):
+    """The same with `runtime: python3.x`: the image unpacked in /tmp and run through fakechroot, where Lambda forbids all else."""
+
+    def function(self, case: Case) -> str:
+        return case.zip_function
+
+    def run(self, case: Case, event: bytes) -> Ran:
+        """fakechroot is itself an LD_PRELOAD, and tells the image's loader where the libraries lie: all after it is the image's own."""
+        ran = Lambda.run(self, case, event)
+        if "facts" not in ran.published:
+            return ran
+        facts = ran.published["facts"].decode()
+        facts = re.sub(r"(?m)^LD_PRELOAD=/var/task/fakechroot/[0-9.]+/libfakechroot\.so:?", "LD_PRELOAD=", facts)
+        facts = _UNPACKED.sub("", facts)
+        facts = re.sub(r"(?m)^(LD_LIBRARY_PATH=.*?):?(?:(?:/usr)?/lib(?:64|/x86_64-linux-gnu)?(?::|$))+$", r"\1", facts)
+        return replace(ran, published={**ran.published, "facts": facts.encode()})
 
 
 @dataclass
@@ -177,18 +192,16 @@ class Podman(Plain):
     started_as: str = "0:0"
     pulled: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def name(self) -> str:
-        return " ".join(("podman", *self.options))
-
-    def run(self, function: str, event: bytes) -> Ran:
+    def run(self, case: Case, event: bytes) -> Ran:
+        function = case.function
         variables = [word for name, value in self.variables().items() for word in ("--env", f"{name}={value}")]
         argv = ["podman", "run", "--rm", "-i", "--network=host", *self.options, *variables, self._pull(function)]
         done = subprocess.run([*argv, "--event", "-"], input=event, capture_output=True, timeout=_RUN_S, check=False)
         return self.finished(function, done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
-    def user(self, of_image: str) -> str:
-        return of_image if self.started_as == "0:0" else self.started_as
+    def expected(self, case: Case) -> dict[str, str]:
+        """Who starts as root becomes the image's USER; anybody else cannot become another."""
+        return {**case.expected, "user": case.user if self.started_as == "0:0" else self.started_as}
 
     def _pull(self, function: str) -> str:
         if function not in self.pulled:
@@ -211,12 +224,8 @@ class Unpacked(Plain):
     rootfs: RootfsStore
     read_only: bool = False
 
-    @property
-    def name(self) -> str:
-        return "a sandbox" + (", read-only" if self.read_only else "")
-
-    def run(self, function: str, event: bytes) -> Ran:
-        image = self.world.image(function)
+    def run(self, case: Case, event: bytes) -> Ran:
+        image = self.world.image(case.function)
         config = json.loads(b"".join(image.config.open()))["config"]
         entrypoint = tuple(config["Entrypoint"])
         assert entrypoint[-1] == f"{AGENT_ROOT}/app"
@@ -239,10 +248,11 @@ class Unpacked(Plain):
                 out = sandbox.output.read()
                 ended = sandbox.wait(_RUN_S)
         assert ended is not None
-        return self.finished(function, ended.exit_code, out, out.decode(errors="replace"))
+        return self.finished(case.function, ended.exit_code, out, out.decode(errors="replace"))
 
-    def user(self, of_image: str) -> str:
-        return "993:990"  # of SandboxSpec
+    def expected(self, case: Case) -> dict[str, str]:
+        """The user is the sandbox's own, never root."""
+        return {**case.expected, "user": "993:990"}
 
     def _unpack(self, image: Image) -> Path:
         blobs = self.world.folder / "blobs"
