@@ -170,17 +170,15 @@ def test_descriptors_that_are_held_stay_open_as_long_as_the_tree_and_are_not_see
 def test_the_restrictions_cost_next_to_nothing_at_the_start(engines: Callable[[str], Engine], root: Path) -> None:
     runner = Runner(engines("root" if AS_ROOT else "user"), root)
 
-    def least_s(restrictions: str) -> float:
-        taken = []
-        for _ in range(12):
-            begun = time.perf_counter()
-            assert runner.run("exit 0", restrictions=restrictions)[0] == 0
-            taken.append(time.perf_counter() - begun)
-        return min(taken)
-
+    taken: dict[str, list[float]] = {"none": [], "lambda": []}
     try:
-        without, with_them = least_s("none"), least_s("lambda")
-        assert with_them < without * 1.5 + 0.005, (without, with_them)
+        for _ in range(12):  # by turns, so that what else the machine does meets both
+            for restrictions, seconds in taken.items():
+                begun = time.perf_counter()
+                assert runner.run("exit 0", restrictions=restrictions)[0] == 0
+                seconds.append(time.perf_counter() - begun)
+        without, with_them = min(taken["none"]), min(taken["lambda"])
+        assert with_them < without * 1.5 + 0.005, taken
     finally:
         for started in runner.started:
             started.output.close()
