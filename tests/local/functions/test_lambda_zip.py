@@ -252,7 +252,10 @@ def test_code_comes_from_a_bucket_in_the_version_asked_for(local: Local) -> None
     local.lambda_.update_function_code(FunctionName="from-bucket", S3ObjectVersion=first, **place)
     assert local.invoke("from-bucket")["body"] == 1
     failed = "Error occurred while GetObject. S3 Error Code: {}. S3 Error Message: The specified {} does not exist"
-    for changed, word in (({"S3Key": "no"}, ("NoSuchKey", "key")), ({"S3Bucket": "nowhere"}, ("NoSuchBucket", "bucket"))):
+    for changed, word in (
+        ({"S3Key": "no"}, ("NoSuchKey", "key")),
+        ({"S3Bucket": "nowhere"}, ("NoSuchBucket", "bucket")),
+    ):
         kind, message = refusal(lambda changed=changed: make(local, "never", Code={**place, **changed}))  # type: ignore[misc]
         assert (kind, message.rstrip(".")) == (INVALID, failed.format(*word))
 
