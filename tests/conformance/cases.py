@@ -199,7 +199,7 @@ def _only(tree: Callable[[Parts], Tree]) -> Layers:
     return lambda parts: (tar_of(tree(parts)),)
 
 
-_STATIC: Final = ("busybox",)
+_STATIC: Final = ("/bin/busybox (static)",)
 _ENTRY: Final = {"entry.sh": program(SHELL)}
 _WHITEOUTS: Final = (
     {
@@ -247,7 +247,7 @@ IMAGES: Final = (
         {"Cmd": ["/bin/sh"], "WorkingDir": "/tmp"},
         script="#!/bin/sh\nexec probe from musl\n",
         facts={"arguments": "from|musl"},
-        not_in_zip=("musl",),
+        not_in_zip=("/usr/bin/probe (musl)", "/bin/busybox (static)"),
     ),
     Case("busybox", lambda parts: (parts.busybox,), not_in_zip=_STATIC),
     Case(
@@ -257,7 +257,7 @@ IMAGES: Final = (
         archives.oci_archive,
         script=None,
         path=None,
-        not_in_zip=("/probe", "static"),
+        not_in_zip=("/probe (static)",),
     ),
     Case(
         "distroless",

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,11 +79,15 @@ class World:
         self._client = self._client or self.local.client("s3")
         return self._client
 
-    def deploy(self, definition: str, functions: Iterable[Mapping[str, Any]]) -> None:
-        """`scar init` of all functions of a file at once."""
+    def read(self, definition: str, functions: Sequence[Mapping[str, Any]]) -> tuple[Function, ...]:
+        """Write a definition file, and what it says."""
         path = self.local.folder / definition
         path.write_text(json.dumps({"functions": {"aws": [{"lambda": body} for body in functions]}}))
-        self.functions |= {fn.name: fn for fn in load(path).functions}
+        return load(path).functions
+
+    def deploy(self, definition: str, functions: Sequence[Mapping[str, Any]]) -> None:
+        """`scar init` of all functions of a file at once."""
+        self.functions |= {fn.name: fn for fn in self.read(definition, functions)}
         self.local.must("init", "-f", definition, timeout_s=300)
 
     def image(self, function: str) -> Image:
