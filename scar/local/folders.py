@@ -78,23 +78,28 @@ class DigestFolders:
         return tuple(name for name, _, _ in self._whole())
 
     def prune(self, *, keep: Collection[str] = (), max_bytes: int = 0) -> tuple[str, ...]:
-        """Remove the least recently used, but none of `keep` and none that is held, until `max_bytes` are left; their names."""
+        """Remove the least recently used, but none of `keep` and none that is held, until `max_bytes` are left; their names.
+
+        What killed processes left half made goes too.
+        """
+        for making in list(self._folder.glob("*.making")):
+            self._remove(making)
         left, removed = self.usage(), []
         for name, size, _ in sorted(self._whole(), key=lambda entry: entry[2]):
             if left <= max_bytes and max_bytes:
                 break
-            if name not in keep and self._remove(name):
+            if name not in keep and self._remove(self._folder / name):
                 left -= size
                 removed.append(name)
         return tuple(removed)
 
-    def _remove(self, name: str) -> bool:
-        """False when it is held."""
-        lock = self._open(name)
+    def _remove(self, folder: Path) -> bool:
+        """False when it is held, or somebody is making it."""
+        lock = self._open(folder.stem)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (self._folder / name / _MARKER).unlink(missing_ok=True)
-            remove_tree(self._folder / name)
+            (folder / _MARKER).unlink(missing_ok=True)
+            remove_tree(folder)
         except BlockingIOError:
             return False
         finally:

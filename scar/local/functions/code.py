@@ -10,6 +10,7 @@ import base64
 import hashlib
 import os
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -50,6 +51,7 @@ class CodeStore:
         self._folder, self._referred = folder, referred
         self._folders = DigestFolders(folder / "unzipped")
         self._arriving = folder / "arriving"
+        shutil.rmtree(self._arriving, ignore_errors=True)  # of a daemon that was killed
         self._lock = threading.Lock()
         self._unreferred_since: dict[str, float] = {}
 

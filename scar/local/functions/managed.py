@@ -84,6 +84,9 @@ def make_runtime(folder: Path) -> ManagedRuntime:
             made.rename(root)
         except OSError:  # another process was first
             remove_tree(made)
+    for other in folder.iterdir():
+        if other.name != root.name:  # of another Python, another SCAR, or a process that was killed
+            remove_tree(other)
     return ManagedRuntime(root, plan.binds, plan.python, platform.python_version())
 
 

@@ -85,7 +85,8 @@ def test_the_bare_host_cannot_and_says_so(make_local: Callable[..., Local]) -> N
     assert "the sandbox engine host cannot run" in message
 
 
-def test_the_folders_are_made_once_for_a_python_and_made_anew_for_none(tmp_path: Path) -> None:
+def test_the_folders_are_made_once_for_a_python_and_old_ones_go(tmp_path: Path) -> None:
+    (tmp_path / "of-an-older-release/etc").mkdir(parents=True)
     first, second = make_runtime(tmp_path), make_runtime(tmp_path)
     assert first == second
     assert [path.name for path in tmp_path.iterdir()] == [first.root.name]

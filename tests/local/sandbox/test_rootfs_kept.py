@@ -118,6 +118,23 @@ def test_an_unpacking_killed_at_any_moment_is_done_anew(tmp_path: Path) -> None:
     assert not list(store.glob("*.making"))
 
 
+def test_what_a_killed_process_left_half_made_goes_with_the_next_pruning_but_not_what_is_being_made(
+    tmp_path: Path,
+) -> None:
+    store, fifo = tmp_path / "store", tmp_path / "slow"
+    os.mkfifo(fifo)
+    layer = blob(tmp_path, {"a": b"x"})
+    with storing(store, DIGESTS[0], layer, fifo) as process:
+        writing = os.open(fifo, os.O_WRONLY)  # it has unpacked the first layer once it opens the second
+        RootfsStore(store).prune()
+        assert (store / f"{'a' * 64}.making/rootfs/a").exists()
+        process.kill()
+        process.wait()
+        os.close(writing)
+    RootfsStore(store).prune()
+    assert {path.suffix for path in store.iterdir()} == {".lock"}
+
+
 def test_an_image_in_use_is_never_removed_and_a_process_that_is_killed_holds_nothing(tmp_path: Path) -> None:
     store = RootfsStore(tmp_path / "store")
     layers = [blob(tmp_path, {"a": bytes([number]) * 1000}) for number in range(3)]
