@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from tests.conformance import archives, programs, trees
 from tests.conformance.archives import Image, Writer
-from tests.conformance.packages import NEW, OLD, STABLE
+from tests.conformance.packages import FOREIGN, NEW, OLD, STABLE
 from tests.conformance.trees import Tree, folder, hard_link, link, program, tar_of, text
 
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
@@ -148,6 +148,7 @@ class Case:
     path: str | None = PATH
     not_in_zip: tuple[str, ...] = ()
     outside_lambda: str = ""
+    architecture: str = "amd64"
 
     @property
     def function(self) -> str:
@@ -160,7 +161,11 @@ class Case:
     def image(self, parts: Parts) -> Image:
         environment = [*([f"PATH={self.path}"] if self.path else []), "GREETING=hello from the image"]
         environment = [item for item in environment if item.split("=")[0] not in self._own_variables]
-        return Image(self.layers(parts), {**self.settings, "Env": [*environment, *self.settings.get("Env", ())]})
+        return Image(
+            self.layers(parts),
+            {**self.settings, "Env": [*environment, *self.settings.get("Env", ())]},
+            self.architecture,
+        )
 
     def definition(self, name: str, file: Path, bucket: str, **more: Any) -> dict[str, Any]:
         """A function of this image, as a definition file has it."""
@@ -365,6 +370,9 @@ IMAGES: Final = (
         more={"data": _LOOKED},
     ),
 )  # fmt: skip
+
+# For another processor: the agent is that processor's too.
+FOREIGN_IMAGE: Final = Case("arm64_busybox", lambda parts: (tar_of(trees.busybox(FOREIGN)),), architecture="arm64")
 
 
 @dataclass(frozen=True)

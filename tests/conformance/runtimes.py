@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -259,12 +260,42 @@ class Unpacked(Plain):
         return {**case.expected, "user": "993:990"}
 
     def _unpack(self, image: Image) -> Path:
-        blobs = self.world.folder / "blobs"
-        blobs.mkdir(exist_ok=True)
-        files = []
-        for layer in image.layers:
-            place = blobs / layer.blob.descriptor.digest[7:]
-            if not place.exists():
-                place.write_bytes(b"".join(layer.blob.open()))
-            files.append(place)
-        return self.rootfs.ensure(image.digest, files)
+        return unpacked(image, self.rootfs, self.world.folder / "blobs")
+
+
+@dataclass
+class Emulated(Plain):
+    """An image for another processor: PRoot gives every program of it to an emulator, with no right of root's."""
+
+    emulator: str
+
+    def run(self, case: Case, event: bytes) -> Ran:
+        image = self.world.image(case.function)
+        config = json.loads(b"".join(image.config.open()))["config"]
+        root = unpacked(image, RootfsStore(self.world.folder / "foreign"), self.world.folder / "blobs")
+        proot = ["proot", "-q", self.emulator, "-r", str(root), "-b", "/proc", "-b", "/dev", "-w", config["WorkingDir"]]
+        done = subprocess.run(
+            [*proot, *config["Entrypoint"], "--event", "-"],
+            input=event,
+            env={**dict(item.split("=", 1) for item in config["Env"]), **self.variables()},
+            executable=shutil.which("proot"),
+            capture_output=True,
+            timeout=_RUN_S,
+            check=False,
+        )
+        return self.finished(case.function, done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    def expected(self, case: Case) -> dict[str, str]:
+        return {**case.expected, "user": f"{os.getuid()}:{os.getgid()}"}
+
+
+def unpacked(image: Image, rootfs: RootfsStore, blobs: Path) -> Path:
+    """The image's root folder; its layers become files in `blobs`."""
+    blobs.mkdir(exist_ok=True)
+    files = []
+    for layer in image.layers:
+        place = blobs / layer.blob.descriptor.digest[7:]
+        if not place.exists():
+            place.write_bytes(b"".join(layer.blob.open()))
+        files.append(place)
+    return rootfs.ensure(image.digest, files)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
 
 from scar.errors import ScarError
 from scar.package.zip_runtime import function_zip
-from tests.conformance.cases import DIRECT, IMAGES, WORDS, Case, Direct, object_event
-from tests.conformance.runtimes import BUCKET, Lambda, Runtime, World
+from tests.conformance.cases import DIRECT, FOREIGN_IMAGE, IMAGES, WORDS, Case, Direct, Parts, object_event
+from tests.conformance.runtimes import BUCKET, Emulated, Lambda, Ran, Runtime, World
 
 # Runtimes (conftest.RUNTIMES) that run everything; the others differ from one of these in little, and run what that can touch.
 EVERYTHING = ("lambda", "zip", "sandbox", "podman")
@@ -47,12 +48,16 @@ def test_an_image_gives_the_same_result_everywhere(runtime: Runtime, case: Case)
     if case.outside_lambda and isinstance(runtime, Lambda):
         assert ran.kind is not None, case.outside_lambda
         return
+    expect_the_result(ran, case, runtime.expected(case))
+
+
+def expect_the_result(ran: Ran, case: Case, expected: Mapping[str, str]) -> None:
     assert (ran.exit_code, ran.kind, ran.message) == (0, None, ""), ran.output
     seen = ran.facts
     if case.path is None:
         assert seen["PATH"]  # each runtime has one of its own
         seen["PATH"] = "its own"
-    assert seen == runtime.expected(case)
+    assert seen == expected
     assert {name: content for name, content in ran.published.items() if name != "facts"} == {
         "shout": WORDS.upper(),
         **case.more,
@@ -76,3 +81,16 @@ def test_what_the_zip_runtime_cannot_hold_is_refused_before_anything_is_made(wor
         function_zip(fn, cache=world.cache)
     assert [word for word in case.not_in_zip if word not in str(refused.value)] == []
     assert "runtime: image" in str(refused.value)
+
+
+def test_an_image_for_another_processor_gives_the_same_result(world: World, parts: Parts) -> None:
+    emulator = shutil.which("qemu-aarch64-static")
+    if emulator is None or shutil.which("proot") is None:
+        pytest.skip("qemu-aarch64-static and proot are not both installed; the gate installs them")
+    case = FOREIGN_IMAGE
+    file = case.write(case.image(parts), world.local.folder / case.name)
+    (world.local.folder / f"{case.name}.script").write_text(str(case.script))
+    body = case.definition(case.function, file, BUCKET, architectures=["arm64"])
+    world.functions[case.function] = world.read("foreign.yaml", [body])[0]
+    runtime = Emulated(world, emulator)
+    expect_the_result(runtime.run(case, object_event(BUCKET)), case, runtime.expected(case))
