@@ -53,8 +53,9 @@ def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
     outputs = [
         at for index, function in enumerate(functions) for at in _ios(index, "output", function.lambda_.output, reading)
     ]
-    for at in inputs:
-        code_starts_nothing(functions, at.io, at.path, reading)
+    uploading = [function for function in functions if function.lambda_.deployment.bucket]
+    for at in inputs if uploading else ():
+        code_starts_nothing(uploading, at.io, at.path, reading)
     _overlapping_inputs(functions, inputs, reading)
     _loops(functions, inputs, outputs, reading)
 
