@@ -25,6 +25,10 @@ def load(root: Path) -> Function:
             raise contract.ContractError(
                 f"function spec: storage provider {storage.provider!r}: this agent knows {', '.join(STORAGES)}"
             )
+    if spec.root is not None:
+        from faassupervisor.roots.sources import expect_known
+
+        expect_known(spec.root.source)
     script = root / Path(contract.SCRIPT_PATH).name
     if spec.has_script and not script.is_file():
         raise contract.ContractError(f"function spec: has_script, but {script} is not there")

@@ -54,7 +54,7 @@ _MODES: Final = frozenset({"lambda"})
 # Lambda's init phase has a whole processor whatever the memory size, so that a small function gets its image several times sooner than
 # at its first event. But it ends after 10 s (lambda/latest/dg/lambda-runtime-environment) and then begins again as part of
 # the first event. So we stop before, and try only what fits: at 100 MB/s, which one stream and one processor reach.
-_INIT_S: Final = 8.0
+_INIT_S: Final = 7.0
 _INIT_BYTES: Final = 600 * 1024 * 1024
 
 

@@ -41,8 +41,16 @@ SOURCES: Final[Mapping[str, Callable[[str, Stores], Source]]] = {
 
 
 def source_of(source: str, stores: Stores) -> Source:
+    return SOURCES[_kind(source)](source, stores)
+
+
+def expect_known(source: str) -> None:
     """Raises ContractError for a kind that is not in the table."""
-    for start, make in SOURCES.items():
+    _kind(source)
+
+
+def _kind(source: str) -> str:
+    for start in SOURCES:
         if source.startswith(start):
-            return make(source, stores)
+            return start
     raise ContractError(f"function spec: root: source {source!r}: this agent knows {', '.join(SOURCES)}")
