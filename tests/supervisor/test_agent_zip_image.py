@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -21,7 +23,7 @@ from faassupervisor.roots.inside import Inside
 from faassupervisor.roots.root import Root, no_room
 from faassupervisor.storage import Stores
 from tests.supervisor import images
-from tests.supervisor.conftest import CREDENTIALS
+from tests.supervisor.conftest import CREDENTIALS, PACKAGE
 from tests.supervisor.images import BlobServer, Tree
 from tests.supervisor.zip_lab import direct, fakechroot, output_of, registry, zip_lab  # noqa: F401  # fixtures
 
@@ -277,6 +279,28 @@ def test_memory_does_not_grow_with_the_image(zip_lab, registry):  # noqa: F811
     assert output_of(agent.invoke({})) == f"{100 * MIB}\n"
     peak = next(line for line in Path(f"/proc/{agent.process.pid}/status").read_text().splitlines() if "VmHWM" in line)
     assert int(peak.split()[1]) < 90 * 1024
+
+
+def test_a_file_that_the_disk_takes_only_a_part_of_is_no_file(tmp_path):
+    """A limit on the size of files stands for a disk that becomes full: write(2) takes what fits and succeeds."""
+    layer = tmp_path / "layer"
+    layer.write_bytes(Tree().put("big", bytes(2 * MIB)).layer())
+    program = (
+        "import resource, sys; from pathlib import Path; from faassupervisor.layers.unpack import UnpackLimits, unpack\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({MIB * 3 // 2}, {MIB * 3 // 2}))\n"
+        "unpack([Path(sys.argv[1])], Path(sys.argv[2]), UnpackLimits())"
+    )
+    (tmp_path / "root").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program, layer, tmp_path / "root"],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "LayerError" in done.stderr
+    assert "File too large" in done.stderr
 
 
 # -- kept, and never trusted

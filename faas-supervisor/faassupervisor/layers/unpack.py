@@ -189,8 +189,10 @@ class _Layer:
             left = entry.size
             while left:
                 chunk = stream.read_exactly(min(left, _MIB))
-                file.write(chunk)
                 left -= len(chunk)
+                rest = memoryview(chunk)
+                while rest:  # a disk that is nearly full takes a part, and says so only when asked for more
+                    rest = rest[file.write(rest) :]
             readable = 0o500 if entry.mode & 0o111 else 0o400
             os.fchmod(descriptor, entry.mode & 0o777 | readable)
             changed = min(entry.mtime, _LATEST_TIME_S)
