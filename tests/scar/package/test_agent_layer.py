@@ -86,6 +86,20 @@ def test_an_s3_client_can_be_made_with_the_bundles_own_models_and_certificates(a
     assert run.stdout == "True\n", run.stderr
 
 
+def test_the_bundles_cut_down_models_find_the_same_endpoints_and_operations(agent: AgentLayer, root: Path) -> None:
+    program = (
+        "import json, sys; sys.path.append('/opt/scar/app'); import botocore.session; found = {};"
+        "session = botocore.session.Session();"
+        "clients = [(n, r, session.create_client(n, r, aws_access_key_id='a', aws_secret_access_key='b'))"
+        " for n in ('s3', 'sts', 'batch', 'lambda', 'logs', 'ecr', 'sso', 'sso-oidc') for r in ('eu-west-1', 'us-gov-west-1', 'cn-north-1')];"
+        "print(json.dumps([[n, r, c.meta.endpoint_url, c.meta.service_model.api_version, c.meta.service_model.operation_names,"
+        " session.get_available_regions(n)] for n, r, c in clients]))"
+    )
+    cut = run_inside(root, *python_of(agent), "-c", program)
+    whole = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(cut.stdout) == json.loads(whole.stdout), cut.stderr
+
+
 HOSTILE_VARIABLES = {
     "PYTHONHOME": "/nowhere",
     "PYTHONPATH": "/nowhere",
