@@ -41,7 +41,7 @@ _TOKEN_BYTES: Final = 1 << 20
 # Amazon's registries say it in words: 403 (private) and 400 (public) instead of a 401 that asks for a new login.
 _EXPIRED: Final = re.compile(r"token (has|is) expired", re.IGNORECASE)
 _IMMUTABLE: Final = re.compile(r"immutable", re.IGNORECASE)
-_DISK_FULL: Final = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_DISK_FULL: Final = re.compile(r"no space left on|disk quota exceeded", re.IGNORECASE)
 
 Body = Callable[[], Iterable[bytes]]
 
@@ -246,7 +246,7 @@ def failure(response: urllib3.BaseHTTPResponse, asked: str) -> ScarError:
     pause_s = _retry_after(response.headers.get("Retry-After"))
     said = _said(response)
     what = f"{asked}: {status}{said}"
-    if _DISK_FULL.search(said):
+    if status == 507 or _DISK_FULL.search(said):
         return ServiceError(what, fix="The registry's disk is full: make room there, then run the command again.")
     if status == 429:
         limited = "The registry limits how often it is asked: log in (`docker login`) for a higher limit, or try later."
