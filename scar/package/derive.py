@@ -33,7 +33,8 @@ def function_layer(spec: contract.Spec, script: bytes | None) -> oci.Layer:
     """The spec and the script as the agent finds them, and the folder that it works in: a few hundred bytes."""
     root = contract.FUNCTION_ROOT.lstrip("/")
     entries: list[Entry] = [Directory(root), File(contract.SPEC_PATH.lstrip("/"), spec.to_json())]
-    entries.append(Directory("tmp", 0o1777))  # an image made from nothing has none, and of all runtimes only Lambda makes it
+    # An image made from nothing has none, and of all runtimes only Lambda makes it.
+    entries.append(Directory("tmp", 0o1777))
     if script is not None:
         entries.append(File(contract.SCRIPT_PATH.lstrip("/"), script, 0o755))
     return layer_of(entries)

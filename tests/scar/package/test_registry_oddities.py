@@ -250,6 +250,13 @@ def test_a_digest_that_is_announced_must_be_that_of_what_is_sent(faulty: Faulty)
         faulty.registry().manifest("x", "latest")
 
 
+def test_a_registry_without_room_is_not_tried_again(faulty: Faulty) -> None:
+    faulty.on("PUT", "uploads", *[says(507, "no room")] * 9)
+    with pytest.raises(ServiceError, match="make room there"):
+        push(image(small_layer()), faulty.registry(), "x", tag="1")
+    assert faulty.pauses == []
+
+
 @pytest.mark.parametrize("place", ["http://[", "http://127.0.0.1:99999999/", "//[x"])
 def test_an_address_that_is_none_is_told_as_such(faulty: Faulty, place: str) -> None:
     faulty.on("GET", "manifests", status(307, Location=place))
