@@ -41,10 +41,8 @@ def world(parts: cases.Parts) -> Iterator[World]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scar-conformance-")))
         folder.chmod(0o755)
         common = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "scar")
-        work, cache = (
-            folder / "work",
-            Path(os.environ.get("SCAR_CACHE") or common),
-        )  # the command's own: one agent for both
+        cache = Path(os.environ.get("SCAR_CACHE") or common)  # the command's own: one agent layer for both
+        work = folder / "work"
         work.mkdir()
         local = Local(work, folder / "state")
         made = World(local, folder, cache)
