@@ -14,8 +14,29 @@ from tests.conformance.cases import DIRECT, FOREIGN_IMAGE, IMAGES, WORDS, Case, 
 from tests.conformance.runtimes import AS_ROOT, BUCKET, Emulated, Lambda, Ran, Runtime, World
 
 # Runtimes (conftest.RUNTIMES) that run everything; the others differ from one of these in little, and run what that can touch.
-EVERYTHING = ("lambda", "zip", "sandbox", "podman")
+EVERYTHING = ("lambda", "zip", "podman")
 VARIANTS = {
+    "sandbox": (
+        "debian12",
+        "debian11_old_glibc",
+        "debian13_new_glibc",
+        "python",
+        "musl",
+        "busybox",
+        "scratch_static",
+        "distroless",
+        "entrypoint_and_cmd",
+        "user_by_name",
+        "workdir",
+        "environment",
+        "nothing_writable",
+        "neither_tmp_nor_etc",
+        "exit_3",
+        "killed",
+        "no_interpreter",
+        "interpreter_that_cannot_run",
+        "half_an_output",
+    ),  # fmt: skip
     "podman_read_only": (
         "debian12",
         "scratch_static",
@@ -23,7 +44,7 @@ VARIANTS = {
         "user_by_name",
         "nothing_writable",
         "neither_tmp_nor_etc",
-    ),
+    ),  # fmt: skip
     "podman_as_somebody": ("debian11_old_glibc", "scratch_static", "musl", "user_by_name", "opt_is_closed"),
     "lambda_on_proot": ("debian11_old_glibc", "musl", "busybox", "entrypoint_and_cmd", "environment"),
 }
