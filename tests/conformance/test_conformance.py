@@ -36,7 +36,7 @@ VARIANTS = {
         "no_interpreter",
         "interpreter_that_cannot_run",
         "half_an_output",
-    ),  # fmt: skip
+    ),
     "podman_read_only": (
         "debian12",
         "scratch_static",
@@ -44,7 +44,7 @@ VARIANTS = {
         "user_by_name",
         "nothing_writable",
         "neither_tmp_nor_etc",
-    ),  # fmt: skip
+    ),
     "podman_as_somebody": ("debian11_old_glibc", "scratch_static", "musl", "user_by_name", "opt_is_closed"),
     "lambda_on_proot": ("debian11_old_glibc", "musl", "busybox", "entrypoint_and_cmd", "environment"),
 }
