@@ -20,6 +20,9 @@ from typing import IO, Any, Literal
 
 Format = Literal["table", "json"]
 
+# json leaves DEL and the C1 controls as they are, and a terminal obeys them.
+_ESCAPED = {code: f"\\u{code:04x}" for code in (0x7F, *range(0x80, 0xA0))}
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
@@ -82,7 +85,8 @@ class Report:
 
     def document(self, value: object) -> None:
         """The one JSON document of a command."""
-        print(json.dumps(value, indent=2, default=_jsonable, ensure_ascii=False), file=self._out, flush=True)
+        text = json.dumps(value, indent=2, default=_jsonable, ensure_ascii=False)
+        print(text.translate(_ESCAPED), file=self._out, flush=True)
 
     @property
     def json(self) -> bool:

@@ -21,8 +21,12 @@ MAX_LAYERS: Final = 127  # docs.docker.com, storage drivers: overlay2 stacks 128
 MAX_CONFIG_BYTES: Final = 4 << 20
 
 # What would change how the agent's own interpreter loads and runs. The spec remembers them for the user's process.
-_CLEARED: Final = frozenset({"GLIBC_TUNABLES", "GCONV_PATH", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES"})
-_CLEARED_PREFIXES: Final = ("LD_", "PYTHON")
+# Of AWS's variables only Lambda's and Batch's own count for the agent: an image's profile, keys or endpoint would take their place.
+_CLEARED: Final = frozenset(
+    {"GLIBC_TUNABLES", "GCONV_PATH", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "SSLKEYLOGFILE"}
+)
+_CLEARED_PREFIXES: Final = ("LD_", "PYTHON", "AWS_")
+_NOT_CLEARED: Final = frozenset({"AWS_CA_BUNDLE"})  # a network's own authority, which the agent needs as well
 # About a process that is no longer the container's first one.
 _DROPPED: Final = ("Cmd", "User", "Healthcheck", "OnBuild", "StopSignal", "Shell", "ArgsEscaped")
 AGENT_HISTORY: Final = "scar: agent: "  # and its version: how an image tells which agent it has
@@ -147,7 +151,7 @@ def _history(config: Mapping[str, Any], layers: int) -> list[Any]:
 
 
 def _is_cleared(name: str) -> bool:
-    return name in _CLEARED or name.startswith(_CLEARED_PREFIXES)
+    return name in _CLEARED or (name.startswith(_CLEARED_PREFIXES) and name not in _NOT_CLEARED)
 
 
 def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -153,7 +153,7 @@ class Registry:
             try:
                 return Upload(transport, url, scope, blob, watch, source, attempt).run()
             except CutError as error:
-                if attempt == ATTEMPTS:
+                if attempt >= error.attempts:
                     raise
                 transport.pause(attempt, error)
             if self.has_blob(repository, blob):
@@ -189,7 +189,7 @@ class Registry:
                 response.close()
             if position < descriptor.size:
                 fruitless = 0 if position > before else fruitless + 1
-                if fruitless == ATTEMPTS:
+                if fruitless == cut.attempts:
                     raise cut
                 self._transport.pause(fruitless + 1, cut)
 

@@ -6,16 +6,13 @@ written twice. Podman is asked through its program, Docker through its socket; D
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import json
 import re
-import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -24,13 +21,12 @@ from urllib.parse import quote, urlsplit
 from scar.errors import DeniedError, NotFoundError, ScarError, ServiceError, UsageError
 from scar.limits import IMAGE_REFERENCE_PATTERN, LAMBDA_IMAGE_BYTES
 from scar.package import oci
-from scar.package.cache import in_cache, written_whole
+from scar.package.cache import in_cache, remove_unused, written_whole
 from scar.package.progress import Tell
 from scar.package.transports import PODMAN, Store
 
 DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
 _KEPT_BYTES: Final = 2 * LAMBDA_IMAGE_BYTES
-_IN_USE_S: Final = 3600.0  # a push reads from an archive that was opened this long ago at most
 _ANSWER_S: Final = 60.0
 _SAVING_S: Final = 900.0  # a daemon may write the whole image to its own disk before it sends the first byte
 _SAID_BYTES: Final = 4096
@@ -110,16 +106,14 @@ def forget(archive: Path) -> None:
 def _make_room(directory: Path, coming: int) -> None:
     """Remove the archives that were not used for the longest, until those that stay and the coming one are within the bound."""
     kept = coming
-    others = ((lock.stat().st_mtime, lock) for lock in directory.parent.glob("*/lock") if lock.parent != directory)
-    for used, lock in sorted(others, reverse=True):
-        archive = lock.parent / "image.tar"
+    others = (
+        (lock.stat().st_mtime, lock.parent) for lock in directory.parent.glob("*/lock") if lock.parent != directory
+    )
+    for _, other in sorted(others, reverse=True):
+        archive = other / "image.tar"
         size = archive.stat().st_size if archive.exists() else 0
-        if kept + size <= _KEPT_BYTES or time.time() - used < _IN_USE_S:
+        if kept + size <= _KEPT_BYTES or not remove_unused(other):
             kept += size
-            continue
-        with lock.open("rb") as held, suppress(OSError):  # somebody is writing it
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent)
 
 
 class _Podman:

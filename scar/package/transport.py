@@ -30,6 +30,7 @@ from scar.package.login import Login, Renew, TokenAnswer
 from scar.package.network import Connections, Network, is_loopback
 
 ATTEMPTS: Final = 6
+_REFUSED_ATTEMPTS: Final = 3
 MAX_PAUSE_S: Final = 30.0
 _REDIRECTS: Final = 5
 _REDIRECT_STATUS: Final = frozenset({301, 302, 303, 307, 308})
@@ -49,10 +50,13 @@ Body = Callable[[], Iterable[bytes]]
 class CutError(ServiceError):
     """The connection broke, or the server asked for patience: the same request may succeed later."""
 
-    def __init__(self, what: str, *, pause_s: float | None = None, fix: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, pause_s: float | None = None, fix: str | None = None, attempts: int = ATTEMPTS
+    ) -> None:
         again = "Check the network and run the command again; what has arrived is not sent twice."
         super().__init__(what, fix=fix or again)
         self.pause_s = pause_s
+        self.attempts = attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class Transport:
             try:
                 return self._once(request, frozenset(ok))
             except CutError as error:
-                if attempt == attempts:
+                if attempt >= min(attempts, error.attempts):
                     raise
                 self.pause(attempt, error)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -118,7 +122,7 @@ class Transport:
                 response = self._once(request, frozenset((200,)))
                 return response, _read(response, limit, _without_query(request.url))
             except CutError as error:
-                if attempt == ATTEMPTS:
+                if attempt >= error.attempts:
                     raise
                 self.pause(attempt, error)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -227,6 +231,10 @@ def _unreachable(error: HTTPError, asked: str) -> ServiceError:
             f"{asked}: {error}",
             fix="Check the registry's name, and the network's proxy and certificates (SSL_CERT_FILE, or Docker's certs.d).",
         )
+    if isinstance(
+        error.__cause__, ConnectionRefusedError
+    ):  # nobody listens: perhaps a server that is just starting again
+        return CutError(f"{asked}: {error}", attempts=_REFUSED_ATTEMPTS)
     return CutError(f"{asked}: {error}")
 
 

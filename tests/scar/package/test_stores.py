@@ -22,6 +22,7 @@ import pytest
 from scar.errors import DeniedError, NotFoundError, ScarError, ServiceError, UsageError
 from scar.package import oci
 from scar.package.agent import host_architecture
+from scar.package.cache import in_cache
 from scar.package.derive import read_config
 from scar.package.source import open_image
 from scar.package.store import _KEPT_BYTES, saved_image
@@ -287,14 +288,16 @@ def test_what_a_daemon_says_is_not_believed(
 def test_the_cache_of_stores_is_bounded_by_what_was_not_used_for_the_longest(daemon: Daemon, tmp_path: Path) -> None:
     stores = tmp_path / "cache" / "stores"
     now = time.time()
-    for name, age_h, size in (("old", 50, 5 << 30), ("older", 60, 5 << 30), ("fresh", 0, _KEPT_BYTES)):
+    for name, age_h, size in (("old", 50, 5 << 30), ("older", 60, 5 << 30), ("in use", 70, _KEPT_BYTES)):
         (stores / name).mkdir(parents=True)
         with (stores / name / "image.tar").open("wb") as archive:
             archive.truncate(size)  # holes take no room
         (stores / name / "lock").touch()
         os.utime(stores / name / "lock", (now - age_h * 3600, now - age_h * 3600))
+    with in_cache(stores / "in use"):
+        pass  # whoever takes from it holds it until the process ends
     saved_image(
         "docker-daemon", "x", architecture=host_architecture(), docker_host=daemon.address, cache=tmp_path / "cache",
         tell=lambda done, total, what: None,
     )  # fmt: skip
-    assert {path.name for path in stores.iterdir()} == {"fresh", "a" * 64}
+    assert {path.name for path in stores.iterdir()} == {"in use", "a" * 64}
