@@ -33,9 +33,10 @@ from pathlib import Path
 started = time.perf_counter()
 from faassupervisor.contract import Spec
 from scar.package.agent import agent_layer
-from scar.package.credentials import Credentials
+from scar.package.registry.credentials import Credentials
 from scar.package.derive import derive
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.push import push
 from scar.package.source import open_image
 cache, source, host, repository, script = Path(sys.argv[1]), *sys.argv[2:6]
 login = Credentials("bob", "secret")
@@ -269,7 +270,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="scar-bench-images-"))
     try:
         with ExitStack() as stack:
-            from scar.package.registry import Registry, push
+            from scar.package.registry import Registry
+            from scar.package.registry.push import push
 
             bench = Bench(folder, stack)
             push(base_image(bench.fresh("base"), mib), Registry(bench.source.host), "base", tag="1")

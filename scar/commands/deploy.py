@@ -159,7 +159,7 @@ def _code(report: Report, settings: Settings, aws: Aws, fn: Function) -> Made:
 def _zip(report: Report, settings: Settings, aws: Aws, fn: Function) -> Made:
     from scar.aws import names
     from scar.package.ecr import absence_explained, ecr_keychain
-    from scar.package.zip_runtime import function_zip
+    from scar.package.zips.runtime import function_zip
 
     preparing = report.progress(f"preparing the code of {fn.name}")
     with absence_explained(aws, fn.lambda_.container.image), preparing as progress:
@@ -211,7 +211,7 @@ class FunctionImage:
 
     def publish(self, aws: Aws, repository: str) -> None:
         from scar.package.ecr import ecr_registry, why_bytes_moved
-        from scar.package.registry import push
+        from scar.package.registry.push import push
 
         with self.report.progress(f"pushing to {repository}") as progress:
             result = push(self.image, ecr_registry(aws), repository, tag=None, tell=progress)

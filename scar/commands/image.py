@@ -68,9 +68,9 @@ def _inspect(context: Context, args: Namespace) -> int:
 
 def _look(context: Context, args: Namespace, fn: Function | None) -> Shown:
     from scar.commands.image_view import Shown, script_of
-    from scar.package.inspecting_scan import Read, read_layers
-    from scar.package.inspecting_source import inspect
-    from scar.package.inspecting_verdict import verdict
+    from scar.package.inspecting.scan import Read, read_layers
+    from scar.package.inspecting.source import inspect
+    from scar.package.inspecting.verdict import verdict
 
     settings = settings_of(context, () if fn is None else (fn,))
     named, file, folder = _named(args.image) if fn is None else _container(fn)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from scar.aws.clients import Aws
     from scar.cli import Context
     from scar.fdl.model import Function
-    from scar.package.credentials import Credentials, Keychain
     from scar.package.oci import Image
+    from scar.package.registry.credentials import Credentials, Keychain
 
 
 def derived_image(context: Context, fn: Function, keychain: LazyKeychain) -> Image:

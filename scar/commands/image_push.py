@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from scar.cli import Context
     from scar.fdl.model import Function
     from scar.package.oci import Image
-    from scar.package.push import PushResult
-    from scar.package.reference import Reference
     from scar.package.registry import Registry
+    from scar.package.registry.push import PushResult
+    from scar.package.registry.reference import Reference
     from scar.plan.diff import Step
     from scar.report import Report
 
@@ -80,7 +80,7 @@ def push_images(context: Context, args: Namespace) -> int:
 
 
 def _target(text: str) -> Reference:
-    from scar.package.reference import parse
+    from scar.package.registry.reference import parse
 
     refuse_password(text)
     target = parse(text.removeprefix("docker://"))
@@ -94,8 +94,8 @@ def _target(text: str) -> Reference:
 
 
 def _push_to(context: Context, fn: Function, target: Reference) -> _Sent:
-    from scar.package.inspecting_source import registry_of
-    from scar.package.push import push
+    from scar.package.inspecting.source import registry_of
+    from scar.package.registry.push import push
 
     keychain = LazyKeychain(context, (fn,))
     derived = derived_image(context, fn, keychain)
@@ -155,7 +155,7 @@ class _Publishing:
 
     def publish(self, aws: Aws, repository: str) -> None:
         from scar.package.ecr import ecr_registry, why_bytes_moved
-        from scar.package.push import push
+        from scar.package.registry.push import push
 
         with self.report.progress(f"pushing to {repository}") as progress:
             result = push(self.image, ecr_registry(aws), repository, tag=None, tell=progress)

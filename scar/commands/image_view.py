@@ -13,7 +13,7 @@ from scar.report import plural, size
 if TYPE_CHECKING:
     from faassupervisor.contract import ImageProcess, Spec, Storage
     from scar.package.inspecting import Inspection
-    from scar.package.inspecting_verdict import Verdict
+    from scar.package.inspecting.verdict import Verdict
 
 _LABEL: Final = 8  # with a digest's 71 characters a line has 79
 _AGENT: Final = "SCAR's agent, with a Python of its own: it needs nothing of the image."

@@ -10,8 +10,8 @@ from scar.errors import ScarError, UsageError
 if TYPE_CHECKING:
     from scar.fdl.model import Function
     from scar.package import oci
-    from scar.package.credentials import Keychain
     from scar.package.progress import Tell
+    from scar.package.registry.credentials import Keychain
 
 
 def function_image(

@@ -21,16 +21,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scar.aws.clients import Aws
 from scar.errors import NotFoundError, ServiceError
 from scar.limits import ECR_HOST_PATTERN
-from scar.package.credentials import Credentials, Keychain
-from scar.package.network import Network, network_here
-from scar.package.reference import parse
 from scar.package.registry import Registry
+from scar.package.registry.credentials import Credentials, Keychain
+from scar.package.registry.network import Network, network_here
+from scar.package.registry.reference import parse
 from scar.package.source import docker_login
-from scar.package.transports import named
+from scar.package.source.transports import named
 
 if TYPE_CHECKING:
     from scar.package import oci
-    from scar.package.registry import PushResult
+    from scar.package.registry.push import PushResult
 
 _HOST: Final = re.compile(ECR_HOST_PATTERN)
 _SPARE: Final = timedelta(minutes=5)

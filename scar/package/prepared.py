@@ -23,15 +23,15 @@ from faassupervisor import contract
 from scar.aws.names import repository as repository_of
 from scar.errors import ConflictError, NotFoundError, ScarError, UsageError
 from scar.limits import SCRIPT_BYTES
-from scar.package import oci, reference
+from scar.package import oci
 from scar.package.compress import gunzip
 from scar.package.derive import MAX_CONFIG_BYTES
 from scar.package.ecr import EcrHost, absence_explained, ecr_host, ecr_keychain, host_of
-from scar.package.network import network_here
-from scar.package.registry import Manifest, Registry
-from scar.package.resolve import check_sizes, descriptor_of, parse, small_blob
+from scar.package.registry import Manifest, Registry, reference
+from scar.package.registry.network import network_here
+from scar.package.source.resolve import check_sizes, descriptor_of, parse, small_blob
+from scar.package.source.transports import named
 from scar.package.spec import spec_of
-from scar.package.transports import named
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws

@@ -17,7 +17,7 @@ AGENT = ROOT / "faas-supervisor" / "faassupervisor"
 # A room and what it may import of `scar`; "" is the package itself. Longest prefix decides.
 LEAVES = {"scar.errors", "scar.limits", "scar.__version__"}
 # Runs inside the function's image as /opt/scar/app/__main__.py; it lies in scar.package because that builds the layer.
-STARTS_THE_AGENT = {"scar.package.agent_main"}
+STARTS_THE_AGENT = {"scar.package.agent.agent_main"}
 # What the agent and scar have in common.
 SHARED = {"faassupervisor.contract", "faassupervisor.layers"}
 MAY_IMPORT = {
@@ -36,6 +36,8 @@ MAY_IMPORT = {
     "scar.plan": {"scar.plan", "scar.aws"},
     "scar.aws.resources": {"scar.aws", "scar.plan.resource"},
     "scar.aws": {"scar.aws"},
+    "scar.package.agent": {"scar.package.oci", "scar.package.layer", "scar.package.cache", "scar.package.progress"},
+    "scar.package.registry": {"scar.package.oci", "scar.package.layer", "scar.package.unpacked", "scar.package.progress"},
     "scar.package": {"scar.package", "scar.fdl.model", "scar.aws.clients", "scar.aws.names"},
     "scar.local": {"scar.local", "scar.package.oci"},
     "scar.local.registry_upstream": {"scar.local", "scar.package.oci", "scar.package.registry"},  # the pull-through cache is a client
@@ -123,8 +125,8 @@ def test_only_the_report_prints_and_only_doors_exit(path: Path) -> None:
     doors = {
         "scar.__main__",
         "scar.local.daemon",
-        "scar.package.bundle",
-        "scar.package.debian_pins",
+        "scar.package.agent.bundle",
+        "scar.package.agent.debian_pins",
         "scar.local.sandbox.nsinit",
         "faassupervisor.__main__",
         *STARTS_THE_AGENT,

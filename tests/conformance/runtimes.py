@@ -24,7 +24,8 @@ from scar.local.rootfs import RootfsStore
 from scar.local.sandbox import Bind, Engine, SandboxSpec
 from scar.package import function_image
 from scar.package.oci import Image
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.push import push
 from tests.conformance.cases import Case
 from tests.e2e.conftest import Local
 

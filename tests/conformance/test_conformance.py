@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scar.errors import ScarError
-from scar.package.zip_runtime import function_zip
+from scar.package.zips.runtime import function_zip
 from tests.conformance.cases import DIRECT, FOREIGN_IMAGE, IMAGES, WORDS, Case, Direct, Parts, object_event
 from tests.conformance.runtimes import AS_ROOT, BUCKET, Emulated, Lambda, Ran, Runtime, World
 

@@ -19,8 +19,8 @@ from scar.package import oci
 from scar.package.agent import host_architecture
 from scar.package.derive import assemble
 from scar.package.layer import GzipHashing, file_layer
-from scar.package.push import push
 from scar.package.registry import Registry
+from scar.package.registry.push import push
 from tests.e2e.conftest import ROOT, Local, until
 from tests.e2e.test_docs import blocks
 from tests.support.registries import RunningRegistry, start_registry

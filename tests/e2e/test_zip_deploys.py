@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.push import push
 from tests.e2e.conftest import Local
 from tests.support.registries import RunningRegistry, start_registry
 from tests.support.small_images import image_of, oci_layout, real_programs

@@ -17,7 +17,7 @@ import botocore
 import pytest
 
 from faassupervisor.contract import RootFilesystem
-from scar.package.fakechroot import libraries
+from scar.package.agent.fakechroot import libraries
 from tests.supervisor import images
 from tests.supervisor.conftest import PACKAGE, Agent, Lab
 

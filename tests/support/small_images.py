@@ -8,8 +8,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from scar.package import elf, oci
-from scar.package.agent import host_architecture
+from scar.package import oci
+from scar.package.agent import elf, host_architecture
 from scar.package.derive import assemble
 from scar.package.layer import Directory, Entry, File, Link, layer_of
 

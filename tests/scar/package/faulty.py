@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from scar.package import oci
-from scar.package.credentials import Credentials
 from scar.package.registry import Registry
+from scar.package.registry.credentials import Credentials
 from tests.scar.package.images import digest_of
 
 Answer = Callable[["Handler"], None]

@@ -13,7 +13,7 @@ from faassupervisor import contract
 from scar.aws.clients import Aws
 from scar.package.agent import AgentLayer, Origin, agent_layer, host_architecture
 from scar.package.derive import derive
-from scar.package.scratch import scratch
+from scar.package.source.scratch import scratch
 from tests.scar.package.images import run_inside, unpack
 
 OTHER = "arm64" if host_architecture() == "amd64" else "amd64"

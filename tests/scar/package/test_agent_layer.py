@@ -16,10 +16,10 @@ from faassupervisor import contract
 from scar.errors import ScarError
 from scar.package import oci
 from scar.package.agent import AgentLayer, Origin, agent_layer
+from scar.package.agent.elf import Elf, portable, read
+from scar.package.agent.interpreter import loader_of
 from scar.package.derive import derive
-from scar.package.elf import Elf, portable, read
-from scar.package.interpreter import loader_of
-from scar.package.scratch import scratch
+from scar.package.source.scratch import scratch
 from tests.scar.package.images import run_inside, unpack
 
 SCRIPT = b"""#!/usr/bin/env python3

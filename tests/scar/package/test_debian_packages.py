@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from scar.errors import ScarError
-from scar.package.debian import Group, Package, fetch, mirrors, packages
-from scar.package.debian_archive import LIMITS, unpack_packages
-from scar.package.elf import needed_versions, read
-from scar.package.fakechroot import libraries
+from scar.package.agent.debian import Group, Package, fetch, mirrors, packages
+from scar.package.agent.debian_archive import LIMITS, unpack_packages
+from scar.package.agent.elf import needed_versions, read
+from scar.package.agent.fakechroot import libraries
 
 ARCHITECTURES = ("amd64", "arm64")
 

@@ -16,10 +16,11 @@ import pytest
 from faassupervisor import contract
 from scar.package import oci
 from scar.package.agent import AgentLayer
-from scar.package.credentials import Credentials
 from scar.package.derive import assemble, derive, read_config
 from scar.package.layer import Directory, File, Link, layer_of
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.credentials import Credentials
+from scar.package.registry.push import push
 from scar.package.source import open_image
 from tests.scar.package.images import config_of, digest_of
 from tests.support.registries import PASSWORD, USER, RunningRegistry
@@ -51,7 +52,8 @@ time.tzset()
 from faassupervisor.contract import Spec
 from scar.package.agent import agent_layer
 from scar.package.derive import derive
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.push import push
 from scar.package.source import open_image
 cache, source, host, repository = Path(sys.argv[2]), *sys.argv[3:]
 base = open_image(source, None, architecture="x86_64" if os.uname().machine == "x86_64" else "arm64", cache=cache)

@@ -14,9 +14,10 @@ from scar.aws.clients import Aws
 from scar.errors import DeniedError, NotFoundError
 from scar.package import function_image, oci
 from scar.package.agent import host_architecture
-from scar.package.credentials import Credentials, anonymous, docker_keychain
 from scar.package.ecr import EcrHost, absence_explained, ecr_host, ecr_keychain, ecr_registry, why_bytes_moved
-from scar.package.registry import PushResult, Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.credentials import Credentials, anonymous, docker_keychain
+from scar.package.registry.push import PushResult, push
 from scar.package.source import open_image
 from tests.local.functions.lambda_bench import REGION, Local, reset_moto
 from tests.scar.package.ecr_bench import HOST, aws_of, definition, push_image, push_manifest

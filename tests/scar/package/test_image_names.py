@@ -19,7 +19,7 @@ from scar.package import oci
 from scar.package.agent import host_architecture
 from scar.package.derive import read_config
 from scar.package.source import open_image
-from scar.package.transports import Named, named
+from scar.package.source.transports import Named, named
 from tests.scar.package.images import bytes_of, config_of, digest_of, small_layer, tar_of
 from tests.scar.package.test_image_source import PLAIN, layout, saved, write_directory, write_tar
 

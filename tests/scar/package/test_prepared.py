@@ -15,7 +15,7 @@ from scar.package import function_image, oci
 from scar.package.agent import host_architecture
 from scar.package.ecr import ecr_registry
 from scar.package.prepared import PreparedImage, prepared_image
-from scar.package.registry import push
+from scar.package.registry.push import push
 from tests.local.functions.lambda_bench import REGION, Local, reset_moto
 from tests.scar.package.ecr_bench import HOST, aws_of, definition, push_image, push_manifest
 

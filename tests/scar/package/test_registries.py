@@ -20,11 +20,12 @@ import pytest
 from scar.errors import DeniedError, NotFoundError, ScarError, ServiceError
 from scar.package import oci
 from scar.package.agent import host_architecture
-from scar.package.credentials import Credentials, anonymous
 from scar.package.derive import assemble
 from scar.package.ecr import ecr_registry
 from scar.package.layer import File, layer_of, memory_blob
-from scar.package.registry import PushResult, Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.credentials import Credentials, anonymous
+from scar.package.registry.push import PushResult, push
 from scar.package.source import open_image
 from tests.scar.package.conftest import PASSWORD, USER, RunningRegistry
 from tests.scar.package.faulty import Faulty, Handler, cut, hang_up, status

@@ -16,10 +16,11 @@ import pytest
 from scar.errors import DeniedError, ServiceError
 from scar.package import oci
 from scar.package.agent import host_architecture
-from scar.package.credentials import Credentials
 from scar.package.derive import assemble
 from scar.package.layer import File, layer_of
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.credentials import Credentials
+from scar.package.registry.push import push
 from scar.package.source import open_image
 from tests.scar.package.images import bytes_of, config_of
 from tests.support.registries import LEEWAY_S, PASSWORD, USER, RunningRegistry, TokenServer
@@ -90,7 +91,8 @@ def test_both_ends_may_be_cut_again_and_again(
 
 PUSH = """
 import json, os, sys
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.push import push
 from tests.scar.package.test_registry_faults import rebuilt
 push(rebuilt(sys.argv[1]), Registry(sys.argv[2]), "killed", tag="1")
 """
@@ -172,7 +174,8 @@ def test_a_registry_whose_disk_is_full_is_told_as_such_and_not_tried_again(tmp_p
     program = """
 import sys
 from pathlib import Path
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.push import push
 from tests.scar.package.test_registry_faults import noise
 from tests.support.registries import start_registry
 folder, disk = Path(sys.argv[1]), Path(sys.argv[2])

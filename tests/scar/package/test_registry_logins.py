@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from scar.errors import DeniedError, ScarError, UsageError
-from scar.package.credentials import Credentials, docker_keychain
-from scar.package.reference import parse
+from scar.package.registry.credentials import Credentials, docker_keychain
+from scar.package.registry.reference import parse
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -120,7 +120,7 @@ def ask_with_helper(tmp_path: Path, document: object, host: str) -> subprocess.C
     helper.write_text(HELPER)
     helper.chmod(0o755)
     program = (
-        "import sys; from pathlib import Path; from scar.package.credentials import docker_keychain;"
+        "import sys; from pathlib import Path; from scar.package.registry.credentials import docker_keychain;"
         "found = docker_keychain(Path(sys.argv[1]))(sys.argv[2]); print(found and (found.user, found.secret))"
     )
     return subprocess.run(

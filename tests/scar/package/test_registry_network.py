@@ -15,10 +15,11 @@ import pytest
 
 from scar.errors import DeniedError, ScarError, ServiceError
 from scar.package import oci
-from scar.package.credentials import Credentials, login_files
 from scar.package.derive import assemble
-from scar.package.network import Network, network_of, proxy_for
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.credentials import Credentials, login_files
+from scar.package.registry.network import Network, network_of, proxy_for
+from scar.package.registry.push import push
 from tests.scar.package.images import config_of, small_layer
 from tests.support.certificates import Authority
 from tests.support.registries import PASSWORD, USER, RunningRegistry, start_registry

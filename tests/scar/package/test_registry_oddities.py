@@ -16,10 +16,11 @@ from scar.errors import ConflictError, DeniedError, NotFoundError, ScarError, Se
 from scar.package import oci
 from scar.package.agent import host_architecture
 from scar.package.compress import plain
-from scar.package.credentials import Credentials
 from scar.package.derive import assemble
 from scar.package.layer import Directory, File, GzipHashing, layer_of, memory_blob
-from scar.package.registry import Registry, push
+from scar.package.registry import Registry
+from scar.package.registry.credentials import Credentials
+from scar.package.registry.push import push
 from scar.package.source import open_image
 from scar.package.unpacked import Budget
 from tests.scar.package.faulty import Answer, Faulty, Handler, keep_then_hang_up, says, status

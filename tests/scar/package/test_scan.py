@@ -16,8 +16,8 @@ from scar.package import oci
 from scar.package.agent import host_architecture
 from scar.package.derive import assemble
 from scar.package.layer import Directory, Entry, File, GzipHashing, Layer, Link, memory_blob
-from scar.package.programs import GlibcVersion, Streaming, judge
-from scar.package.scan import Scan, scan
+from scar.package.zips.programs import GlibcVersion, Streaming, judge
+from scar.package.zips.scan import Scan, scan
 from tests.support.small_images import BANNER, LOADER, elf_file, glibc_files, image_of, real_programs
 
 ARCHITECTURE = host_architecture()

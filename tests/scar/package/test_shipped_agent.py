@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from scar.package import fakechroot, shipped
-from scar.package.agent import host_architecture, source_digest
+from scar.package.agent import fakechroot, host_architecture, shipped, source_digest
 
 ROOT = Path(__file__).parents[3]
 HOST = host_architecture()
 ASK = """
 import json, sys
 from pathlib import Path
-from scar.package import agent, fakechroot
+from scar.package import agent
+from scar.package.agent import fakechroot
 told = []
 cache = Path(sys.argv[1])
 layer = agent.agent_layer(sys.argv[2], cache=cache, tell=lambda done, size, what: told.append(what))
@@ -54,7 +54,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
         shutil.copytree(ROOT / name, copy / name, ignore=junk)
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy / name)
-    python("-m", "scar.package.bundle", "--architecture", HOST, "--cache", str(cache), source=copy)
+    python("-m", "scar.package.agent.bundle", "--architecture", HOST, "--cache", str(cache), source=copy)
     return copy
 
 
@@ -74,7 +74,7 @@ def test_an_installed_release_has_the_agent_without_apt_and_without_building(ins
     program = tmp_path / "ask.py"
     program.write_text(ASK)
     answer = json.loads(python(str(program), str(tmp_path / "cache"), HOST, source=installed, PATH="/nowhere"))
-    known = record(installed / "scar/package/bundles")
+    known = record(installed / "scar/package/agent/bundles")
     assert answer["file"].startswith(str(installed))
     assert known["digests"]["digest"] == answer["digest"]  # type: ignore[index]
     assert known["digests"]["size"] == answer["bytes"]  # type: ignore[index]
@@ -88,13 +88,13 @@ def test_a_source_archive_ships_it_too(checkout: Path) -> None:
     python("setup.py", "-q", "sdist", "--formats", "tar", "--dist-dir", "archives", source=checkout)
     with tarfile.open(next((checkout / "archives").iterdir())) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    made = {f"scar/package/bundles/{path.name}" for path in (checkout / "scar/package/bundles").iterdir()}
+    made = {f"scar/package/agent/bundles/{path.name}" for path in (checkout / "scar/package/agent/bundles").iterdir()}
     assert len(made) == 4
     assert made <= names
 
 
 def test_a_bundle_of_other_sources_is_not_used(checkout: Path) -> None:
-    folder = checkout / "scar/package/bundles"
+    folder = checkout / "scar/package/agent/bundles"
     assert shipped.agent(HOST, source_digest(), folder=folder) is not None
     assert shipped.agent(HOST, "0" * 64, folder=folder) is None
     assert shipped.fakechroot(HOST, fakechroot.package_digest(HOST), folder=folder) is not None
@@ -103,7 +103,7 @@ def test_a_bundle_of_other_sources_is_not_used(checkout: Path) -> None:
 
 def test_a_damaged_or_half_bundle_is_not_used(checkout: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bundles"
-    shutil.copytree(checkout / "scar/package/bundles", folder)
+    shutil.copytree(checkout / "scar/package/agent/bundles", folder)
     layer, library = shipped.agent_path(HOST, folder), shipped.fakechroot_path(HOST, "2.34", folder)
     layer.write_bytes(layer.read_bytes()[:-1])
     library.unlink()
@@ -115,4 +115,4 @@ def test_a_damaged_or_half_bundle_is_not_used(checkout: Path, tmp_path: Path) ->
 
 def test_an_architecture_that_was_not_bundled_is_not_found(checkout: Path) -> None:
     other = "arm64" if HOST == "amd64" else "amd64"
-    assert shipped.agent(other, source_digest(), folder=checkout / "scar/package/bundles") is None
+    assert shipped.agent(other, source_digest(), folder=checkout / "scar/package/agent/bundles") is None

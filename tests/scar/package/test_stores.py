@@ -25,7 +25,7 @@ from scar.package.agent import host_architecture
 from scar.package.cache import in_cache
 from scar.package.derive import read_config
 from scar.package.source import open_image
-from scar.package.store import _KEPT_BYTES, saved_image
+from scar.package.source.store import _KEPT_BYTES, saved_image
 from tests.scar.package.images import bytes_of, tar_of
 from tests.scar.package.test_image_source import PLAIN, saved
 

@@ -23,11 +23,12 @@ from scar.errors import ScarError, UsageError
 from scar.fdl.model import Container, Deployment, Function, Lambda
 from scar.package import oci
 from scar.package.agent import AgentLayer
-from scar.package.credentials import Credentials, anonymous
 from scar.package.layer import Entry, File
-from scar.package.registry import Registry, push
-from scar.package.zip_check import expect_room
-from scar.package.zip_runtime import FunctionZip, function_zip, is_public
+from scar.package.registry import Registry
+from scar.package.registry.credentials import Credentials, anonymous
+from scar.package.registry.push import push
+from scar.package.zips.check import expect_room
+from scar.package.zips.runtime import FunctionZip, function_zip, is_public
 from tests.supervisor.runtime_api import RuntimeApiServer
 from tests.support.registries import PASSWORD, USER, RunningRegistry
 from tests.support.small_images import LOADER, elf_file, glibc_files, image_of, oci_layout, real_programs

@@ -18,8 +18,8 @@ from typing import IO, Final
 
 from faassupervisor.contract import AGENT_ROOT
 from scar.errors import ScarError
-from scar.package import fakechroot, oci
-from scar.package.agent import AgentLayer, agent_layer
+from scar.package import oci
+from scar.package.agent import AgentLayer, agent_layer, fakechroot
 from scar.package.cache import in_cache, written_whole
 from scar.package.progress import Tell
 

@@ -13,8 +13,8 @@ from scar.errors import UsageError
 from scar.package import oci
 from scar.package.inspecting import Inspection
 from scar.package.progress import Tell, ignore
-from scar.package.scan import Scan, scan
-from scar.package.zip_check import expect_fit, expect_program, expect_room
+from scar.package.zips.check import expect_fit, expect_program, expect_room
+from scar.package.zips.scan import Scan, scan
 
 _NOTHING: Final = oci.Blob(oci.Descriptor(oci.DOCKER_CONFIG, f"sha256:{sha256().hexdigest()}", 0), lambda: iter(()))
 

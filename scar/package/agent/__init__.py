@@ -26,9 +26,10 @@ from typing import IO, Any, Final
 
 from faassupervisor.contract import AGENT_ROOT
 from scar.errors import ScarError
-from scar.package import debian_python, interpreter, models, oci, shipped
+from scar.package import oci
+from scar.package.agent import debian_python, interpreter, models, shipped
+from scar.package.agent.debian import PINS
 from scar.package.cache import keep_layer
-from scar.package.debian import PINS
 from scar.package.layer import Digests, Directory, Entry, File, Link, write_layer
 from scar.package.progress import Tell, ignore
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from urllib.parse import urlencode, urlsplit
 
 from scar.errors import DeniedError, ServiceError
-from scar.package.credentials import Credentials
+from scar.package.registry.credentials import Credentials
 
 _TOKEN_SPARE_S: Final = 10.0
 _TOKEN_S: Final = 60.0  # where the server does not say: distribution's token specification

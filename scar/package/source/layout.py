@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from scar.errors import NotFoundError, ScarError
-from scar.package.archive import Archive
-from scar.package.resolve import parse
+from scar.package.source.archive import Archive
+from scar.package.source.resolve import parse
 
 _NAMES: Final = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
 

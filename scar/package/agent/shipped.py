@@ -4,7 +4,7 @@
     bundles/agent-<architecture>.tar.gz     the agent layer, as it is pushed
     bundles/fakechroot-<architecture>-<least glibc>.so
 
-A checkout has none of it until `scar.package.bundle` is run, and what does not fit the sources any more is not used.
+A checkout has none of it until `scar.package.agent.bundle` is run, and what does not fit the sources any more is not used.
 """
 
 from __future__ import annotations

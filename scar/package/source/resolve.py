@@ -17,7 +17,7 @@ from scar.package.compress import ZSTD_SUFFIX, compressed_layer
 from scar.package.derive import MAX_CONFIG_BYTES, MAX_LAYERS
 from scar.package.layer import memory_blob
 from scar.package.progress import Tell
-from scar.package.reference import is_digest
+from scar.package.registry.reference import is_digest
 
 _MAX_DEPTH: Final = 4
 _MAX_ENTRIES: Final = 1000

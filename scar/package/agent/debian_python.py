@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from scar.errors import ScarError
-from scar.package import elf
-from scar.package.base_python import BUILD_SETTINGS, OPENED_LATER
-from scar.package.debian import Group, fetch, packages
-from scar.package.debian_archive import unpack_packages
-from scar.package.interpreter import DROPPED_EXTENSIONS, Interpreter, closure, loader_of
+from scar.package.agent import elf
+from scar.package.agent.base_python import BUILD_SETTINGS, OPENED_LATER
+from scar.package.agent.debian import Group, fetch, packages
+from scar.package.agent.debian_archive import unpack_packages
+from scar.package.agent.interpreter import DROPPED_EXTENSIONS, Interpreter, closure, loader_of
 from scar.package.progress import Tell
 
 _MINOR: Final = "3.11"

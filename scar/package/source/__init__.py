@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Final
 
 from scar.errors import ScarError, UsageError
-from scar.package import oci, reference
-from scar.package.archive import open_archive
-from scar.package.credentials import Keychain, login_files
-from scar.package.layout import Layout
-from scar.package.network import Network, network_here
+from scar.package import oci
 from scar.package.progress import Tell, ignore
-from scar.package.registry import Registry
-from scar.package.resolve import Place, image_of, resolve
-from scar.package.savefile import is_saved, read_saved
-from scar.package.scratch import scratch
-from scar.package.store import forget, saved_image
-from scar.package.transports import named
+from scar.package.registry import Registry, reference
+from scar.package.registry.credentials import Keychain, login_files
+from scar.package.registry.network import Network, network_here
+from scar.package.source.archive import open_archive
+from scar.package.source.layout import Layout
+from scar.package.source.resolve import Place, image_of, resolve
+from scar.package.source.savefile import is_saved, read_saved
+from scar.package.source.scratch import scratch
+from scar.package.source.store import forget, saved_image
+from scar.package.source.transports import named
 
 SCRATCH: Final = "scratch"
 

@@ -18,15 +18,13 @@ from urllib3.exceptions import HTTPError
 
 from scar.errors import ServiceError
 from scar.package import oci
-from scar.package.credentials import Credentials
 from scar.package.layer import verified
-from scar.package.login import Renew
-from scar.package.network import Network, is_loopback, registry_certificates
-from scar.package.push import PushResult as PushResult
-from scar.package.push import push as push
-from scar.package.reference import DOCKER_HUB, is_digest
-from scar.package.transport import ATTEMPTS, CutError, Request, Transport, discard
-from scar.package.upload import How, Upload, Watch
+from scar.package.registry.credentials import Credentials
+from scar.package.registry.login import Renew
+from scar.package.registry.network import Network, is_loopback, registry_certificates
+from scar.package.registry.reference import DOCKER_HUB, is_digest
+from scar.package.registry.transport import ATTEMPTS, CutError, Request, Transport, discard
+from scar.package.registry.upload import How, Upload, Watch
 
 _PROBE_S: Final = 5.0
 _ACCEPT: Final = ", ".join((oci.OCI_MANIFEST, oci.DOCKER_MANIFEST, oci.OCI_INDEX, oci.DOCKER_LIST))

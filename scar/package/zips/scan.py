@@ -20,8 +20,8 @@ from scar.limits import LAMBDA_IMAGE_BYTES
 from scar.package import oci
 from scar.package.cache import in_cache, written_whole
 from scar.package.compress import plain
-from scar.package.programs import GlibcVersion, Program, Streaming, judge
 from scar.package.progress import Tell, ignore
+from scar.package.zips.programs import GlibcVersion, Program, Streaming, judge
 
 _FORMAT: Final = 1  # of what is kept; raised whenever the same image would be judged otherwise
 _WHITEOUT, _OPAQUE, _METADATA = ".wh.", ".wh..wh..opq", ".wh..wh."

@@ -23,7 +23,7 @@ from scar.limits import IMAGE_REFERENCE_PATTERN, LAMBDA_IMAGE_BYTES
 from scar.package import oci
 from scar.package.cache import in_cache, remove_unused, written_whole
 from scar.package.progress import Tell
-from scar.package.transports import PODMAN, Store
+from scar.package.source.transports import PODMAN, Store
 
 DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
 _KEPT_BYTES: Final = 2 * LAMBDA_IMAGE_BYTES

@@ -17,13 +17,13 @@ from faassupervisor import contract
 from scar.errors import NotFoundError, ScarError
 from scar.limits import MIB, SCRIPT_BYTES
 from scar.package import oci
-from scar.package.archive import Archive
 from scar.package.compress import GZIP_MAGIC, ZSTD_MAGIC, plain
 from scar.package.derive import AGENT_HISTORY, MAX_CONFIG_BYTES, image_process
 from scar.package.layer import memory_blob
-from scar.package.layout import Layout
-from scar.package.resolve import Place, descriptor_of, parse, resolve, small_blob
-from scar.package.savefile import entry_of
+from scar.package.source.archive import Archive
+from scar.package.source.layout import Layout
+from scar.package.source.resolve import Place, descriptor_of, parse, resolve, small_blob
+from scar.package.source.savefile import entry_of
 
 _INDEXES: Final = frozenset({oci.OCI_INDEX, oci.DOCKER_LIST})
 _CONFIGS: Final = frozenset({oci.OCI_CONFIG, oci.DOCKER_CONFIG})

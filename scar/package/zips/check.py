@@ -11,8 +11,8 @@ from faassupervisor.contract import ImageProcess
 from scar.errors import UsageError
 from scar.limits import LAMBDA_TMP_MIB, MIB
 from scar.package import oci
-from scar.package.programs import Streaming, judge
-from scar.package.scan import Scan
+from scar.package.zips.programs import Streaming, judge
+from scar.package.zips.scan import Scan
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LEAST_GLIBC: Final = (2, 14)  # what Debian 11's libfakechroot needs

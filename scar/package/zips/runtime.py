@@ -28,18 +28,18 @@ from faassupervisor import contract
 from scar.errors import DeniedError, NotFoundError, ScarError, UsageError
 from scar.limits import LAMBDA_UNZIPPED_BYTES
 from scar.package import oci
-from scar.package.credentials import Keychain
 from scar.package.derive import image_process, read_config
 from scar.package.layer import Directory, Entry, File, Link, layer_of
-from scar.package.network import is_loopback, network_here
 from scar.package.progress import Tell, ignore
-from scar.package.reference import DOCKER_HUB
 from scar.package.registry import Registry
-from scar.package.scan import scan
+from scar.package.registry.credentials import Keychain
+from scar.package.registry.network import is_loopback, network_here
+from scar.package.registry.reference import DOCKER_HUB
 from scar.package.source import open_image
 from scar.package.spec import spec_of
-from scar.package.zip_agent import AgentZip, add, agent_zip
-from scar.package.zip_check import expect_fit, expect_own, expect_program, expect_room
+from scar.package.zips.agent import AgentZip, add, agent_zip
+from scar.package.zips.check import expect_fit, expect_own, expect_program, expect_room
+from scar.package.zips.scan import scan
 
 if TYPE_CHECKING:
     from scar.fdl.model import Function

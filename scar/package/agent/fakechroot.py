@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from scar.package import oci, shipped
-from scar.package.debian import Group, fetch, packages
-from scar.package.debian_archive import unpack_packages
+from scar.package import oci
+from scar.package.agent import shipped
+from scar.package.agent.debian import Group, fetch, packages
+from scar.package.agent.debian_archive import unpack_packages
 from scar.package.progress import Tell, ignore
 
 # The least version of the GNU C library that each needs → the release of Debian that built it (on arm64 the least that

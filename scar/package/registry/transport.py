@@ -25,9 +25,9 @@ import urllib3
 from urllib3.exceptions import HTTPError, NameResolutionError, ProxyError, SSLError
 
 from scar.errors import ConflictError, DeniedError, NotFoundError, ScarError, ServiceError
-from scar.package.credentials import Credentials
-from scar.package.login import Login, Renew, TokenAnswer
-from scar.package.network import Connections, Network, is_loopback
+from scar.package.registry.credentials import Credentials
+from scar.package.registry.login import Login, Renew, TokenAnswer
+from scar.package.registry.network import Connections, Network, is_loopback
 
 ATTEMPTS: Final = 6
 _REFUSED_ATTEMPTS: Final = 3

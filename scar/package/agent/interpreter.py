@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from scar.errors import ScarError
-from scar.package import elf, hermetic
+from scar.package.agent import elf, hermetic
 from scar.package.layer import Directory, Entry, File
 
 _CHILD: Final = Path(__file__).with_name("base_python.py")

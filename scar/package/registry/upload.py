@@ -16,7 +16,7 @@ import urllib3
 
 from scar.errors import NotFoundError, ScarError, ServiceError
 from scar.package import oci
-from scar.package.transport import ATTEMPTS, CutError, Request, Transport, discard, resolved
+from scar.package.registry.transport import ATTEMPTS, CutError, Request, Transport, discard, resolved
 
 _ONE_REQUEST_BYTES: Final = 16 << 20
 _PIECE: Final = 64 << 10

@@ -1,4 +1,4 @@
-"""A release's step: `python -m scar.package.bundle [--architecture amd64|arm64] [--cache DIR] [FOLDER]`.
+"""A release's step: `python -m scar.package.agent.bundle [--architecture amd64|arm64] [--cache DIR] [FOLDER]`.
 
 Writes what `shipped` reads, from the pinned Debian packages, into the package's own folder (or FOLDER), so that a wheel or a
 source archive that is made afterwards ships it. The same sources and client libraries give the same bytes.
@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scar.errors import ScarError
-from scar.package import fakechroot, shipped
-from scar.package.agent import Origin, built_layer, source_digest
+from scar.package.agent import Origin, built_layer, fakechroot, shipped, source_digest
 from scar.package.cache import written_whole
 from scar.package.layer import Digests
 from scar.package.progress import Tell, ignore
@@ -52,7 +51,9 @@ def write(architecture: str, folder: Path, *, cache: Path, tell: Tell = ignore) 
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scar.package.bundle", description="Make what a release ships.")
+    parser = argparse.ArgumentParser(
+        prog="python -m scar.package.agent.bundle", description="Make what a release ships."
+    )
     parser.add_argument("folder", nargs="?", type=Path, default=shipped.FOLDER, help="default: the package's own")
     parser.add_argument("--architecture", choices=ARCHITECTURES, action="append", help="default: both")
     parser.add_argument("--cache", type=Path, default=Path("build/bundle"), help="default: build/bundle")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scar.package import oci, reference
-from scar.package.archive import Archive, open_archive
-from scar.package.credentials import Keychain
+from scar.package import oci
 from scar.package.inspecting import Inspection, inspect_image, inspect_place, inspect_saved
-from scar.package.layout import Layout
-from scar.package.network import network_here
 from scar.package.progress import Tell, ignore
-from scar.package.registry import Registry
-from scar.package.scratch import scratch
+from scar.package.registry import Registry, reference
+from scar.package.registry.credentials import Keychain
+from scar.package.registry.network import network_here
 from scar.package.source import SCRATCH, Remote
-from scar.package.store import saved_image
-from scar.package.transports import named
+from scar.package.source.archive import Archive, open_archive
+from scar.package.source.layout import Layout
+from scar.package.source.scratch import scratch
+from scar.package.source.store import saved_image
+from scar.package.source.transports import named
 
 
 def inspect(

@@ -1,4 +1,4 @@
-"""A maintainer's command: `python -m scar.package.debian_pins` writes debian_packages.json for Debian's releases as they are now.
+"""A maintainer's command: `python -m scar.package.agent.debian_pins` writes debian_packages.json for Debian's releases as they are now.
 
 Asks apt with a private state, so it needs no root and changes nothing on the machine; checks the archive's signatures.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scar.errors import ScarError
-from scar.package.debian import PINS, Group, mirrors
+from scar.package.agent.debian import PINS, Group, mirrors
 
 ARCHITECTURES: Final = ("amd64", "arm64")
 KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

@@ -13,11 +13,11 @@ from typing import Final
 
 from scar.errors import NotFoundError, ScarError
 from scar.package import oci
-from scar.package.archive import Archive
 from scar.package.compress import GZIP_MAGIC, compressed_layer
 from scar.package.derive import assemble
 from scar.package.progress import Tell
-from scar.package.resolve import check_sizes, diff_ids_of, parse
+from scar.package.source.archive import Archive
+from scar.package.source.resolve import check_sizes, diff_ids_of, parse
 
 _MANIFEST: Final = "manifest.json"
 _HEX_NAME: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json|\.tar)?")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from scar.errors import ScarError
 from scar.package import oci
 from scar.package.progress import Tell, ignore
+from scar.package.registry.upload import How
 from scar.package.unpacked import SIZE_BYTES, Budget
-from scar.package.upload import How
 
 if TYPE_CHECKING:
     from scar.package.registry import Registry

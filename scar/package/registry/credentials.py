@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scar.errors import DeniedError, ScarError
-from scar.package.reference import DOCKER_HUB
+from scar.package.registry.reference import DOCKER_HUB
 
 _HELPER_SECONDS: Final = 60
 _HELPER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")

@@ -1,0 +1,1 @@
+"""The zip runtime: functions for accounts without ECR, whose image is unpacked in Lambda."""
