@@ -13,5 +13,5 @@ setup(
         *(f"{AGENT}.{name}" for name in find_namespace_packages(f"faas-supervisor/{AGENT}")),
     ],
     package_dir={AGENT: f"faas-supervisor/{AGENT}", DEMO: "examples/demo"},
-    package_data={"scar": ["py.typed", "**/*.json", "package/bundles/*"], DEMO: ["*"], AGENT: ["py.typed"]},
+    package_data={"scar": ["py.typed", "**/*.json", "package/agent/bundles/*"], DEMO: ["*"], AGENT: ["py.typed"]},
 )

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from scar.cli import build
+from scar.arguments import build
 
 
 def reference_markdown() -> str:

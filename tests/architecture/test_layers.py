@@ -25,10 +25,11 @@ MAY_IMPORT = {
     "scar.limits": set[str](),
     "scar.settings": set[str](),
     "scar.report": set[str](),
-    "scar.cli": {"scar.commands", "scar.report", "scar.aws.errors"},
+    "scar.cli": {"scar.arguments", "scar.commands", "scar.report", "scar.aws.errors"},
+    "scar.arguments": {"scar.cli", "scar.commands"},
     "scar.session": {"scar.settings", "scar.aws.clients", "scar.report", "scar.local.lifecycle"},
     "scar.commands": {
-        "scar.cli", "scar.commands", "scar.settings", "scar.session", "scar.report", "scar.fdl", "scar.design", "scar.plan",
+        "scar.cli", "scar.arguments", "scar.commands", "scar.settings", "scar.session", "scar.report", "scar.fdl", "scar.design", "scar.plan",
         "scar.aws", "scar.package", "scar.local.lifecycle",
     },
     "scar.fdl": {"scar.fdl"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scar.cli import build
+from scar.arguments import build
 from tests.e2e.conftest import ROOT, Local, until
 from tests.e2e.test_images import docker_archive
 

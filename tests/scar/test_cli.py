@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scar.cli import build, main
+from scar.arguments import build
+from scar.cli import main
 
 VERBS = ["init", "plan", "validate", "schema", "ls", "rm", "put", "get", "run", "log", "image", "local"]
 

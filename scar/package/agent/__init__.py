@@ -34,10 +34,6 @@ from scar.package.layer import Digests, Directory, Entry, File, Link, write_laye
 from scar.package.progress import Tell, ignore
 
 CA_FILE: Final = f"{AGENT_ROOT}/etc/ca-certificates.pem"
-_BUILDER_FILES: Final = (
-    "agent.py", "agent_main.py", "base_python.py", "debian_archive.py", "debian_python.py", "elf.py", "hermetic.py",
-    "interpreter.py", "layer.py", "models.py",
-)  # fmt: skip
 _ROOT: Final = AGENT_ROOT.lstrip("/")
 _AGENT_PACKAGE: Final = "faassupervisor"
 _CLIENT_PACKAGES: Final = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3")
@@ -118,7 +114,8 @@ def built_layer(architecture: str, origin: Origin, *, cache: Path, tell: Tell = 
 def source_digest() -> str:
     """Names the agent's sources, what builds the layer, and the pinned packages: what a shipped layer must be made from."""
     hashed = hashlib.sha256()
-    builder = (Path(__file__).with_name(name) for name in _BUILDER_FILES)
+    here = Path(__file__).parent
+    builder = (*sorted(here.glob("*.py")), here.with_name("layer.py"))
     agent = _package(_AGENT_PACKAGE)
     for path in (*builder, PINS, *interpreter.python_files(agent, agent), *_data_files(agent)):
         content = path.read_bytes()
