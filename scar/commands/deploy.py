@@ -10,10 +10,11 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from scar.commands.common import connect, read_definition
+from scar.commands.function_image import FunctionImage
 from scar.errors import NotFoundError, ScarError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from scar.cli import Context
     from scar.design import Made
     from scar.fdl.model import Function
-    from scar.package.oci import Image
     from scar.plan.diff import Plan, Step
     from scar.plan.resource import Id
     from scar.report import Report
@@ -191,32 +191,7 @@ def _image(report: Report, settings: Settings, aws: Aws, fn: Function) -> Functi
         image = function_image(
             fn, cache=settings.cache, tell=progress, keychain=ecr_keychain(aws), docker_host=settings.docker_host
         )
-        return FunctionImage(image, report)
-
-
-@dataclass(frozen=True)
-class FunctionImage:
-    """An image that `apply` publishes: the link between the plan, which knows digests, and the registry."""
-
-    image: Image
-    report: Report
-
-    @property
-    def digest(self) -> str:
-        return self.image.digest
-
-    @property
-    def size(self) -> int:
-        return self.image.size
-
-    def publish(self, aws: Aws, repository: str) -> None:
-        from scar.package.ecr import ecr_registry, why_bytes_moved
-        from scar.package.registry.push import push
-
-        with self.report.progress(f"pushing to {repository}") as progress:
-            result = push(self.image, ecr_registry(aws), repository, tag=None, tell=progress)
-        if advice := why_bytes_moved(aws, self.image, repository, result):
-            self.report.say(advice)
+        return FunctionImage(image, report, settings.cache)
 
 
 class Teller:

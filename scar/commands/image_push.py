@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scar.commands.common import connect, read_definition
+from scar.commands.common import connect, read_definition, settings_of
+from scar.commands.function_image import FunctionImage
 from scar.commands.image_common import LazyKeychain, derived_image, expect_only_one, refuse_password
 from scar.errors import ScarError, UsageError
 from scar.report import size
@@ -95,7 +96,7 @@ def _target(text: str) -> Reference:
 
 def _push_to(context: Context, fn: Function, target: Reference) -> _Sent:
     from scar.package.inspecting.source import registry_of
-    from scar.package.registry.push import push
+    from scar.package.sightings import Sightings
 
     keychain = LazyKeychain(context, (fn,))
     derived = derived_image(context, fn, keychain)
@@ -104,7 +105,8 @@ def _push_to(context: Context, fn: Function, target: Reference) -> _Sent:
     if _is_there(registry, target, derived.digest):
         return _Sent(fn.name, reference, derived, None)
     with context.report.progress(f"pushing to {target}") as progress:
-        result = push(derived, registry, target.repository, tag=target.tag_or_digest, tell=progress)
+        sightings = Sightings(settings_of(context, (fn,)).cache, registry.host)
+        result = sightings.push(derived, registry, target.repository, tag=target.tag_or_digest, tell=progress)
     return _Sent(fn.name, reference, derived, result)
 
 
@@ -125,7 +127,7 @@ def _push_to_ecr(context: Context, aws: Aws, fn: Function) -> _Sent:
     from scar.plan.observe import observe
 
     derived = derived_image(context, fn, LazyKeychain(context, (fn,), aws))
-    publishing = _Publishing(derived, context.report)
+    publishing = FunctionImage(derived, context.report, settings_of(context, (fn,)).cache)
     site = Site.of(aws)
     desired = [each for each in design(fn, site, publishing) if each.id.kind in {"repository", "image"}]
     plan = diff(desired, observe(aws, desired))
@@ -135,33 +137,6 @@ def _push_to_ecr(context: Context, aws: Aws, fn: Function) -> _Sent:
     made = any(step.verb == "create" and step.id.kind == "repository" for step in plan.steps)
     result = publishing.results[0] if publishing.results else None
     return _Sent(fn.name, f"{site.registry}/{repository}@{derived.digest}", derived, result, made)
-
-
-@dataclass(frozen=True)
-class _Publishing:
-    """A `design.FunctionImage` that keeps what became of its bytes."""
-
-    image: Image
-    report: Report
-    results: list[PushResult] = field(default_factory=list)
-
-    @property
-    def digest(self) -> str:
-        return self.image.digest
-
-    @property
-    def size(self) -> int:
-        return self.image.size
-
-    def publish(self, aws: Aws, repository: str) -> None:
-        from scar.package.ecr import ecr_registry, why_bytes_moved
-        from scar.package.registry.push import push
-
-        with self.report.progress(f"pushing to {repository}") as progress:
-            result = push(self.image, ecr_registry(aws), repository, tag=None, tell=progress)
-        self.results.append(result)
-        if advice := why_bytes_moved(aws, self.image, repository, result):
-            self.report.say(advice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "debian": "package of the agent",
     "layers": "compressed layer",
     "scans": "what is in an image",
+    "sightings": "where layers are",
     "stores": "saved image",
     "zips": "agent as a zip",
 }
