@@ -36,7 +36,7 @@ from scar.package.agent import agent_layer
 from scar.package.registry.credentials import Credentials
 from scar.package.derive import derive
 from scar.package.registry import Registry
-from scar.package.registry.push import push
+from scar.package.sightings import Sightings
 from scar.package.source import open_image
 cache, source, host, repository, script = Path(sys.argv[1]), *sys.argv[2:6]
 login = Credentials("bob", "secret")
@@ -45,7 +45,7 @@ agent = agent_layer(cache=cache)
 made = time.perf_counter()
 base = open_image(source, None, architecture="x86_64", cache=cache, keychain=lambda host: login)
 image = derive(base, agent, spec=Spec("bench"), script=script.encode())
-result = push(image, Registry(host, login), repository)
+result = Sightings(cache, host).push(image, Registry(host, login), repository)
 done = time.perf_counter()
 print(json.dumps({"sent": result.bytes_sent, "mounted": result.bytes_mounted, "digest": result.digest,
                   "imports_s": loaded - started, "agent_s": made - loaded, "registry_s": done - made}))
