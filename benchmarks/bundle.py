@@ -10,9 +10,7 @@ make it, and one with the same service models as ours. Both come from PyPI into 
 from __future__ import annotations
 
 import io
-import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -24,8 +22,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-MIB = 1 << 20
+from figures import MIB, ROOT, write
+
 RUNS = 11
 
 PROBE = """\
@@ -231,17 +229,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(table(figures))
-    results = ROOT / "benchmarks" / "results"
-    results.mkdir(exist_ok=True)
-    machine = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "load": os.getloadavg()[0],
-    }
-    document = {"machine": machine, "runs": RUNS, "figures": [asdict(f) for f in figures]}
-    (results / "bundle.json").write_text(json.dumps(document, indent=2) + "\n")
-    (results / "bundle.md").write_text(table(figures) + "\n")
+    write("bundle", table(figures), {"runs": RUNS, "figures": [asdict(f) for f in figures]})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import shutil
 import statistics
@@ -19,12 +18,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-MIB = 1 << 20
+from figures import MIB, ROOT, Figure, as_documents, table, write
+
 REPEAT = 3
 
 DERIVE = """
@@ -50,22 +49,6 @@ done = time.perf_counter()
 print(json.dumps({"sent": result.bytes_sent, "mounted": result.bytes_mounted, "digest": result.digest,
                   "imports_s": loaded - started, "agent_s": made - loaded, "registry_s": done - made}))
 """
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table: `ratio` is ours divided by the peer's; `goal` bounds the ratio or the value."""
-
-    item: str
-    ours: float
-    unit: str
-    peer: str = ""
-    theirs: float | None = None
-    goal: str = ""
-
-    @property
-    def ratio(self) -> float | None:
-        return self.ours / self.theirs if self.theirs else None
 
 
 @dataclass(frozen=True)
@@ -245,26 +228,6 @@ def small(what: str, ours: Cost, theirs: Cost, told: dict[str, Any]) -> Iterator
     yield Figure("  sent", told["sent"] / 1024, "KiB")
 
 
-def table(rows: Sequence[Figure]) -> str:
-    from tabulate import tabulate
-
-    def number(value: float | None, unit: str) -> str:
-        return "" if value is None else f"{value:.3f} {unit}" if unit == "s" else f"{value:.1f} {unit}"
-
-    cells = [
-        (
-            f.item.replace("  ", "· ", 1) if f.item.startswith("  ") else f.item,
-            number(f.ours, f.unit),
-            f.peer,
-            number(f.theirs, f.unit),
-            "" if f.ratio is None else f"{f.ratio:.2f}",
-            f.goal,
-        )
-        for f in rows
-    ]
-    return tabulate(cells, headers=("item", "SCAR", "peer", "peer's", "ratio", "goal"), tablefmt="github")
-
-
 def main() -> None:
     mib = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     folder = Path(tempfile.mkdtemp(prefix="scar-bench-images-"))
@@ -279,12 +242,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(table(rows))
-    results = ROOT / "benchmarks" / "results"
-    results.mkdir(exist_ok=True)
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
-    document = {"machine": machine, "figures": [asdict(f) | {"ratio": f.ratio} for f in rows]}
-    (results / "images.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    (results / "images.md").write_text(table(rows) + "\n")
+    write("images", table(rows), {"figures": as_documents(rows)})
 
 
 if __name__ == "__main__":

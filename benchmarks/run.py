@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import shutil
 import statistics
@@ -18,30 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
-
-ROOT = Path(__file__).parents[1]
-MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table. `unit` is s or MiB; `ratio` is ours divided by the peer's; `goal` bounds the ratio or the value."""
-
-    item: str
-    ours: float
-    unit: str
-    peer: str = ""
-    theirs: float | None = None
-    goal: str = ""
-
-    @property
-    def ratio(self) -> float | None:
-        return self.ours / self.theirs if self.theirs else None
+from figures import MIB, ROOT, Figure, as_documents, table, write
 
 
 @dataclass(frozen=True)
@@ -277,26 +258,6 @@ ITEMS: dict[str, Callable[[Bench], list[Figure]]] = {
 }
 
 
-def table(figures: Sequence[Figure]) -> str:
-    from tabulate import tabulate
-
-    def number(value: float | None, unit: str) -> str:
-        return "" if value is None else f"{value:.3f} {unit}" if unit == "s" else f"{value:.0f} {unit}"
-
-    rows = [
-        (
-            f.item,
-            number(f.ours, f.unit),
-            f.peer,
-            number(f.theirs, f.unit),
-            "" if f.ratio is None else f"{f.ratio:.2f}",
-            f.goal,
-        )
-        for f in figures
-    ]
-    return tabulate(rows, headers=("item", "SCAR", "peer", "peer's", "ratio", "goal"), tablefmt="github")
-
-
 def main() -> None:
     chosen = sys.argv[1:] or list(ITEMS)
     folder = Path(tempfile.mkdtemp(prefix="scar-bench-"))
@@ -310,18 +271,8 @@ def main() -> None:
         subprocess.run([*SCAR, "local", "down"], env=bench.environ, check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
     print(table(figures))
-    results = ROOT / "benchmarks" / "results"
-    results.mkdir(exist_ok=True)
-    machine = {
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-    }
-    document = {"machine": machine, "own_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "figures": [asdict(f) | {"ratio": f.ratio} for f in figures]}  # fmt: skip
-    (results / "latest.json").write_text(json.dumps(document, indent=2) + "\n")
-    (results / "latest.md").write_text(table(figures) + "\n")
+    own_peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    write("latest", table(figures), {"own_peak_mib": own_peak_mib, "figures": as_documents(figures)})
 
 
 if __name__ == "__main__":
