@@ -1,8 +1,11 @@
 """Folders that are made from content once and then only read: unpacked images, unpacked code. Each is named by a digest.
 
-<hex>/             the folder; `complete.json` in it says that it is whole, and how large
+<hex>/             the folder; `complete.json` in it says that it is whole, how large, and since which start of the machine
 <hex>.making/      on its way, or left behind by a process that was killed
 <hex>.lock         locked alone by whoever makes or removes the folder, together by all who use it
+
+Nothing is forced to disk, which would cost seconds beside other work: a folder from before the machine's last start may lack what a power cut
+took, so it is made anew when it is wanted again.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Final, Self
 from faassupervisor.layers.unpack import remove_tree
 
 _MARKER: Final = "complete.json"
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")  # proc(5)
 
 
 class Held:
@@ -59,14 +63,13 @@ class DigestFolders:
             failed.callback(os.close, lock)
             while True:
                 fcntl.flock(lock, fcntl.LOCK_SH)
-                with contextlib.suppress(FileNotFoundError):
+                if (size := self._whole_size(home)) is not None:
                     os.utime(home / _MARKER)
-                    size = self._size(home)
                     failed.pop_all()
                     return Held(home, size, lock)
                 # Not a step up but a new lock: somebody else may have made the folder, or removed it, in between.
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if not (home / _MARKER).exists():
+                if self._whole_size(home) is None:
                     self._make(home, make)
 
     def usage(self) -> int:
@@ -121,6 +124,15 @@ class DigestFolders:
     def _size(home: Path) -> int:
         return int(json.loads((home / _MARKER).read_text())["bytes"])
 
+    @staticmethod
+    def _whole_size(home: Path) -> int | None:
+        """Bytes of a folder that can be relied on."""
+        try:
+            record = json.loads((home / _MARKER).read_text())
+            return int(record["bytes"]) if record["boot"] == _boot() else None
+        except (OSError, ValueError, LookupError, TypeError):  # absent, or written by an earlier release
+            return None
+
     def _make(self, home: Path, make: Callable[[Path], int]) -> None:
         making = home.with_name(f"{home.name}.making")
         for leftover in (making, home):  # of a process that was killed: the lock says that nobody is at it now
@@ -130,10 +142,14 @@ class DigestFolders:
             making.mkdir()
             making.chmod(0o755)
             size = make(making)
-            os.sync()  # the marker must not outlive a power cut that its files did not
-            with (making / _MARKER).open("w") as marker:
-                json.dump({"bytes": size}, marker)
-                marker.flush()
-                os.fsync(marker.fileno())
+            (making / _MARKER).write_text(json.dumps({"bytes": size, "boot": _boot()}))
             making.rename(home)
             failed.pop_all()
+
+
+def _boot() -> str:
+    """Which start of the machine this is; '' where the kernel does not say."""
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""

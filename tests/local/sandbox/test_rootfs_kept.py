@@ -69,6 +69,17 @@ def test_a_layer_that_changed_on_disk_is_found_while_it_is_unpacked(tmp_path: Pa
     assert not list((tmp_path / "store").glob("*.making"))
 
 
+@pytest.mark.parametrize("marker", [b'{"bytes": 7, "boot": "another"}', b'{"bytes": 7}', b"", b"[]"])
+def test_an_image_from_before_the_machines_last_start_is_unpacked_anew(tmp_path: Path, marker: bytes) -> None:
+    """A power cut may have taken of its files what its marker says is there."""
+    layer = blob(tmp_path, {"a": b"content"})
+    root = RootfsStore(tmp_path / "store").ensure(DIGESTS[0], [layer])
+    (root / "a").write_bytes(b"")
+    assert (RootfsStore(tmp_path / "store").ensure(DIGESTS[0], [layer]) / "a").read_bytes() == b""
+    (root.parent / "complete.json").write_bytes(marker)
+    assert (RootfsStore(tmp_path / "store").ensure(DIGESTS[0], [layer]) / "a").read_bytes() == b"content"
+
+
 def test_a_changed_byte_that_no_check_sum_of_gzip_covers_is_found_too(tmp_path: Path) -> None:
     layer = blob(tmp_path, {"a": b"content"})
     content = bytearray(layer.read_bytes())
