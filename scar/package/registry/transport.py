@@ -31,6 +31,9 @@ from scar.package.registry.network import Connections, Network, is_loopback
 
 ATTEMPTS: Final = 6
 _REFUSED_ATTEMPTS: Final = 3
+_OBJECT: Final = re.compile(
+    r"^HTTPS?Connection(?:Pool)?\([^)]*\): "
+)  # urllib3's own name for what the address says as well
 MAX_PAUSE_S: Final = 30.0
 _REDIRECTS: Final = 5
 _REDIRECT_STATUS: Final = frozenset({301, 302, 303, 307, 308})
@@ -219,6 +222,7 @@ def _origin_of(url: SplitResult) -> tuple[str, str, int | None]:
 
 def _unreachable(error: HTTPError, asked: str) -> ServiceError:
     """No answer at all. A name that nobody knows and a certificate that nobody trusts will not be better in a minute."""
+    said = _OBJECT.sub("", str(error))
     if isinstance(error, ProxyError) and (
         refusal := re.search(r"Tunnel connection failed: (4\d\d[^'\")]*)", str(error))
     ):
@@ -228,14 +232,12 @@ def _unreachable(error: HTTPError, asked: str) -> ServiceError:
         )
     if isinstance(error, NameResolutionError | SSLError):
         return ServiceError(
-            f"{asked}: {error}",
+            f"{asked}: {said}",
             fix="Check the registry's name, and the network's proxy and certificates (SSL_CERT_FILE, or Docker's certs.d).",
         )
-    if isinstance(
-        error.__cause__, ConnectionRefusedError
-    ):  # nobody listens: perhaps a server that is just starting again
-        return CutError(f"{asked}: {error}", attempts=_REFUSED_ATTEMPTS)
-    return CutError(f"{asked}: {error}")
+    # Nobody listens: perhaps a server that is just starting again.
+    refused = isinstance(error.__cause__, ConnectionRefusedError)
+    return CutError(f"{asked}: {said}", attempts=_REFUSED_ATTEMPTS if refused else ATTEMPTS)
 
 
 def discard(response: urllib3.BaseHTTPResponse) -> None:
