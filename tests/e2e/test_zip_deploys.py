@@ -65,15 +65,15 @@ def test_an_image_of_a_registry_is_fetched_from_there_when_the_function_starts(
 ) -> None:
     push(image_of(real_programs(*PROGRAMS)), Registry(registry.host), "tools/debian", tag="1")
     image = {"image": f"{registry.host}/tools/debian:1"}
-    file = definition(folder, "from-registry", "#!/bin/sh\necho loud | tr a-z A-Z; exit 7\n", container=image)
+    file = definition(folder, "zip-from-registry", "#!/bin/sh\necho loud | tr a-z A-Z; exit 7\n", container=image)
     planned = local.must("plan", "-f", file).out
     assert f"image from http://{registry.host}/v2/tools/debian" in planned
     assert "+ code" not in planned
     local.must("init", "-f", file)
-    assert code(local, "from-registry", state_bucket(local)) == []
-    done = local.scar("run", "-n", "from-registry")
+    assert code(local, "zip-from-registry", state_bucket(local)) == []
+    done = local.scar("run", "-n", "zip-from-registry")
     assert (done.code, "LOUD" in done.out + done.err) == (7, True)
-    local.must("rm", "-n", "from-registry")
+    local.must("rm", "-n", "zip-from-registry")
 
 
 def test_layers_and_payload_are_packed_and_go_with_the_function(local: Local, folder: Path) -> None:
