@@ -36,7 +36,7 @@ class ZipLab(Lab):
         shutil.copytree(
             PACKAGE / "faassupervisor", home / "app/faassupervisor", ignore=shutil.ignore_patterns("__pycache__")
         )
-        shutil.copy(PACKAGE.parent / "scar/package/agent_main.py", home / "app/__main__.py")
+        shutil.copy(PACKAGE.parent / "scar/package/agent/agent_main.py", home / "app/__main__.py")
         shutil.copy(HERE / "lambdalike.py", home / "lambdalike.py")
 
     def function(self, script: str | bytes | None = None, **spec: Any) -> Path:
