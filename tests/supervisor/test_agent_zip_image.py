@@ -254,7 +254,7 @@ def test_a_server_that_falls_silent_does_not_keep_the_agent(blobs, temporary):
             brought.ready(time_s=1)
     finally:
         released.set()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 2
     assert caught.value.exit_code == 124
     assert list(temporary.iterdir()) == []
 

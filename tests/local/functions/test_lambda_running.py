@@ -63,7 +63,7 @@ def test_a_run_above_its_timeout_is_killed_with_all_it_started(local: Local) -> 
     local.make("slow", "sleep 3717 & (sleep 3717 & wait) & sleep 3717", Timeout=1)
     started = time.monotonic()
     answer = local.invoke("slow", LogType="Tail")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 3
     kind, message = error_of(answer)
     request_id = answer["ResponseMetadata"]["RequestId"]
     assert kind == "Sandbox.Timedout"
@@ -120,11 +120,11 @@ def test_an_image_whose_program_is_missing_fails_the_invocation(local: Local) ->
 
 
 def test_ten_at_once_run_in_ten_sandboxes(local: Local) -> None:
-    local.make("many", f"sleep 1; {COUNT}")
+    local.make("many", f"sleep 0.5; {COUNT}")
     with ThreadPoolExecutor(10) as threads:
         started = time.monotonic()
         answers = list(threads.map(lambda number: local.invoke("many", number), range(10)))
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 4
     assert sorted(answer["body"]["event"] for answer in answers) == list(range(10))
     counts = local.functions.status()["functions"][f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:many"]
     assert counts == {"warm": counts["warm"], "busy": 0, "queued": 0, "runs": 10, "failures": 0}

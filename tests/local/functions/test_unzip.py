@@ -186,7 +186,7 @@ def test_a_bomb_is_refused_before_it_is_written_whether_its_size_is_told_or_not(
     begun = time.monotonic()
     with pytest.raises(BadCodeError, match=TOO_LARGE):
         unzipped(content)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 1
     assert unzipped.names() == set()
 
 
