@@ -77,6 +77,17 @@ def _opened(layer: Path) -> Iterator[IO[bytes]]:
         raise LayerError(str(error), layer=layer.name) from error
 
 
+def steps_of(name: str) -> list[str]:
+    """A path's parts; `..` stops at the root, and so does a leading slash."""
+    steps: list[str] = []
+    for step in name.split("/"):
+        if step == "..":
+            steps = steps[:-1]
+        elif step not in {"", "."}:
+            steps.append(step)
+    return steps
+
+
 class _Layer:
     """One layer on its way into `root`. `_made` remembers what it wrote itself: a whiteout takes away lower layers' files only."""
 
@@ -123,16 +134,9 @@ class _Layer:
         self._made.add(path)
 
     def _steps(self, name: str) -> list[str]:
-        """The name's parts; `..` stops at the root, and so does a leading slash."""
         if len(os.fsencode(name)) > self._limits.path_bytes or name.count("/") > self._limits.path_depth:
             raise LayerError(f"the name {name[:60]!r}… is too long")
-        steps: list[str] = []
-        for step in name.split("/"):
-            if step == "..":
-                steps = steps[:-1]
-            elif step not in {"", "."}:
-                steps.append(step)
-        return steps
+        return steps_of(name)
 
     def _folder(self, steps: Sequence[str]) -> str:
         """The real folder that `steps` lead to, made where it is missing. Links are followed as if `root` were `/`."""

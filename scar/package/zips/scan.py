@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Final, cast
 
 from faassupervisor.layers.tarstream import CountedStream, Entry, LayerError, entries, padding
+from faassupervisor.layers.unpack import steps_of
 from scar.errors import ScarError
 from scar.limits import LAMBDA_IMAGE_BYTES
 from scar.package import oci
@@ -185,7 +186,7 @@ def _is_glibcs(interpreter: str) -> bool:
 
 def _resolved(path: str, links: Mapping[str, str]) -> str | None:
     """The path with every link followed inside the image; None when they lead in circles."""
-    left, done, followed = list(reversed(_steps(path))), list[str](), 0
+    left, done, followed = list(reversed(steps_of(path))), list[str](), 0
     while left:
         step = left.pop()
         if step == "..":
@@ -201,17 +202,6 @@ def _resolved(path: str, links: Mapping[str, str]) -> str | None:
         done = [] if link.startswith("/") else done[:-1]
         left += [part for part in reversed(link.split("/")) if part not in {"", "."}]
     return "/" + "/".join(done)
-
-
-def _steps(name: str) -> list[str]:
-    """The name's parts; `..` stops at the root, and so does a leading slash."""
-    steps: list[str] = []
-    for step in name.split("/"):
-        if step == "..":
-            steps = steps[:-1]
-        elif step not in {"", "."}:
-            steps.append(step)
-    return steps
 
 
 @dataclass(eq=False, slots=True)
@@ -275,7 +265,7 @@ class _Tree:
             self._place(entry, stream)
 
     def _place(self, entry: Entry, stream: CountedStream) -> None:
-        steps = _steps(entry.name)
+        steps = steps_of(entry.name)
         if not steps or steps[-1].startswith(_WHITEOUT):
             if steps:
                 self._white_out(steps[:-1], steps[-1])
@@ -317,7 +307,7 @@ class _Tree:
         return file
 
     def _hard_link(self, folder: _Folder, name: str, entry: Entry) -> None:
-        steps = _steps(entry.link)
+        steps = steps_of(entry.link)
         place = self._folder(steps[:-1], make=False) if steps else None
         target = place.inside.get(steps[-1]) if place is not None else None
         if not isinstance(target, _File | _Link):
