@@ -89,7 +89,8 @@ class Spec:
 
     `has_script` tells whether `script` lies beside the spec; without it the image's own command runs.
     `environment` is for the user's process only. `timeout_threshold_s` is kept back before the deadline for uploads and the reply.
-    `root` is None where the agent runs inside the user's image.
+    `root` is None where the agent runs inside the user's image. With `spill` what is too large for a call goes through the state bucket
+    (see `Reference`); without, it is a failure that names the limit.
     """
 
     name: str
@@ -102,11 +103,12 @@ class Spec:
     log_level: str = "INFO"
     image: ImageProcess = ImageProcess()
     root: RootFilesystem | None = None
+    spill: bool = True
     schema: int = SCHEMA
 
     def to_json(self) -> bytes:
-        """The document as bytes: sorted keys, so that equal specs give equal layers. A `root` of None is left out."""
-        return _encode(self)
+        """The document as bytes: sorted keys, so that equal specs give equal layers. A `root` of None and a `spill` of True are left out."""
+        return _encode(self, root=None, spill=True)
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Spec:
@@ -133,6 +135,7 @@ class Spec:
                 user=_string(image, "user", ""),
             ),
             root=_root(raw.get("root")),
+            spill=bool(raw.get("spill", True)),
         )
 
 
@@ -143,6 +146,7 @@ class Run:
     `key` is the object's key, None when no object was involved. `outputs` are `s3://bucket/key` URIs that were published.
     `exit_code` follows the shell: 128 + n for signal n; 124 for a run that was stopped at its deadline.
     `output` is what the process wrote (standard output and error, in order), shortened to its last part when it was long.
+    `job_id` names the Batch job that has taken the record over: what becomes of it is the job's to tell, and nothing was published here.
     """
 
     key: str | None
@@ -150,6 +154,7 @@ class Run:
     outputs: tuple[str, ...] = ()
     output: str = ""
     seconds: float = 0.0
+    job_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,9 @@ class Reply:
     schema: int = SCHEMA
 
     def to_json(self) -> bytes:
-        return _encode(self)
+        fields = dataclasses.asdict(self)
+        fields["runs"] = [_run_document(run) for run in fields["runs"]]
+        return _dumped(fields)
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Reply:
@@ -179,7 +186,8 @@ class Failure:
     """What a failed invocation answers, in the shape of Lambda's error document.
 
     Lambda passes `errorType`, `errorMessage` and `stackTrace` on to the caller; the rest rides along and is optional for a reader.
-    `kind` is `ScriptFailed`, `ScriptTimedOut`, `StageInFailed`, `StageOutFailed`, `BadEvent` or `AgentFailed`.
+    `kind` is `ScriptFailed`, `ScriptTimedOut`, `StageInFailed`, `StageOutFailed`, `BadEvent`, `HandOverFailed`, `AlreadyRunning` or
+    `AgentFailed`.
     """
 
     kind: str
@@ -197,7 +205,7 @@ class Failure:
             "stackTrace": list(self.last_lines),
             "exit_code": self.exit_code,
             "request_id": self.request_id,
-            "runs": [dataclasses.asdict(run) for run in self.runs],
+            "runs": [_run_document(dataclasses.asdict(run)) for run in self.runs],
             "schema": self.schema,
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
@@ -216,6 +224,101 @@ class Failure:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Bytes that were too large to be sent along: `size` of them lie at `uri` (`s3://bucket/key`) and hash to `sha256` (hex).
+
+    As a payload of its own it is the document `{"scar:payload": {"uri": …, "size": …, "sha256": …}}`, which only SCAR writes. A reader
+    takes it only from its own function's part of the state bucket, and only if size and digest are as said.
+    """
+
+    uri: str
+    size: int
+    sha256: str
+
+    def to_payload(self) -> bytes:
+        return _dumped({REFERENCE_KEY: dataclasses.asdict(self)})
+
+    @classmethod
+    def of_payload(cls, document: object) -> Reference | None:
+        """None when the parsed payload is something else. Raises ContractError for one that is malformed."""
+        if not isinstance(document, dict) or document.keys() != {REFERENCE_KEY}:
+            return None
+        raw = _mapping(document, REFERENCE_KEY)
+        size = raw.get("size")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise ContractError("reference: size: a number of bytes was expected")
+        return cls(_string(raw, "uri"), size, _string(raw, "sha256"))
+
+
+REFERENCE_KEY: Final = "scar:payload"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one Batch job is asked to do: one record of an event. Its JSON is the value of SCAR_TASK in the job's environment.
+
+    `request_id` is that of the invocation which was asked first. `run` is the record's identity, the last part of its ledger entry's key
+    (64 hex digits; see `ledger`); `epoch` counts the hand-overs of that entry. The record's event is either in `event` (text) or
+    at `reference`.
+    """
+
+    function: str
+    request_id: str
+    run: str
+    epoch: int
+    event: str | None = None
+    reference: Reference | None = None
+    schema: int = SCHEMA
+
+    def to_json(self) -> bytes:
+        fields = dataclasses.asdict(self)
+        return _dumped({name: value for name, value in fields.items() if value is not None})
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Task:
+        raw = _decode(text, "task")
+        event = raw.get("event")
+        reference = Reference.of_payload({REFERENCE_KEY: raw["reference"]}) if "reference" in raw else None
+        if (event is None) == (reference is None) or not (event is None or isinstance(event, str)):
+            raise ContractError("task: exactly one of event (text) and reference was expected")
+        epoch = raw.get("epoch")
+        if not isinstance(epoch, int):
+            raise ContractError("task: epoch: a number was expected")
+        return cls(
+            function=_string(raw, "function"),
+            request_id=_string(raw, "request_id"),
+            run=_string(raw, "run"),
+            epoch=epoch,
+            event=event,
+            reference=reference,
+        )
+
+
+# What the agent finds in its own environment: where it stands, which is not in the image. The user's process sees none of these.
+STATE: Final = "SCAR_STATE"  # `s3://bucket/functions/NAME/`: the function's part of the state bucket
+JOB_QUEUE: Final = "SCAR_JOB_QUEUE"  # name or ARN; in Lambda only
+JOB_DEFINITION: Final = "SCAR_JOB_DEFINITION"  # name; in Lambda only
+TASK: Final = "SCAR_TASK"  # a Task as JSON; in a Batch job only
+
+# Below STATE
+LEDGER_FOLDER: Final = "ledger/"  # one object a record: LEDGER_FOLDER + its identity
+SPILL_FOLDER: Final = "spill/"  # what was too large to be sent along: SPILL_FOLDER + its SHA-256
+
+JOB_TAG_REQUEST: Final = "scar:request"  # tag of a job: the request id
+JOB_TAG_FUNCTION: Final = "scar:function"
+
+
+def job_name(function: str, run: str, epoch: int) -> str:
+    """The one name of one hand-over: at most 128 letters, digits, `-` and `_`, the first a letter (botocore batch:SubmitJobRequest.jobName)."""
+    return f"scar-{function}-{run[:32]}-{epoch}"
+
+
+def job_names_of(function: str) -> str:
+    """All job names of a function begin with this (and those of a function whose name begins with this one's and a dash)."""
+    return f"scar-{function}-"
+
+
 # What the user's process finds in its environment. The first block is the predecessor's and stays for ever.
 INPUT_FILE_PATH: Final = "INPUT_FILE_PATH"  # the staged input file; absent when the event names no object
 TMP_INPUT_DIR: Final = "TMP_INPUT_DIR"  # private directory of this record, holds the input file
@@ -230,12 +333,21 @@ EVENT_FILE: Final = "SCAR_EVENT_FILE"  # file that always holds the event as JSO
 SCAR_FUNCTION: Final = "SCAR_FUNCTION"
 SCAR_BUCKET: Final = "SCAR_BUCKET"
 SCAR_SEQUENCER: Final = "SCAR_SEQUENCER"
+ATTEMPT: Final = "SCAR_ATTEMPT"  # 1 for the first time that this record runs, 2 for the next …; in the batch modes
+IDEMPOTENCY_KEY: Final = "SCAR_IDEMPOTENCY_KEY"  # the same for every attempt at this record; in the batch modes
 
 
-def _encode(document: Spec | Reply) -> bytes:
+def _encode(document: Spec, **optional: object) -> bytes:
+    """Without the optional fields that have the value they have by default: an older reader knows nothing of them."""
     fields = dataclasses.asdict(document)
-    if fields.get("root", ...) is None:
-        del fields["root"]
+    return _dumped({name: value for name, value in fields.items() if name not in optional or value != optional[name]})
+
+
+def _run_document(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name != "job_id" or value is not None}
+
+
+def _dumped(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -309,11 +421,12 @@ def _root(raw: object) -> RootFilesystem | None:
 
 
 def _run(raw: Mapping[str, Any]) -> Run:
-    key = raw.get("key")
+    key, job_id = raw.get("key"), raw.get("job_id")
     return Run(
         key=key if isinstance(key, str) else None,
         exit_code=int(raw.get("exit_code", 1)),
         outputs=_strings(raw, "outputs"),
         output=_string(raw, "output", ""),
         seconds=float(raw.get("seconds", 0.0)),
+        job_id=job_id if isinstance(job_id, str) else None,
     )

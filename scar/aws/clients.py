@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import botocore.session
 from botocore.config import Config
@@ -16,6 +16,8 @@ from botocore.config import Config
 from scar.aws.wait import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
+    from mypy_boto3_batch.client import BatchClient
+    from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_ecr.client import ECRClient
     from mypy_boto3_iam.client import IAMClient
     from mypy_boto3_lambda.client import LambdaClient
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 # A synchronous Lambda run may take 900 s; botocore's 60 s read timeout would make it retry, that is: run twice.
 _LAMBDA = Config(read_timeout=920, retries={"mode": "standard", "max_attempts": 1}, tcp_keepalive=True)
 _STANDARD = Config(retries={"mode": "standard"}, max_pool_connections=32)
+PATIENCE_S: Final = (
+    600.0  # a compute environment is there within a minute, and gone within some; roles may need a minute to be seen
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,15 @@ class Access:
 
 
 class Aws:
-    """Clients of one account and region, each made when first used. `clock` is what every wait goes by."""
+    """Clients of one account and region, each made when first used.
 
-    def __init__(self, access: Access, clock: Clock = SYSTEM_CLOCK) -> None:
+    `clock` is what every wait goes by; `patience_s` is how long one may take that AWS itself sets no limit to.
+    """
+
+    def __init__(self, access: Access, clock: Clock = SYSTEM_CLOCK, *, patience_s: float = PATIENCE_S) -> None:
         self.access = access
         self.clock = clock
+        self.patience_s = patience_s
         self._lock = threading.Lock()  # botocore sessions, unlike clients, are not safe to share between threads
         self._session = botocore.session.Session(profile=access.profile)
 
@@ -92,6 +101,16 @@ class Aws:
     @cached_property
     def ecr(self) -> ECRClient:
         client: ECRClient = self._client("ecr")
+        return client
+
+    @cached_property
+    def batch(self) -> BatchClient:
+        client: BatchClient = self._client("batch")
+        return client
+
+    @cached_property
+    def ec2(self) -> EC2Client:
+        client: EC2Client = self._client("ec2")
         return client
 
     @cached_property

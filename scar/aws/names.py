@@ -62,6 +62,49 @@ def code_prefix(account: str, function: str) -> str:
     return f"{CODE_PREFIX}{account}/{function}/"
 
 
+def state_uri(account: str, region: str, function: str) -> str:
+    """Where the agent of a function keeps what it must not forget, as it is told (contract.STATE)."""
+    return f"s3://{state_bucket(account, region)}/{state_prefix(function)}"
+
+
+def batch_place(function: str, *, fargate: bool, shared: str | None = None) -> str:
+    """Name of the compute environment, and of the queue before it. What runs on Fargate and what runs on EC2 never take each other's place."""
+    whose = f"shared-{shared}" if shared else function
+    return f"scar-{whose}-fargate" if fargate else f"scar-{whose}"
+
+
+def job_definition(function: str, digest: str) -> str:
+    """`digest` is of what it says (hex): another content is another definition, and jobs that wait keep theirs."""
+    return f"{job_definitions_of(function)}{digest[:16]}"
+
+
+def job_definitions_of(function: str) -> str:
+    return f"scar-{function}-"
+
+
+def is_job_definition_of(function: str, name: str) -> bool:
+    """Exact, because one function's name may begin with another's."""
+    return re.fullmatch(rf"scar-{re.escape(function)}-[0-9a-f]{{16}}", name) is not None
+
+
+def batch_log_group(function: str) -> str:
+    """Where the jobs of a function write: beside `/aws/batch/job`, Batch's own, which is everybody's and lasts for ever."""
+    return f"/aws/batch/job/{function}"
+
+
+def job_role(function: str, region: str) -> str:
+    return role(f"{function}-job", region)
+
+
+def execution_role(function: str, region: str) -> str:
+    return role(f"{function}-ecs", region)
+
+
+def instance_role(place: str, region: str) -> str:
+    """Role and instance profile of a compute environment's machines."""
+    return role(f"{place.removeprefix('scar-')}-ec2", region)
+
+
 def statement_id(bucket: str) -> str:
     """Names the statement of a function's policy that lets one bucket invoke it."""
     return f"scar-{re.sub(r'[^a-zA-Z0-9_-]', '-', bucket)}-{digest8(bucket)}"

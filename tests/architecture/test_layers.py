@@ -19,7 +19,7 @@ LEAVES = {"scar.errors", "scar.limits", "scar.__version__"}
 # Runs inside the function's image as /opt/scar/app/__main__.py; it lies in scar.package because that builds the layer.
 STARTS_THE_AGENT = {"scar.package.agent.agent_main"}
 # What the agent and scar have in common.
-SHARED = {"faassupervisor.contract", "faassupervisor.layers"}
+SHARED = {"faassupervisor.contract", "faassupervisor.hops", "faassupervisor.layers"}
 MAY_IMPORT = {
     "scar.errors": set[str](),
     "scar.limits": set[str](),
@@ -96,7 +96,7 @@ def test_the_agent_never_imports_scar(path: Path) -> None:
     assert not [other for other in imports(path) if within(other, {"scar"})]
 
 
-@pytest.mark.parametrize("path", [AGENT / "contract.py", *files(AGENT / "layers")], ids=module)
+@pytest.mark.parametrize("path", [AGENT / "contract.py", AGENT / "hops.py", *files(AGENT / "layers")], ids=module)
 def test_what_both_sides_share_needs_the_standard_library_only(path: Path) -> None:
     others = {name for name in imports(path) if not within(name, SHARED)}
     tried = {

@@ -1,0 +1,105 @@
+"""What Batch's control plane holds of one region: the records that the API, the scheduler and the disk share.
+
+A record keeps the request as it was accepted (botocore's member names), so that a description gives back what was asked for, and beside
+it what Batch itself decides. Whoever reads or writes holds `Region.lock`; whoever changes something that a waiting job may depend on
+notifies `Region.changed`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["CREATING", "UPDATING", "DELETING", "DELETED", "VALID", "INVALID"]
+State = Literal["ENABLED", "DISABLED"]
+
+
+@dataclass(slots=True)
+class ComputeEnvironment:
+    """`request` is CreateComputeEnvironment's, updates merged in. `desired_vcpus` follows the jobs, between minimum and maximum."""
+
+    name: str
+    arn: str
+    request: dict[str, Any]
+    state: State = "ENABLED"
+    status: Status = "CREATING"
+    status_reason: str = ""
+    desired_vcpus: int = 0
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """`computeResources`; empty for an UNMANAGED one."""
+        found: dict[str, Any] = self.request.get("computeResources") or {}
+        return found
+
+    @property
+    def max_vcpus(self) -> int:
+        return int(self.resources.get("maxvCpus", 0))
+
+    @property
+    def min_vcpus(self) -> int:
+        return int(self.resources.get("minvCpus", 0))
+
+    @property
+    def takes_jobs(self) -> bool:
+        return self.state == "ENABLED" and self.status == "VALID"
+
+
+@dataclass(slots=True)
+class JobQueue:
+    """`environments` are ARNs in the order in which they are tried."""
+
+    name: str
+    arn: str
+    request: dict[str, Any]
+    environments: tuple[str, ...]
+    priority: int
+    state: State = "ENABLED"
+    status: Status = "CREATING"
+    status_reason: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class JobDefinition:
+    """One revision."""
+
+    name: str
+    revision: int
+    arn: str
+    request: dict[str, Any]
+    active: bool = True
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Region:
+    """The tables of one region. Environments and queues are by name; definitions by name, revisions in order (index + 1 is the number)."""
+
+    def __init__(self, account: str, region: str) -> None:
+        self.account, self.region = account, region
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.environments: dict[str, ComputeEnvironment] = {}
+        self.queues: dict[str, JobQueue] = {}
+        self.definitions: dict[str, list[JobDefinition]] = {}
+
+    def arn(self, what: str) -> str:
+        """`arn:aws:batch:<region>:<account>:<what>`, such as `job-queue/name`."""
+        return f"arn:aws:batch:{self.region}:{self.account}:{what}"
+
+    def environment(self, name_or_arn: str) -> ComputeEnvironment | None:
+        return self.environments.get(name_or_arn.rpartition("/")[2])
+
+    def queue(self, name_or_arn: str) -> JobQueue | None:
+        return self.queues.get(name_or_arn.rpartition("/")[2])
+
+    def definition(self, asked: str) -> JobDefinition | None:
+        """`name`, `name:revision` or an ARN of either. Without a revision: the latest active one."""
+        name, _, revision = asked.rpartition("/")[2].partition(":")
+        revisions = self.definitions.get(name, [])
+        if revision:
+            number = int(revision) if revision.isdigit() else 0
+            return revisions[number - 1] if 0 < number <= len(revisions) else None
+        return next((one for one in reversed(revisions) if one.active), None)
