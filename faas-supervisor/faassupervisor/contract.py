@@ -305,9 +305,6 @@ TASK: Final = "SCAR_TASK"  # a Task as JSON; in a Batch job only
 LEDGER_FOLDER: Final = "ledger/"  # one object a record: LEDGER_FOLDER + its identity
 SPILL_FOLDER: Final = "spill/"  # what was too large to be sent along: SPILL_FOLDER + its SHA-256
 
-JOB_TAG_REQUEST: Final = "scar:request"  # tag of a job: the request id
-JOB_TAG_FUNCTION: Final = "scar:function"
-
 
 def job_name(function: str, run: str, epoch: int) -> str:
     """The one name of one hand-over: at most 128 letters, digits, `-` and `_`, the first a letter (botocore batch:SubmitJobRequest.jobName)."""
