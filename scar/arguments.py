@@ -83,6 +83,11 @@ def build() -> argparse.ArgumentParser:
     which.add_argument("-f", "--conf-file", type=Path, metavar="FILE", help="all functions of this definition file")
     which.add_argument("-a", "--all", action="store_true", help="every function that SCAR made in the region")
     rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    rm.add_argument(
+        "--stop-jobs",
+        action="store_true",
+        help="end the Batch jobs that have not finished; else they are a reason to refuse",
+    )
 
     put = verb(
         "put", _put, "upload a file or a folder; this triggers the functions", "scar put -b my-bucket/input -p a.png"
@@ -333,7 +338,7 @@ def _ls() -> Command:
 
 
 def _rm() -> Command:
-    from scar.commands.deploy import rm
+    from scar.commands.rm import rm
 
     return rm
 

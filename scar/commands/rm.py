@@ -1,0 +1,77 @@
+"""`scar rm`: functions and what was made for them go, function by function; buckets and the files in them stay."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from scar.commands.common import connect, read_definition
+from scar.commands.steps import Teller, command, head
+from scar.errors import NotFoundError, ScarError, UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from scar.aws.clients import Aws
+    from scar.cli import Context
+    from scar.fdl.model import Function
+
+
+def rm(context: Context, args: Namespace) -> int:
+    """Remove functions and what was made for them. Buckets and the files in them stay."""
+    functions = read_definition(context, args.conf_file) if args.conf_file else ()
+    aws, _ = connect(context, functions)
+    names = _names_to_remove(context, args, aws, functions)
+    inputs = {fn.name: tuple(item.bucket for item in fn.lambda_.input) for fn in functions}
+    told: list[dict[str, Any]] = []
+    failed: list[ScarError] = []
+    for name in names:
+        try:
+            told.append(_remove(context, aws, name, inputs.get(name, ()), again=command(context, "rm", args)))
+        except ScarError as error:
+            if len(names) == 1:
+                raise
+            failed.append(error)  # the others can go all the same
+            context.report.complain(str(error))
+    if args.name and not told[0]["steps"]:
+        raise NotFoundError(f"there is no function called {args.name!r} here", fix="See what there is: scar ls")
+    if failed:
+        raise ScarError(f"{len(failed)} of {len(names)} functions could not be removed", fix=failed[0].fix)
+    if context.report.json:
+        context.report.document({"functions": told})
+    return 0
+
+
+def _remove(context: Context, aws: Aws, name: str, buckets: Sequence[str], *, again: str) -> dict[str, Any]:
+    """Remove one function; answers what was done as a document. One that is not there is no error."""
+    from scar.plan.apply import apply
+    from scar.plan.diff import diff
+    from scar.plan.owned import owned
+
+    plan = diff((), owned(aws, name, buckets))
+    if plan:
+        head(context.report, name, plan)
+        apply(aws, plan, Teller(context.report), again=f"Finish with: {again}")
+    else:
+        context.report.say(f"{name}: nothing to remove")
+    return {"function": name, **plan.to_json()}
+
+
+def _names_to_remove(context: Context, args: Namespace, aws: Aws, functions: Sequence[Function]) -> list[str]:
+    if args.name:
+        return [args.name]
+    if args.conf_file:
+        return [fn.name for fn in functions]
+    from scar.plan.owned import functions as deployed
+
+    names = [fn.name for fn in deployed(aws)]
+    if names and not args.yes:
+        where = f"account {aws.account}, region {aws.region}"
+        if not sys.stdin.isatty():
+            raise UsageError(f"this removes {len(names)} functions ({where})", fix="Say --yes to do it.")
+        context.report.say(f"Functions of {where}: {', '.join(names)}")
+        if input("Remove them all? [y/N] ").strip().lower() not in {"y", "yes"}:
+            context.report.say("Nothing was changed.")
+            return []
+    return names

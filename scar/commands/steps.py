@@ -1,0 +1,76 @@
+"""How a plan is told while it is applied: a head line for each function, a line for each step, and the command that goes on."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from scar.cli import Context
+    from scar.errors import ScarError
+    from scar.plan.diff import Plan, Step
+    from scar.report import Report
+
+
+class Teller:
+    """Says each step of a plan when it is done, with its seconds when there were any to speak of."""
+
+    SLOW_S = 1.0
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+        self._running: list[Step] = []
+
+    def started(self, step: Step) -> None:
+        with self._lock:
+            self._running.append(step)
+            self._report.draw(f"  {step.verb} {step.id} …")
+
+    def done(self, step: Step, seconds: float) -> None:
+        took = f"  ({seconds:.1f} s)" if seconds >= self.SLOW_S else ""
+        self._finish(step, f"  {step}{took}")
+
+    def failed(self, step: Step, error: ScarError) -> None:
+        self._finish(step, f"  {step}  FAILED")
+
+    def _finish(self, step: Step, text: str) -> None:
+        with self._lock:
+            self._running.remove(step)
+            if self._report.json:
+                self._report.say(text)
+            else:
+                self._report.line(text)
+            if self._running:
+                self._report.draw(f"  {self._running[0].verb} {self._running[0].id} …")
+
+
+def head(report: Report, name: str, plan: Plan) -> None:
+    """One line for each function: what is about to happen, or that nothing is."""
+    text = f"{name}: {_summary(plan)}"
+    if report.json:
+        report.say(text)
+    else:
+        report.line(text)
+
+
+def _summary(plan: Plan) -> str:
+    if not plan:
+        return "unchanged"
+    count = {verb: sum(step.verb == verb for step in plan.steps) for verb in ("create", "update", "delete")}
+    words: Mapping[str, str] = {"create": "to create", "update": "to change", "delete": "to delete"}
+    return ", ".join(f"{count[verb]} {word}" for verb, word in words.items() if count[verb])
+
+
+def command(context: Context, verb: str, args: Namespace) -> str:
+    """The command as it was typed, for the sentence that tells how to finish."""
+    words = ["scar", *(["--local"] if context.asked_local else []), verb]
+    if args.conf_file:
+        words += ["-f", str(args.conf_file)]
+    if args.name:
+        words += ["-n", args.name]
+    return shlex.join(words)
