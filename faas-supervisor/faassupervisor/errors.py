@@ -3,10 +3,13 @@
 AgentError                  AgentFailed
 ├── BadEventError           BadEvent         the event, or one record of it, cannot be understood
 ├── StageInError            StageInFailed    the input object could not be brought here whole
+│   └── NoRoomError         StageInFailed    it is larger than what is free on this machine's disk
 ├── CannotStartError        ScriptFailed     the user's process could not be made (exit code 126 or 127, as a shell says it)
 ├── ScriptFailedError       ScriptFailed     the user's process ended with another code than 0, or by a signal
 ├── ScriptTimedOutError     ScriptTimedOut   the user's process was stopped at its deadline (exit code 124)
 ├── StageOutError           StageOutFailed   an output cannot or could not be published
+├── HandOverError           HandOverFailed   the record could not be handed over to Batch, or its ledger entry not be read or written
+├── AlreadyRunningError     AlreadyRunning   another attempt at this record is under way: come again when it has ended
 └── NotReusableError        AgentFailed      something of this run could not be removed: this sandbox must not serve another event
 """
 
@@ -32,6 +35,10 @@ class StageInError(AgentError):
     kind = "StageInFailed"
 
 
+class NoRoomError(StageInError):
+    pass
+
+
 class CannotStartError(AgentError):
     kind = "ScriptFailed"
 
@@ -55,6 +62,14 @@ class StageOutError(AgentError):
     def __init__(self, message: str, *, published: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.published = published
+
+
+class HandOverError(AgentError):
+    kind = "HandOverFailed"
+
+
+class AlreadyRunningError(AgentError):
+    kind = "AlreadyRunning"
 
 
 class NotReusableError(AgentError):
