@@ -1,11 +1,14 @@
 """AWS's limits as data with provenance. Checked 2026-11; sources are pages of docs.aws.amazon.com or botocore's service models.
 
 botocore itself checks neither maxima nor patterns, and moto accepts almost anything, so the FDL and the local AWS both read these.
+What a payload meets on its way is in `faassupervisor.hops`, which the agent counts with.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from faassupervisor import hops
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -16,9 +19,9 @@ LAMBDA_MEMORY_MIB: Final = (128, 10_240)
 LAMBDA_MIB_PER_VCPU: Final = 1769  # lambda/latest/dg/configuration-memory: processor time grows with memory
 LAMBDA_TIMEOUT_S: Final = (1, 900)  # botocore's 5400 is for Managed Instances only
 LAMBDA_TMP_MIB: Final = (512, 10_240)
-LAMBDA_ENVIRONMENT_BYTES: Final = 4 * KIB  # names and values together
-LAMBDA_SYNC_PAYLOAD_BYTES: Final = 6 * MIB  # request, and reply
-LAMBDA_ASYNC_PAYLOAD_BYTES: Final = 1 * MIB  # botocore: Invoke; 256 KiB in older documents
+LAMBDA_ENVIRONMENT_BYTES: Final = hops.LAMBDA_ENVIRONMENT.limit  # names and values together
+LAMBDA_SYNC_PAYLOAD_BYTES: Final = hops.SYNC_INVOKE.limit  # request, and reply
+LAMBDA_ASYNC_PAYLOAD_BYTES: Final = hops.ASYNC_INVOKE.limit
 LAMBDA_IMAGE_BYTES: Final = 10 * GIB  # uncompressed
 LAMBDA_LAYERS: Final = 5
 LAMBDA_ZIP_BYTES: Final = 52_428_800  # sent with the request; what is larger goes through S3
@@ -64,9 +67,31 @@ LOG_RETENTION_DAYS: Final = (
 )  # fmt: skip
 
 # batch/latest/userguide/service_limits
-BATCH_JOB_DEFINITION_BYTES: Final = 24 * KIB
-BATCH_SUBMIT_JOB_BYTES: Final = 30 * KIB
-ECS_OVERRIDES_CHARS: Final = 8192
+BATCH_JOB_DEFINITION_BYTES: Final = hops.JOB_DEFINITION.limit
+BATCH_SUBMIT_JOB_BYTES: Final = hops.SUBMIT_JOB.limit
+ECS_OVERRIDES_CHARS: Final = hops.ECS_OVERRIDES.limit
+# botocore batch: JobTimeout, RetryStrategy, ResourceRequirement.value, JobStateTimeLimitAction
+BATCH_LEAST_TIMEOUT_S: Final = 60
+BATCH_ATTEMPTS: Final = (1, 10)
+BATCH_LEAST_MEMORY_MIB: Final = 4
+BATCH_RUNNABLE_TIME_S: Final = (600, 86_400)
+BATCH_PRIORITY: Final = (0, 1000)  # batch/latest/userguide/job_queue_parameters
+FARGATE_TIMEOUT_S: Final = 14 * 86_400  # batch/latest/userguide/job_timeouts: what runs longer is stopped
+# botocore batch:ResourceRequirement.value: the memory (MiB) that Fargate has for so many vCPUs
+FARGATE_MEMORY_MIB: Final = {
+    "0.25": (512, 1024, 2048),
+    "0.5": (1024, 2048, 3072, 4096),
+    "1": tuple(range(2048, 8192 + 1, 1024)),
+    "2": tuple(range(4096, 16_384 + 1, 1024)),
+    "4": tuple(range(8192, 30_720 + 1, 1024)),
+    "8": tuple(range(16_384, 61_440 + 1, 4096)),
+    "16": tuple(range(32_768, 122_880 + 1, 8192)),
+    "32": (61_440, 122_880, 249_856),
+}
+# botocore batch:ComputeResource.instanceTypes, .instanceRole
+INSTANCE_TYPE_PATTERN: Final = r"optimal|default_x86_64|default_arm64|[a-z][a-z0-9-]{1,31}(\.[a-z0-9-]{1,31})?"
+INSTANCE_PROFILE_PATTERN: Final = r"arn:aws[a-zA-Z-]*:iam::(\d{12}|\{account_id\}):instance-profile/[a-zA-Z0-9+=,.@_/-]{1,512}|[a-zA-Z0-9+=,.@_-]{1,128}"
+SERVICE_ROLE_PATTERN: Final = r"arn:aws[a-zA-Z-]*:iam::(\d{12}|\{account_id\}):role/[a-zA-Z0-9+=,.@_/-]{1,512}"
 
 # botocore lambda:Tags, TagKey, TagValue; names that begin with `aws:` are kept by AWS
 TAGS_PER_RESOURCE: Final = 50

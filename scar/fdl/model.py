@@ -14,9 +14,9 @@ from typing import Annotated, ClassVar
 from faassupervisor import contract
 from faassupervisor.contract import Mode
 from scar import limits
-from scar.fdl.key import LATER, Form, Key, OneOf, Pattern, Range, Refusal
+from scar.fdl.batch import Batch as Batch
+from scar.fdl.key import LATER, Form, Key, OneOf, Pattern, Range
 from scar.fdl.services import ApiGateway as ApiGateway
-from scar.fdl.services import Batch as Batch
 from scar.fdl.services import OscarService, StorageProviders
 from scar.fdl.storage import Io as Io
 from scar.fdl.vocabulary import ENVIRONMENT_DOC, LAMBDA_GUIDE, LAMBDA_NAMES, PROCESS_NAMES, PROFILE, REGION, TAG_NAMES
@@ -218,14 +218,8 @@ class Lambda:
     execution_mode: Annotated[
         Mode,
         Key(
-            "Where runs happen: in Lambda, in Batch, or in Lambda first and in Batch when time runs out.",
+            "Where runs happen: in Lambda (`lambda`), in Batch (`batch`), or in Lambda first and in Batch when time runs out (`lambda-batch`).",
             OneOf(contract.MODES),
-            refusals=(
-                Refusal(
-                    "lambda-batch|batch",
-                    "Write `execution_mode: lambda` and keep a run within 900 s and 10240 MiB.",
-                ),
-            ),
         ),
     ] = "lambda"
     log_level: Annotated[
@@ -266,6 +260,12 @@ class Lambda:
     c_args: Annotated[
         tuple[str, ...], Key("The command that `scar run` sends along, in place of the image's own.", as_written=True)
     ] = ()
+    spill: Annotated[
+        bool,
+        Key(
+            "Whether what is too large for a call goes through SCAR's own private bucket. `false`: it is refused, with the limit that it exceeds."
+        ),
+    ] = True
     asynchronous: Annotated[bool, Key("Whether `scar run` answers at once, without waiting for the result.")] = False
     invocation_type: Annotated[
         str | None,
@@ -432,13 +432,18 @@ class Function:
     ] = None
     batch: Annotated[
         Batch | None,
-        Key("How jobs run in AWS Batch.", refused=LATER, instead="Remove it, and write `execution_mode: lambda`."),
+        Key("How jobs run in AWS Batch, for the execution modes `batch` and `lambda-batch`."),
     ] = None
     source: Path | None = None  # the file it was read from
 
     @property
     def name(self) -> str:
         return self.lambda_.name
+
+    @property
+    def jobs(self) -> Batch | None:
+        """How its jobs run; None when it has none."""
+        return None if self.lambda_.execution_mode == "lambda" else self.batch or Batch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

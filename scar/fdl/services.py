@@ -1,4 +1,4 @@
-"""The part of the model that describes other services: API Gateway, Batch, OSCAR, and storage outside of the function's own S3."""
+"""The part of the model that describes other services: API Gateway, OSCAR, and storage outside of the function's own S3."""
 
 # Annotations are read at run time, as objects: no `from __future__ import annotations` here.
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from scar.fdl.key import Key, OneOf, Pattern, Range
+from scar.fdl.key import Key, OneOf, Pattern
 from scar.fdl.storage import Io
-from scar.fdl.vocabulary import BATCH_GUIDE, ENVIRONMENT_DOC, JOB_NAMES, PROCESS_NAMES, PROFILE, REGION
+from scar.fdl.vocabulary import PROCESS_NAMES, PROFILE, REGION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,69 +39,6 @@ class ApiGateway:
     service_id: Annotated[str | None, Key("The service that may call the function.")] = None
     source_arn_testing: Annotated[str | None, Key("What may call the function from the console.")] = None
     source_arn_invocation: Annotated[str | None, Key("What may call the function.")] = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MultiNodeParallel:
-    """One job on several machines."""
-
-    enabled: Annotated[bool, Key("Whether a job takes several machines.", aliases=("enable",))] = False
-    number_nodes: Annotated[
-        int, Key("How many.", Range(1, 1000, owner="Batch's", source="AWS Batch user guide, mnp-node-groups"))
-    ] = 10
-    main_node_index: Annotated[
-        int, Key("Which of them is the main one, counted from 0.", Range(0, 999, owner="Batch's"))
-    ] = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComputeResources:
-    """The machines that run jobs."""
-
-    type: Annotated[
-        str,
-        Key(
-            "What kind of machines.", OneOf(("EC2", "SPOT", "FARGATE", "FARGATE_SPOT"), upper=True, source=BATCH_GUIDE)
-        ),
-    ] = "EC2"
-    desired_v_cpus: Annotated[int, Key("vCPUs to begin with.", Range(0, None))] = 0
-    min_v_cpus: Annotated[int, Key("vCPUs that are always there, and paid for.", Range(0, None))] = 0
-    max_v_cpus: Annotated[int, Key("vCPUs at most.", Range(1, None))] = 2
-    instance_types: Annotated[tuple[str, ...], Key("EC2 instance types or families.")] = ()
-    subnets: Annotated[tuple[str, ...], Key("Where the machines are.", most=16)] = ()
-    security_group_ids: Annotated[tuple[str, ...], Key("Their security groups.", most=5)] = ()
-    launch_template_name: Annotated[str | None, Key("The launch template that earlier versions made.")] = None
-    instance_role: Annotated[str | None, Key("The ARN of the machines' instance profile.")] = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """How the function's jobs run in AWS Batch."""
-
-    boto_profile: Annotated[str | None, Key("The AWS profile for Batch, when it is not the function's.", PROFILE)] = (
-        None
-    )
-    region: Annotated[str | None, Key("The AWS region for Batch, when it is not the function's.", REGION)] = None
-    vcpus: Annotated[int, Key("vCPUs of a job.", Range(1, None))] = 1
-    memory: Annotated[int, Key("Memory of a job.", Range(4, None, owner="Batch's", source=BATCH_GUIDE), unit="MiB")] = (
-        1024
-    )
-    enable_gpu: Annotated[bool, Key("Whether a job gets a GPU.")] = False
-    state: Annotated[
-        str, Key("Whether the queue takes jobs.", OneOf(("ENABLED", "DISABLED"), upper=True, source=BATCH_GUIDE))
-    ] = "ENABLED"
-    type: Annotated[
-        str, Key("Who chooses the machines.", OneOf(("MANAGED", "UNMANAGED"), upper=True, source=BATCH_GUIDE))
-    ] = "MANAGED"
-    service_role: Annotated[
-        str | None, Key("The ARN of the role that Batch takes on; its own service-linked one without it.")
-    ] = None
-    environment: Annotated[
-        Mapping[str, str],
-        Key(f"What a job finds in its environment. {ENVIRONMENT_DOC}", JOB_NAMES, wrapper="Variables", as_written=True),
-    ] = field(default_factory=dict)
-    multi_node_parallel: Annotated[MultiNodeParallel, Key("One job on several machines.")] = MultiNodeParallel()
-    compute_resources: Annotated[ComputeResources, Key("The machines.")] = ComputeResources()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

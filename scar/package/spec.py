@@ -18,6 +18,7 @@ def spec_of(fn: Function) -> contract.Spec:
         outputs=tuple(_storage(item) for item in settings.output),
         timeout_threshold_s=settings.container.timeout_threshold,
         log_level=settings.log_level,
+        spill=settings.spill,
     )
 
 
