@@ -1,0 +1,404 @@
+"""Who may run a record, and who may publish what came of it? The ledger: one entry a record, changed by conditional writes only.
+
+How a record goes through it (left: state of the entry; who writes it):
+
+    running(lambda)  an invocation that runs the script. Its lease is longer than Lambda lets it live
+    publishing       in time and exit code 0: the outputs go up under their final names
+    done
+    delegating       the script was stopped, nothing was published, a job of the name `job_name` is to be submitted. Who comes
+                     upon it later goes on here: first looks for a job of that name, then submits
+    delegated        the job is submitted
+    running(batch)   the job runs the script; then publishing and done as above. It renews its lease while it lives
+    failed           the script's own failure, or nobody can do more
+
+Every write says which entry it replaces. Of two that reach for one entry one wins, and the other learns it before it publishes anything.
+What may be done with an entry is `ledger_entry`; the object store behind is `Store`, which has no opinion.
+
+What is trusted: Lambda stops an invocation at its deadline; Batch starts a further attempt of a job only when the one before is over;
+clocks differ by less than LAMBDA_LEASE_MARGIN_S; a job that cannot renew its lease stops (see `Claim.renew`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from faassupervisor import contract
+from faassupervisor.errors import AgentError
+from faassupervisor.ledger_entry import (
+    Entry,
+    LedgerUnreadable,
+    Place,
+    State,
+    for_invocation,
+    for_job,
+    identity,
+    identity_of_request,
+)
+
+__all__ = ["Entry", "LedgerUnreadable", "Place", "State", "identity", "identity_of_request"]  # seen through this module
+
+LAMBDA_LEASE_MARGIN_S: Final = 30.0  # an invocation's lease is what it has left to live, and this
+JOB_LEASE_S: Final = 900.0
+JOB_RENEWAL_S: Final = 300.0  # two renewals may fail before the lease is over
+
+_PAUSES_S: Final = (0.2, 0.6, 1.8)  # between tries of one request; botocore has tried several times in each
+_ROUNDS: Final = 8  # how often an entry may change under our hands before we give up
+
+
+class Taken(Exception):  # noqa: N818 - the agreed word of the seam; control flow, not an error
+    """A conditional write lost: the object exists already, has changed, or is gone."""
+
+
+class Ambiguous(Exception):  # noqa: N818
+    """No answer came: the request may or may not have been carried out."""
+
+
+class Lost(AgentError):  # noqa: N818
+    """The entry is no longer ours: publish nothing. `entry` is what is there now, None when it is gone."""
+
+    kind = "AlreadyRunning"
+
+    def __init__(self, message: str, *, entry: Entry | None) -> None:
+        super().__init__(message)
+        self.entry = entry
+
+
+class LedgerUnreachable(AgentError):  # noqa: N818
+    """The ledger does not answer, or changes faster than we can follow. The invocation fails and is tried again."""
+
+    kind = "HandOverFailed"
+
+
+class EntryGone(AgentError):  # noqa: N818
+    """A job's entry does not exist: the function was removed, or the entry is past its retention. Nothing is run or published."""
+
+
+class Store(Protocol):
+    """The objects of one function's ledger.
+
+    1. `read` answers an object's body and entity tag as they are now (not an older state), or None when there is none.
+    2. `create` stores the object only if there is none, and answers its entity tag; else Taken. Of several at once one wins.
+    3. `replace` stores the object only if its entity tag is `etag`, and answers the new one; else Taken. Gone is Taken too.
+    4. Each may raise Ambiguous: then it may have been carried out, may be carried out still, or never. It is asked again, with the same body.
+    5. Anything else that goes wrong (no permission, no bucket) is an AgentError in plain words.
+    6. An implementation that tries a write again by itself may answer Taken for a write of its own. The ledger finds that out.
+    """
+
+    def read(self, run: str) -> tuple[bytes, str] | None: ...
+    def create(self, run: str, body: bytes) -> str: ...
+    def replace(self, run: str, body: bytes, etag: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """Run the script here. `claim.entry.attempt` counts the starts of this record."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Do not run here. The entry is `delegating` already: look for a job named `claim.delegating()`, submit it if there is none.
+
+    With `claim.fresh` nobody can have submitted it: the hand-over was begun by this very claim.
+    """
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Done, failed for good, or in the hands of Batch: success without a run."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another owner lives and may yet die: fail, and come again."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    entry: Entry
+    etag: str
+
+
+class _Beaten(Exception):  # noqa: N818
+    """A write lost to somebody else's, who left `found`."""
+
+    def __init__(self, found: _Found | None) -> None:
+        super().__init__()
+        self.found = found
+
+
+class Claim:
+    """The right to write an entry next. Each method is one conditional write; Lost means that the right is gone.
+
+    May be used by two threads: the one that works and the one that renews the lease.
+    """
+
+    def __init__(self, ledger: Ledger, run: str, found: _Found, *, fresh: bool) -> None:
+        self.run = run
+        self.fresh = fresh
+        self._ledger = ledger
+        self._found = found
+        self._lock = threading.Lock()
+
+    @property
+    def entry(self) -> Entry:
+        """As this claim wrote it last."""
+        return self._found.entry
+
+    @property
+    def epoch(self) -> int:
+        return self.entry.epoch
+
+    @property
+    def job_name(self) -> str | None:
+        return self.entry.job_name
+
+    def publishing(self) -> None:
+        """The script is done and its outputs are complete: from here on they may become visible.
+
+        Waits for a publisher before us that may still be alive (see Entry.fence_until); that is rare.
+        """
+        self._ledger.wait_until(self.entry.fence_until)
+        self._write(state="publishing", exit_code=0)
+
+    def done(self) -> None:
+        """Everything is published. A publisher that was wrongly said to be dead still gets this through: nobody published since."""
+        mine = self.entry
+        with self._lock:
+            found = self._found
+            for _ in range(_ROUNDS):
+                entry = dataclasses.replace(found.entry, state="done", place=mine.place, owner=mine.owner, exit_code=0)
+                try:
+                    self._found = self._ledger.put(self.run, found, entry)
+                except _Beaten as beaten:
+                    found = self._after_me(beaten.found, mine)
+                else:
+                    return
+        raise self._ledger.restless(self.run)
+
+    def failed(self, exit_code: int, reason: str) -> None:
+        """The record ends here: by the script's own failure, or because nothing more can be done for it."""
+        self._write(state="failed", exit_code=exit_code, reason=reason)
+
+    def delegating(self) -> str:
+        """Nothing was published and nothing will be: a job is to take over. Answers its name, for ever the same for this hand-over."""
+        name = self.entry.job_name
+        if self.entry.state != "delegating" or name is None:
+            name = self._ledger.job_name(self.run, self.entry.epoch + 1)
+            self._write(state="delegating", epoch=self.entry.epoch + 1, job_name=name, job_id=None, job_attempt=None)
+            self.fresh = True
+        return name
+
+    def delegated(self, job_id: str) -> None:
+        """The job is submitted. It may have started, or ended, before this is written; so may a twin of ours that found the same job."""
+        with self._lock:
+            for _ in range(_ROUNDS):
+                entry = dataclasses.replace(self.entry, state="delegated", job_id=job_id)
+                try:
+                    self._found = self._ledger.put(self.run, self._found, entry)
+                except _Beaten as beaten:
+                    now = beaten.found
+                    if now is None or now.entry.epoch != self.entry.epoch:
+                        raise self._lost(now) from None
+                    if now.entry.state != "delegating":
+                        return
+                    self._found = now
+                else:
+                    return
+        raise self._ledger.restless(self.run)
+
+    def renew(self, lease_s: float) -> None:
+        """Still alive. A job does so every JOB_RENEWAL_S. On Lost, and when no renewal was possible until the lease is over, the owner
+        stops its script and publishes nothing."""
+        self._write(lease_until=self._ledger.clock() + lease_s)
+
+    def _write(self, **changes: Any) -> None:
+        with self._lock:
+            try:
+                self._found = self._ledger.put(self.run, self._found, dataclasses.replace(self.entry, **changes))
+            except _Beaten as beaten:
+                raise self._lost(beaten.found) from None
+
+    def _after_me(self, found: _Found | None, mine: Entry) -> _Found:
+        """What was put in place of our publication, if it still waits for us."""
+        if (
+            found is None
+            or found.entry.fence_nonce != mine.nonce
+            or found.entry.state in ("publishing", "done", "failed")
+        ):
+            raise self._lost(found)
+        return found
+
+    def _lost(self, found: _Found | None) -> Lost:
+        entry = None if found is None else found.entry
+        now = "is gone" if entry is None else f"is {entry.state} ({entry.place}, owner {entry.owner})"
+        return Lost(f"ledger entry {self.run}: no longer ours, it {now}; nothing is published here", entry=entry)
+
+
+class Ledger:
+    """The ledger of one function."""
+
+    def __init__(
+        self,
+        store: Store,
+        function: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        nonce: Callable[[], str] = lambda: os.urandom(12).hex(),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store = store
+        self._function = function
+        self.clock = clock
+        self._nonce = nonce
+        self._sleep = sleep
+
+    def claim(
+        self,
+        run: str,
+        *,
+        owner: str,
+        request_id: str,
+        lease_s: float,
+        key: str | None,
+        mode: Literal["lambda-batch", "batch"],
+        killed: bool = False,
+    ) -> Proceed | HandOver | Settled | Busy:
+        """What the invocation `owner` is to do with the record `run`. With a Proceed or HandOver the entry is the invocation's for `lease_s`.
+
+        `killed`: the on-failure path says that the platform ended this request without a word of ours.
+        """
+        found: _Found | None = None  # most records are new: try to create before asking what is there
+        for _ in range(_ROUNDS):
+            before = None if found is None else found.entry
+            step = for_invocation(before, owner=owner, mode=mode, killed=killed, now=self.clock())
+            if before is not None and step == "settled":
+                return Settled(before)
+            if before is not None and step == "busy":
+                return Busy(before)
+            entry = before or Entry("running", "lambda", owner, request_id, 0.0, key=key)
+            entry = dataclasses.replace(
+                entry, place="lambda", owner=owner, lease_until=self.clock() + lease_s, reason="", exit_code=None
+            )
+            if step == "run":
+                entry = dataclasses.replace(entry, state="running", attempt=entry.attempt + 1)
+            elif step == "hand over":
+                entry = self._handed_over(run, entry, before)
+            try:
+                claim = Claim(self, run, self.put(run, found, entry), fresh=step == "hand over")
+            except _Beaten as beaten:
+                found = beaten.found
+            else:
+                return Proceed(claim) if step == "run" else HandOver(claim)
+        raise self.restless(run)
+
+    def claim_job(
+        self, run: str, *, epoch: int, job_id: str, attempt: int, lease_s: float = JOB_LEASE_S
+    ) -> Proceed | Settled | Busy:
+        """What attempt `attempt` of a job is to do with the record it was submitted for. Raises EntryGone.
+
+        Settled: a job of an older hand-over, a second one of the same name, or a record that is done: end with 0 and publish nothing.
+        """
+        for _ in range(_ROUNDS):
+            found = self._find(run)
+            if found is None:
+                raise EntryGone(
+                    f"ledger entry {run}: not there: the function was removed or the entry is past its retention; nothing is run"
+                )
+            before = found.entry
+            step = for_job(before, epoch=epoch, job_id=job_id, attempt=attempt, now=self.clock())
+            if step == "settled":
+                return Settled(before)
+            if step == "busy":
+                return Busy(before)
+            entry = dataclasses.replace(
+                before,
+                state="running",
+                place="batch",
+                owner=job_id,
+                job_id=job_id,
+                job_attempt=attempt,
+                attempt=before.attempt + 1,
+                lease_until=self.clock() + lease_s,
+                reason="",
+                exit_code=None,
+            )
+            try:
+                return Proceed(Claim(self, run, self.put(run, found, entry), fresh=False))
+            except _Beaten:
+                continue
+        raise self.restless(run)
+
+    def read(self, run: str) -> Entry | None:
+        """The entry as it is now."""
+        found = self._find(run)
+        return None if found is None else found.entry
+
+    def job_name(self, run: str, epoch: int) -> str:
+        return contract.job_name(self._function, run, epoch)
+
+    def wait_until(self, when: float) -> None:
+        while (left := when - self.clock()) > 0:
+            self._sleep(left)
+
+    def put(self, run: str, found: _Found | None, entry: Entry) -> _Found:
+        """Write `entry` in place of `found` (None: of nothing). Raises _Beaten with what is there instead, and LedgerUnreachable.
+
+        After a lost answer the same bytes are sent again: if the first were stored, the second lose against them, and the nonce tells
+        whose they are.
+        """
+        entry = dataclasses.replace(entry, nonce=self._nonce(), updated=self.clock())
+        body = entry.to_json()
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                etag = self._store.create(run, body) if found is None else self._store.replace(run, body, found.etag)
+            except Taken:
+                there = self._find(run)
+                if there is not None and there.entry.nonce == entry.nonce:
+                    return there
+                raise _Beaten(there) from None
+            except Ambiguous as error:
+                self._pause(run, pause_s, error)
+            else:
+                return _Found(entry, etag)
+        raise AssertionError("the last pause raises")
+
+    def restless(self, run: str) -> LedgerUnreachable:
+        return LedgerUnreachable(f"ledger entry {run}: changed {_ROUNDS} times under our hands; try again")
+
+    def _find(self, run: str) -> _Found | None:
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                found = self._store.read(run)
+            except Ambiguous as error:
+                self._pause(run, pause_s, error)
+            else:
+                return None if found is None else _Found(Entry.from_json(found[0]), found[1])
+        raise AssertionError("the last pause raises")
+
+    def _pause(self, run: str, pause_s: float | None, error: Ambiguous) -> None:
+        if pause_s is None:
+            raise LedgerUnreachable(f"ledger entry {run}: the state bucket does not answer: {error}") from error
+        self._sleep(pause_s)
+
+    def _handed_over(self, run: str, entry: Entry, before: Entry | None) -> Entry:
+        epoch = entry.epoch + 1
+        entry = dataclasses.replace(
+            entry, state="delegating", epoch=epoch, job_name=self.job_name(run, epoch), job_id=None, job_attempt=None
+        )
+        if before is not None and before.state == "publishing" and before.lease_until > self.clock():
+            entry = dataclasses.replace(entry, fence_until=before.lease_until, fence_nonce=before.nonce)
+        return entry
