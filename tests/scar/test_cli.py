@@ -12,7 +12,9 @@ import pytest
 from scar.arguments import build
 from scar.cli import main
 
-VERBS = ["init", "plan", "validate", "schema", "ls", "rm", "put", "get", "run", "log", "image", "local"]
+VERBS = [
+    "init", "plan", "validate", "schema", "ls", "rm", "put", "get", "run", "log", "jobs", "wait", "cancel", "terminate", "image", "local",
+]  # fmt: skip
 
 
 def scar(*words: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:

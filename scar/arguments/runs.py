@@ -1,0 +1,165 @@
+"""The words about runs and jobs: start one, look at it, wait for it, end it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from scar.arguments.parser import Command, Verbs, common, one_function
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_STATUSES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
+
+
+def add(words: Verbs) -> None:
+    run = words.add(
+        "run",
+        "run a function now and wait for it",
+        "scar run -n cow\nscar run -n cow -s script.sh -o output.txt\nscar run -n cow --wait",
+        _run,
+        common(output_file=True),
+    )
+    one_function(run)
+    run.add_argument("-s", "--run-script", type=Path, metavar="FILE", help="run this script instead of the function's")
+    run.add_argument("-a", "--asynchronous", action="store_true", help="do not wait; the request id is printed")
+    run.add_argument("-e", "--event", type=Path, metavar="FILE", help="JSON document to send as the event")
+    run.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait for the Batch jobs that take the run over too, show what they write, and end with the script's own exit code",
+    )
+    run.add_argument(
+        "--no-spill",
+        action="store_true",
+        help="refuse what is too large for the invocation, instead of sending it through the state bucket",
+    )
+    run.add_argument("c_args", nargs=argparse.REMAINDER, metavar="ARG", help="arguments for the image's own command")
+
+    log = words.add(
+        "log",
+        "show what a function's runs wrote, in Lambda and in Batch",
+        "scar log -n cow\nscar log -n cow --since 2h --follow\nscar log -n cow -ri 1f2e3d4c-0000-4000-8000-000000000000",
+        _log,
+    )
+    one_function(log)
+    log.add_argument(
+        "-ri",
+        "--request-id",
+        metavar="ID",
+        help="one run only, with the jobs it was handed over to; or one job, by its id",
+    )
+    log.add_argument("-ls", "--log-stream-name", metavar="STREAM", help="one log stream only")
+    _since(log, "nothing older than this")
+    log.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on showing what comes; with -ri until the run has ended, and with its exit code",
+    )
+
+    jobs = words.add(
+        "jobs",
+        "list Batch jobs, newest first, or tell everything about one",
+        "scar jobs\nscar jobs -n cow --status RUNNABLE --status RUNNING\nscar jobs 1f2e3d4c-0000-4000-8000-000000000000",
+        _jobs,
+    )
+    jobs.add_argument("id", nargs="?", metavar="ID", help="one job")
+    one_function(jobs, required=False)
+    jobs.add_argument(
+        "--status",
+        action="append",
+        type=str.upper,
+        choices=_STATUSES,
+        metavar="STATUS",
+        help=f"only jobs in this status; may be given several times: {', '.join(_STATUSES)}",
+    )
+    _since(jobs, "only jobs submitted since then")
+
+    wait = words.add(
+        "wait",
+        "wait until jobs have ended, and end with the exit code of the first that failed",
+        "scar wait 1f2e3d4c-0000-4000-8000-000000000000 --timeout 2h\nscar wait -n cow 1f2e3d4c-0000-4000-8000-000000000001",
+        _wait,
+    )
+    wait.add_argument("ids", nargs="+", metavar="ID", help="a job's id; with -n or -f also the request id of a run")
+    one_function(wait, required=False)
+    wait.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="30s|10m|2h|3d",
+        help="give up after this long, with exit code 124 (default: never)",
+    )
+
+    cancel = words.add(
+        "cancel",
+        "take jobs that have not started out of the queue",
+        "scar cancel 1f2e3d4c-0000-4000-8000-000000000000",
+        _cancel,
+    )
+    _to_end(cancel)
+    terminate = words.add(
+        "terminate",
+        "end jobs, running or not; nothing of theirs is published",
+        "scar terminate 1f2e3d4c-0000-4000-8000-000000000000 --reason 'wrong input'",
+        _terminate,
+    )
+    _to_end(terminate)
+
+
+def _since(parser: argparse.ArgumentParser, help_: str) -> None:
+    parser.add_argument("--since", metavar="10m|2h|3d|ISO", help=help_)
+
+
+def _to_end(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", nargs="+", metavar="ID", help="a job's id")
+    parser.add_argument("--reason", type=_reason, metavar="TEXT", help="why, as Batch is to remember it")
+
+
+def _duration(text: str) -> float:
+    """`90`, `30s`, `10m`, `2h`, `3d` as seconds."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time, such as 30s, 10m, 2h or 3d")
+    return float(int(found[1]) * _UNITS[found[2]])
+
+
+def _reason(text: str) -> str:
+    if not 0 < len(text) <= 1024:  # botocore batch:TerminateJobRequest.reason
+        raise argparse.ArgumentTypeError("a reason has between 1 and 1024 characters")
+    return text
+
+
+def _run() -> Command:
+    from scar.commands.run import run
+
+    return run
+
+
+def _log() -> Command:
+    from scar.commands.log import log
+
+    return log
+
+
+def _jobs() -> Command:
+    from scar.commands.jobs import jobs
+
+    return jobs
+
+
+def _wait() -> Command:
+    from scar.commands.wait import wait
+
+    return wait
+
+
+def _cancel() -> Command:
+    from scar.commands.end_jobs import cancel
+
+    return cancel
+
+
+def _terminate() -> Command:
+    from scar.commands.end_jobs import terminate
+
+    return terminate
