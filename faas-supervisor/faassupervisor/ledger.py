@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from faassupervisor import contract
-from faassupervisor.errors import AgentError
+from faassupervisor.errors import AgentError, AlreadyRunningError, HandOverError
 from faassupervisor.ledger_entry import (
     Entry,
     LedgerUnreadable,
@@ -59,20 +59,16 @@ class Ambiguous(Exception):  # noqa: N818
     """No answer came: the request may or may not have been carried out."""
 
 
-class Lost(AgentError):  # noqa: N818
+class Lost(AlreadyRunningError):  # noqa: N818
     """The entry is no longer ours: publish nothing. `entry` is what is there now, None when it is gone."""
-
-    kind = "AlreadyRunning"
 
     def __init__(self, message: str, *, entry: Entry | None) -> None:
         super().__init__(message)
         self.entry = entry
 
 
-class LedgerUnreachable(AgentError):  # noqa: N818
+class LedgerUnreachable(HandOverError):  # noqa: N818
     """The ledger does not answer, or changes faster than we can follow. The invocation fails and is tried again."""
-
-    kind = "HandOverFailed"
 
 
 class EntryGone(AgentError):  # noqa: N818
@@ -85,6 +81,7 @@ class Store(Protocol):
     1. `read` answers an object's body and entity tag as they are now (not an older state), or None when there is none.
     2. `create` stores the object only if there is none, and answers its entity tag; else Taken. Of several at once one wins.
     3. `replace` stores the object only if its entity tag is `etag`, and answers the new one; else Taken. Gone is Taken too.
+       It may also be Taken while another write is under way that then fails (S3's 409 ConditionalRequestConflict).
     4. Each may raise Ambiguous: then it may have been carried out, may be carried out still, or never. It is asked again, with the same body.
     5. Anything else that goes wrong (no permission, no bucket) is an AgentError in plain words.
     6. An implementation that tries a write again by itself may answer Taken for a write of its own. The ledger finds that out.
@@ -369,7 +366,9 @@ class Ledger:
                 there = self._find(run)
                 if there is not None and there.entry.nonce == entry.nonce:
                     return there
-                raise _Beaten(there) from None
+                if there != found:
+                    raise _Beaten(there) from None
+                self._pause(run, pause_s, "a conditional write is refused though nothing has changed")
             except Ambiguous as error:
                 self._pause(run, pause_s, error)
             else:
@@ -389,9 +388,9 @@ class Ledger:
                 return None if found is None else _Found(Entry.from_json(found[0]), found[1])
         raise AssertionError("the last pause raises")
 
-    def _pause(self, run: str, pause_s: float | None, error: Ambiguous) -> None:
+    def _pause(self, run: str, pause_s: float | None, why: object) -> None:
         if pause_s is None:
-            raise LedgerUnreachable(f"ledger entry {run}: the state bucket does not answer: {error}") from error
+            raise LedgerUnreachable(f"ledger entry {run}: no clear answer from the state bucket: {why}")
         self._sleep(pause_s)
 
     def _handed_over(self, run: str, entry: Entry, before: Entry | None) -> Entry:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from faassupervisor.errors import AgentError
+from faassupervisor.errors import HandOverError
 
 SCHEMA: Final = 1
 
@@ -23,10 +23,8 @@ Place = Literal["lambda", "batch"]
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
 
 
-class LedgerUnreadable(AgentError):  # noqa: N818 - a state of the ledger, named as its siblings are
+class LedgerUnreadable(HandOverError):  # noqa: N818 - a state of the ledger, named as its siblings are
     """The object is no entry, or a later version wrote it."""
-
-    kind = "HandOverFailed"
 
 
 @dataclass(frozen=True, slots=True)
