@@ -35,8 +35,9 @@ from scar.local.functions.destinations import Destinations, UndeliverableError, 
 from scar.local.functions.pool import Bounds, Pool
 from scar.local.functions.preparing import Preparing
 from scar.local.functions.queue import Again, Ended, Event, EventQueue, GaveUp, Verdict
-from scar.local.functions.report import Flusher, LogStream
+from scar.local.functions.report import stream_name
 from scar.local.functions.sandboxes import INIT_S, Environment
+from scar.local.log_streams import Flusher, LogGroup, LogStream
 from scar.local.registry import RegistryData
 from scar.local.sandbox.spec import Choice, Sandbox, SandboxSpec
 
@@ -262,7 +263,9 @@ class Functions:
             except (ScarError, OSError) as error:
                 raise CannotRunError(f"{configuration.name} cannot be started: {error}") from error
 
-        stream = LogStream(self._log, configuration, self._flusher, self._clock)
+        group = LogGroup(configuration.account, configuration.region, configuration.log_group)
+        named = stream_name(configuration.version, self._clock())
+        stream = LogStream(self._log, group, named, self._flusher, self._clock)
         try:
             return Environment(
                 configuration, log=stream, begin=begin, init_limit_s=self._pace.init_s, clock=self._clock
