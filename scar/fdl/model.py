@@ -430,10 +430,9 @@ class Function:
         ApiGateway | None,
         Key("An HTTP front.", refused=LATER, instead="Remove it, and start the function by files or with `scar run`."),
     ] = None
-    batch: Annotated[
-        Batch | None,
-        Key("How jobs run in AWS Batch, for the execution modes `batch` and `lambda-batch`."),
-    ] = None
+    batch: Annotated[Batch, Key("How jobs run in AWS Batch, for the execution modes `batch` and `lambda-batch`.")] = (
+        field(default_factory=Batch)
+    )
     source: Path | None = None  # the file it was read from
 
     @property
@@ -443,7 +442,7 @@ class Function:
     @property
     def jobs(self) -> Batch | None:
         """How its jobs run; None when it has none."""
-        return None if self.lambda_.execution_mode == "lambda" else self.batch or Batch()
+        return None if self.lambda_.execution_mode == "lambda" else self.batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from scar.fdl.forms import image_path
 from scar.fdl.model import Function, Io, Lambda
 from scar.fdl.places import shown
 from scar.fdl.read import Reading
+from scar.fdl.rules_batch import jobs, room_in_lambda
 from scar.fdl.rules_zip import code_starts_nothing, zip_runtime
 
 
@@ -39,6 +40,8 @@ def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
             _scripts(function.lambda_, path, reading, look)
             _times(function.lambda_, path, reading)
             zip_runtime(function.lambda_, path, reading)
+            room_in_lambda(function, f"functions.aws[{index}]", reading)
+            jobs(function, f"functions.aws[{index}]", reading)
     if not functions and not reading.problems.errors:
         reading.problems.add(
             reading.place("functions.aws"),

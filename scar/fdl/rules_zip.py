@@ -17,7 +17,6 @@ _ZIP_ONLY: Final = {
     "deployment.bucket": "Remove it: a container image needs no bucket to be deployed.",
 }
 _NO_EFFECT: Final = ("deployment.max_payload_size", "deployment.max_s3_payload_size")
-_WRAPPER: Final = len(limits.LAMBDA_WRAPPER_VARIABLE) + len("/var/task/scar-bootstrap")
 
 
 def zip_runtime(fn: Lambda, path: str, reading: Reading) -> None:
@@ -33,7 +32,6 @@ def zip_runtime(fn: Lambda, path: str, reading: Reading) -> None:
         what = "`create_image: false` is for a container image, and a zip runtime makes none"
         reading.problems.add(reading.place(key), key, what, "Remove it, or remove `runtime`.")
     _retired(fn, path, reading)
-    _room_for_wrapper(fn, path, reading)
 
 
 def code_starts_nothing(functions: Sequence[Function], io: Io, path: str, reading: Reading) -> None:
@@ -79,14 +77,3 @@ def _retired(fn: Lambda, path: str, reading: Reading) -> None:
         key = f"{path}.runtime"
         what = f"Lambda deprecated {fn.runtime} on {since}: the function is made with {limits.LAMBDA_PYTHON}, the container's own Python stays"
         reading.problems.warn(reading.place(key), key, what, f"Write `runtime: {limits.LAMBDA_PYTHON}`.")
-
-
-def _room_for_wrapper(fn: Lambda, path: str, reading: Reading) -> None:
-    key = f"{path}.environment"
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in fn.environment.items())
-    if size + _WRAPPER > limits.LAMBDA_ENVIRONMENT_BYTES and reading.sound(key):
-        what = (
-            f"names and values take {size} bytes together, and SCAR needs {_WRAPPER} of Lambda's {limits.LAMBDA_ENVIRONMENT_BYTES} to "
-            "start its agent"
-        )
-        reading.problems.add(reading.place(key), key, what, "Keep what is long in a file in S3 or in the image.")

@@ -17,6 +17,8 @@ PROFILE: Final = Pattern(
 REGION: Final = Pattern(
     limits.REGION_PATTERN, says="the name of an AWS region, such as `eu-west-1`", source="AWS general reference, rande"
 )
+# What the agent is told of where it stands: set for functions and jobs by `init`.
+SITE_NAMES: Final = frozenset({contract.STATE, contract.JOB_QUEUE, contract.JOB_DEFINITION, contract.TASK})
 LAMBDA_NAMES: Final = Names(
     limits.ENVIRONMENT_NAME_PATTERN,
     says="a letter, then at least one letter, digit or _",
@@ -31,7 +33,8 @@ AGENT_NAMES: Final = frozenset(
     {
         contract.INPUT_FILE_PATH, contract.TMP_INPUT_DIR, contract.TMP_OUTPUT_DIR, contract.STORAGE_OBJECT_KEY, contract.EVENT_TIME,
         contract.EVENT, contract.REQUEST_ID, contract.AWS_LAMBDA_REQUEST_ID, contract.INSTANCE_IP, contract.EVENT_FILE,
-        contract.SCAR_FUNCTION, contract.SCAR_BUCKET, contract.SCAR_SEQUENCER, PAYLOAD_VARIABLE,
+        contract.SCAR_FUNCTION, contract.SCAR_BUCKET, contract.SCAR_SEQUENCER, contract.ATTEMPT, contract.IDEMPOTENCY_KEY,
+        PAYLOAD_VARIABLE, *SITE_NAMES,
     }
 )  # fmt: skip
 PROCESS_NAMES: Final = Names(
@@ -43,7 +46,7 @@ PROCESS_NAMES: Final = Names(
 JOB_NAMES: Final = Names(
     r"(?!AWS_BATCH)[^=\s\x00-\x1f\x7f]{1,255}",
     says="1 to 255 characters without `=` or spaces, not beginning with `AWS_BATCH`",
-    reserved=AGENT_NAMES,
+    reserved=AGENT_NAMES | {"AWS_REGION", "AWS_DEFAULT_REGION"},
     reserved_by="SCAR sets it for every run",
     source=BATCH_GUIDE,
 )
