@@ -1,0 +1,116 @@
+"""What a job is told to have died of, and that it ends as its script says. Scenarios BA1 to BA17 by their ids."""
+
+from __future__ import annotations
+
+import random
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.e2e.batch.world import World, function
+from tests.e2e.conftest import until
+from tests.e2e.test_images import docker_archive
+from tests.support.fault_proxy import Alter, Answer, Refuse
+
+CODES = {"0": 0, "1": 1, "126": 126, "127": 127, "137": 137, "143": 143, "255": 255}
+
+
+def test_every_exit_code_of_a_script_is_its_jobs(world: World) -> None:
+    """BA4: and nothing is published but for 0. 137 and 143 are told by signals too."""
+    for name, code in CODES.items():
+        world.put("heavy", f"ba4-{name}", exit=code)
+    world.put("heavy", "ba4-kill", signal=9)
+    world.put("heavy", "ba4-term", signal=15)
+    expected = {**CODES, "kill": 137, "term": 143}
+    for name, code in expected.items():
+        job = world.job("heavy", f"in/ba4-{name}.json", 60)
+        assert job["container"]["exitCode"] == code, (name, job)
+        assert job["status"] == ("FAILED" if code else "SUCCEEDED")
+        assert len(job["attempts"]) == 1
+        assert world.published("heavy", f"ba4-{name}") == (not code)
+
+
+def test_waiting_ends_with_the_jobs_own_code(world: World) -> None:
+    """BA6, BA15: an exit code that is missing is a failure; a job that describing does not know yet is waited for."""
+    key = world.put("heavy", "ba6", exit=3)
+    job = world.job("heavy", key)
+    assert world.scar("wait", job["jobId"]).code == 3
+
+    def without_code(document: Any) -> Any:
+        for one in document.get("jobs", ()):
+            for container in (one["container"], *(attempt["container"] for attempt in one["attempts"])):
+                container.pop("exitCode", None)
+        return document
+
+    world.proxy.add("batch", "DescribeJobs", Alter(without_code), times=None)
+    assert world.scar_by_proxy("wait", job["jobId"]).code == 1
+    world.proxy.rules.clear()
+    empty = world.proxy.add("batch", "DescribeJobs", Answer({"jobs": []}), times=2)
+    assert world.scar_by_proxy("wait", job["jobId"]).code == 3
+    assert empty.met >= 3
+
+
+def test_a_host_that_is_lost_is_another_attempt_that_begins_clean(world: World) -> None:
+    """BA7, BA8: Spot took the machine of the first attempt; only what the second one wrote is published."""
+    key = world.put("heavy", "ba7", from_attempt=2, text="second")
+    job = world.running("heavy", key)
+    reclaim(world, job["jobId"])
+    ended = world.job("heavy", key)
+    assert ended["status"] == "SUCCEEDED", ended.get("statusReason")
+    first, second = ended["attempts"]
+    assert first["statusReason"].startswith("Host EC2")
+    assert second["container"]["exitCode"] == 0
+    assert world.output("heavy", "ba7") == "second"
+    assert world.published("heavy", "ba7") == 1  # in/ba7.attempt1 would count too
+    assert world.scar("wait", job["jobId"]).code == 0
+
+
+def reclaim(world: World, job_id: str) -> None:
+    """What AWS does to a Spot machine."""
+    asked = urllib.request.Request(f"{world.local.url}/_scar/batch/reclaim/{job_id}", method="POST")
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_forty_submissions_through_a_throttled_aws_are_forty_jobs(world: World) -> None:
+    """BA12: each refused with a chance of a half."""
+    chance = random.Random(12)
+    world.proxy.add(
+        "batch",
+        "SubmitJob",
+        Refuse(429, "TooManyRequestsException", "Too Many Requests"),
+        times=None,
+        where=lambda _: chance.random() < 0.5,
+    )
+    names = [f"ba12-{n:02}" for n in range(40)]
+    for name in names:
+        world.put("heavy", name)
+    until("all outputs", lambda: len(world.local.keys("bucket-heavy", "out/ba12-")) == len(names), 120)
+    until("all jobs' end", lambda: world.settled("heavy"))
+    assert len(world.jobs("heavy", "in/ba12-")) == len(names)
+    assert all(world.published("heavy", name) == 1 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "process"),
+    [
+        pytest.param(
+            "ba17-entrypoint", {"Entrypoint": ["/bin/cat"], "Cmd": ["/no/such/file"]}, id="an-image-with-an-entrypoint"
+        ),
+        pytest.param("ba17-user", {"User": "12345:12345"}, id="a-user-that-is-not-root"),
+    ],
+)
+def test_images_that_are_not_made_for_scripts_run_them_in_batch(
+    world: World, name: str, process: dict[str, Any]
+) -> None:
+    """BA17, T1-18: the agent is the entry point; one without a shell is what all other tests use (`scratch`)."""
+    docker_archive(world.folder / f"{name}.tar", **process)
+    script = '#!/bin/busybox sh\\necho "by $(/bin/busybox id -u)" > "$TMP_OUTPUT_DIR/$(basename "$INPUT_FILE_PATH" .json).out"\\n'
+    (world.folder / f"{name}.sh").write_text(script)
+    container = {"image_file": f"{name}.tar"}
+    world.deploy(f"{name}.yaml", function(name, "batch", container=container, init_script=f"{name}.sh"))
+    key = world.put(name, "who")
+    assert world.job(name, key)["status"] == "SUCCEEDED"
+    assert world.output(name, "who") == ("by 12345\\n" if "User" in process else "by 0\\n")
+    world.local.must("rm", "-n", name)

@@ -1,0 +1,108 @@
+"""Who is killed is handed over, and what was accepted ends once: SIGKILL for the Lambda leg, for a job, for the local AWS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.batch.test_hand_over import done
+from tests.e2e.batch.world import World, function
+from tests.e2e.conftest import Local, until
+from tests.e2e.test_main_job import processes_with
+from tests.support.fault_proxy import FaultProxy
+
+
+def agents_of(marker: str) -> list[int]:
+    """The agents above every process that has the marker in its command line."""
+    found = [
+        int(place.parent.name) for place in Path("/proc").glob("[0-9]*/cmdline") if marker.encode() in _read(place)
+    ]
+    return [
+        one
+        for pid in found
+        for one in _line_to_init(pid)
+        if b"\0/opt/scar/app\0" in _read(Path(f"/proc/{one}/cmdline"))
+    ]
+
+
+def _line_to_init(pid: int) -> Iterator[int]:
+    while pid > 1:
+        yield pid
+        status = _read(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()
+        pid = int(status[1]) if status else 0
+
+
+def _read(place: Path) -> bytes:
+    try:
+        return place.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_lambda_leg_that_is_killed_in_the_middle_is_handed_over(world: World) -> None:
+    """TM9, TM15: by the on-failure path; the script does not run in Lambda again."""
+    marker = f"scar-killed-{time.time_ns()}"
+    key = world.put("both", "killed", marker_lambda=marker, sleep_lambda=60)
+    until("the script", lambda: agents_of(marker))
+    for agent in agents_of(marker):
+        os.kill(agent, signal.SIGKILL)
+    done(world, "killed")
+    assert processes_with(marker) == []
+    assert world.lines("both").count("killed.json began in lambda") == 1
+    assert len(world.jobs("both", key)) == 1
+
+
+def test_a_synchronous_leg_that_is_killed_is_handed_over_by_the_command(world: World) -> None:
+    """TM15: a synchronous invocation has no destinations, so `scar run` sends what Lambda would have sent."""
+    marker = f"scar-killed-{time.time_ns()}"
+    key = world.hidden("both", "killed-run", marker_lambda=marker, sleep_lambda=60)
+    (world.folder / "killed-run.json").write_bytes(world.event("both", key))
+    command = [sys.executable, "-m", "scar", "--local", "run", "-n", "both", "-e", "killed-run.json", "--wait"]
+    running = subprocess.Popen(
+        command, cwd=world.folder, env=world.local.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    until("the script", lambda: agents_of(marker))
+    for agent in agents_of(marker):
+        os.kill(agent, signal.SIGKILL)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, said.decode()
+    done(world, "killed-run")
+
+
+@pytest.fixture
+def own_world(own_local: Local, request: pytest.FixtureRequest) -> Iterator[World]:
+    engine = getattr(request, "param", "auto")
+    if engine == "podman" and (shutil.which("podman") is None or os.getuid() != 0):
+        pytest.skip("podman is not set up for this user; the gate installs it and runs as root")
+    own_local.engine = engine
+    own_local.must("local", "up")
+    with FaultProxy(own_local.url) as proxy:
+        yield World(own_local, proxy)
+
+
+@pytest.mark.parametrize("own_world", ["auto", "podman"], indirect=True)
+def test_kill_dash_9_of_the_local_aws_while_a_job_runs_ends_the_record_once(own_world: World) -> None:
+    """LO2, BA7: the attempt ends as on a lost host, the next one publishes; no process is left of the first."""
+    world = own_world
+    world.deploy("heavy.yaml", function("heavy", "batch"))
+    marker = f"scar-restart-{time.time_ns()}"
+    key = world.put("heavy", "restart", marker=marker, from_attempt=2)
+    job = world.running("heavy", key)
+    os.kill(world.local.daemon_pid(), signal.SIGKILL)
+    world.local.must("local", "up")
+    ended = world.job("heavy", key, 60)
+    assert ended["jobId"] == job["jobId"]
+    assert ended["status"] == "SUCCEEDED", ended.get("statusReason")
+    assert len(ended["attempts"]) == 2
+    assert world.output("heavy", "restart") == "batch"
+    assert world.published("heavy", "restart") == 1
+    assert not [name for name in world.local.keys("bucket-heavy", "out/") if "attempt1" in name]
+    until("nothing is left of the first attempt", lambda: not processes_with(marker), 15)
