@@ -5,6 +5,7 @@ A resource that expects a code ("absent", "exists already") asks `code_of`; ever
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -54,6 +55,15 @@ _BUSY: Final = frozenset(
 )
 
 
+_BATCH: Final = "ClientException"
+# "Object already exists"; "Cannot update, resource is being modified"; "Cannot delete, found existing JobQueue relationship"
+# (the last in hashicorp/terraform-provider-aws#2044 and #46925)
+_BATCH_TAKEN: Final = re.compile(r"already exists", re.IGNORECASE)
+_BATCH_BUSY: Final = re.compile(r"being (modified|updated|created|deleted)|in transition", re.IGNORECASE)
+_BATCH_RELATED: Final = re.compile(r"relationship", re.IGNORECASE)
+_BATCH_ABSENT: Final = re.compile(r"(does not|doesn't) exist|not found", re.IGNORECASE)
+
+
 def code_of(error: ClientError) -> str:
     """AWS's error code; a HEAD request, which has no body, gives the HTTP status instead (`404`)."""
     return error.response["Error"].get("Code", "")
@@ -61,7 +71,27 @@ def code_of(error: ClientError) -> str:
 
 def is_absent(error: ClientError) -> bool:
     """Whether AWS said that the thing asked for does not exist."""
-    return code_of(error) in _ABSENT
+    return code_of(error) in _ABSENT or _batch_says(error, _BATCH_ABSENT)
+
+
+def is_taken(error: ClientError) -> bool:
+    """Whether Batch said that there is one of that name already."""
+    return _batch_says(error, _BATCH_TAKEN)
+
+
+def is_busy(error: ClientError) -> bool:
+    """Whether Batch said that it has not finished with an earlier change of the same thing."""
+    return _batch_says(error, _BATCH_BUSY)
+
+
+def is_related(error: ClientError) -> bool:
+    """Whether Batch said that a queue still holds a compute environment."""
+    return _batch_says(error, _BATCH_RELATED)
+
+
+def _batch_says(error: ClientError, what: re.Pattern[str]) -> bool:
+    """Batch has one code, ClientException, for all that a caller can do wrong; the text tells which."""
+    return code_of(error) == _BATCH and what.search(error.response["Error"].get("Message", "")) is not None
 
 
 @contextmanager
@@ -93,7 +123,7 @@ def _told_client(error: ClientError, doing: str) -> ScarError:
             where=doing,
             fix=f"Ask for the permission that {operation} needs, or use another profile.",
         )
-    if code in _ABSENT:
+    if is_absent(error):
         return NotFoundError(f"{operation}: {message or code}", where=doing)
     if code == "InvalidArgument" and "overlap" in message.lower():
         return ConflictError(
@@ -101,7 +131,7 @@ def _told_client(error: ClientError, doing: str) -> ScarError:
             where=doing,
             fix="S3 sends one event to one place: use another folder, or remove the other notification.",
         )
-    if code in _TAKEN or "LimitExceeded" in code:
+    if code in _TAKEN or "LimitExceeded" in code or is_taken(error) or is_busy(error) or is_related(error):
         return ConflictError(f"{operation}: {code}: {message}", where=doing)
     if code in _BUSY:
         return ServiceError(

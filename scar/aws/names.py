@@ -20,6 +20,7 @@ MEMBERS_PREFIX: Final = "members/"  # one empty object a function: the bucket go
 CODE_PREFIX: Final = f"{limits.CODE_FOLDER}/"  # of this bucket, or of the one that a definition names
 CREATING_PREFIX: Final = "creating/"  # one empty object for a user's bucket that is being made
 LEASES_PREFIX: Final = "leases/"
+SHARES_PREFIX: Final = "shares/"  # one empty object for each function that uses a shared place of Batch
 
 
 def digest8(text: str) -> str:
@@ -71,6 +72,11 @@ def batch_place(function: str, *, fargate: bool, shared: str | None = None) -> s
     """Name of the compute environment, and of the queue before it. What runs on Fargate and what runs on EC2 never take each other's place."""
     whose = f"shared-{shared}" if shared else function
     return f"scar-{whose}-fargate" if fargate else f"scar-{whose}"
+
+
+def shares_prefix(place: str) -> str:
+    """Below it are the marks of the functions that share a place: the place goes with the last."""
+    return f"{SHARES_PREFIX}{place}/"
 
 
 def job_definition(function: str, digest: str) -> str:

@@ -17,6 +17,7 @@ Pairs = tuple[tuple[str, str], ...]
 CREATED_BY: Final = "createdby"
 SCAR: Final = "scar"
 FUNCTION: Final = "scar:function"
+SHARED: Final = "scar:shared"  # the label of what several functions use: it belongs to none of them
 VERSION: Final = "scar:version"
 MODE: Final = "scar:mode"
 IMAGE: Final = "scar:image"
@@ -35,6 +36,11 @@ class KeyValue(TypedDict):
 def of_function(name: str, user: Mapping[str, str], more: Mapping[str, str] | None = None) -> Pairs:
     """The tags of one object of a function: the user's, over which ours always win."""
     return pairs({**user, CREATED_BY: SCAR, FUNCTION: name, **(more or {})})
+
+
+def of_shared(label: str) -> Pairs:
+    """The tags of what the functions of a label share. No user's tags are among them: the functions may not agree on those."""
+    return pairs({CREATED_BY: SCAR, SHARED: label})
 
 
 def pairs(tags: Mapping[str, str]) -> Pairs:
@@ -62,18 +68,20 @@ def removed(actual: Pairs, wanted: Pairs) -> list[str]:
     return [key for key, _ in actual if key not in keep]
 
 
-def is_ours(actual: Pairs, function: str) -> bool:
-    """Whether an object was made for this function."""
-    return dict(actual).get(FUNCTION) == function
+def is_ours(actual: Pairs, function: str, shared: str | None = None) -> bool:
+    """Whether an object was made for this function, or for those that share a label."""
+    return dict(actual).get(FUNCTION) == function if shared is None else dict(actual).get(SHARED) == shared
 
 
-def ours_only(actual: Pairs, what: str, function: str) -> None:
-    """Refuse to touch an object that carries our name without our tag."""
-    if is_ours(actual, function):
+def ours_only(actual: Pairs, what: str, function: str, shared: str | None = None) -> None:
+    """Refuse to touch an object that carries our name without our tag: the function's, or the label's where it is shared."""
+    if is_ours(actual, function, shared):
         return
+    whom = function if shared is None else f"the functions that share {shared}"
+    name = "the function" if shared is None else "the label"
     raise ConflictError(
-        f"{what} exists already and was not made by scar for {function}",
-        fix=f"Choose another name for the function, or remove {what} yourself.",
+        f"{what} exists already and was not made by scar for {whom}",
+        fix=f"Choose another name for {name}, or remove {what} yourself.",
     )
 
 

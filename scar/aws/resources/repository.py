@@ -124,8 +124,16 @@ class Repository:
             aws.ecr.set_repository_policy(repositoryName=self.name, policyText=self.policy)
 
 
+def image_tag(digest: str) -> str:
+    """The tag that each image of ours bears, since Batch's API documents no `@digest` for the image of a plain job definition.
+
+    Repositories of ours are immutable, so it names this digest for ever. Source: botocore batch:ContainerProperties.image.
+    """
+    return digest.removeprefix("sha256:")[:32]
+
+
 class Publishable(Protocol):
-    """What an image must be able to do: `scar.design.FunctionImage` is one."""
+    """What an image must be able to do: `scar.design.FunctionImage` is one. It is published under its digest and its `image_tag`."""
 
     def publish(self, aws: Aws, repository: str) -> None: ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -18,6 +18,7 @@ from scar.aws import names, tags
 from scar.aws.clients import Aws
 from scar.aws.errors import code_of, is_absent
 from scar.aws.resources import buckets
+from scar.aws.tags import Pairs
 from scar.errors import ConflictError
 from scar.plan.resource import Id
 
@@ -51,14 +52,18 @@ _SETTINGS_KEY: Final = f"settings/{SETTINGS}"
 class StateBucket:
     """One function's share of the bucket. It exists when the bucket is set up as today and bears the function's mark.
 
-    The mark lists the buckets that notify the function and those that hold code of it, so that they are found when nothing else of it
-    is left. A bucket that ever held code stays in the mark: what lies there may not all be gone.
+    The mark lists the buckets that notify the function, those that hold code of it and its places in Batch, so that they are found when
+    nothing else of it is left. A bucket that ever held code stays in the mark, and so does a place: what lies there may not all be gone.
+    `batch` has pairs of a place (the name of a queue and its compute environment) and the label under which it is shared, '' if it is not.
+    `marked` is False for a bucket that was found without a mark of the function.
     """
 
     name: str
     function: str
     inputs: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    batch: Pairs = ()
+    marked: bool = field(default=True, compare=False)
 
     @property
     def id(self) -> Id:
@@ -78,7 +83,12 @@ class StateBucket:
         found = mark(aws, self.name, self.function)
         if found is None:
             return None
-        return replace(self, inputs=found.inputs, code=tuple(bucket for bucket in self.code if bucket in found.code))
+        return replace(
+            self,
+            inputs=found.inputs,
+            code=tuple(bucket for bucket in self.code if bucket in found.code),
+            batch=tuple(place for place in self.batch if place in found.batch),
+        )
 
     def create(self, aws: Aws) -> None:
         """The mark is written last: whoever finds it finds the bucket complete."""
@@ -100,11 +110,11 @@ class StateBucket:
             found = _read_mark(aws, self.name, self.function)
         except ClientError as error:
             if code_of(error) == "NoSuchKey":
-                return None if members(aws, self.name) else self
+                return None if members(aws, self.name) else replace(self, marked=False)
             if is_absent(error):
                 return None
             raise
-        return replace(self, inputs=found.inputs, code=found.code)
+        return replace(self, inputs=found.inputs, code=found.code, batch=found.batch)
 
     def delete(self, aws: Aws) -> None:
         """Takes this function's objects, and the whole bucket when no other function is left.
@@ -130,7 +140,8 @@ class StateBucket:
     def _put_mark(self, aws: Aws) -> None:
         known = mark(aws, self.name, self.function) or Mark()
         code = sorted({*self.code, *known.code})
-        written = {"inputs": self.inputs, **({"code": code} if code else {})}
+        batch = {**dict(known.batch), **dict(self.batch)}
+        written = {"inputs": self.inputs, **({"code": code} if code else {}), **({"batch": batch} if batch else {})}
         aws.s3.put_object(**self._owned(aws), Key=self._mark, Body=json.dumps(written).encode())
 
     def _owned(self, aws: Aws) -> dict[str, Any]:
@@ -158,10 +169,11 @@ class StateBucket:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the mark of a function lists: the buckets that notify it, and those that hold code of it."""
+    """What the mark of a function lists: the buckets that notify it, those that hold code of it, and its places in Batch."""
 
     inputs: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    batch: Pairs = ()
 
 
 def mark(aws: Aws, bucket: str, function: str) -> Mark | None:
@@ -176,14 +188,21 @@ def mark(aws: Aws, bucket: str, function: str) -> Mark | None:
 
 def _read_mark(aws: Aws, bucket: str, function: str) -> Mark:
     body = aws.s3.get_object(Bucket=bucket, Key=_mark_of(function), ExpectedBucketOwner=aws.account)["Body"].read()
-    listed = json.loads(body or b"{}")
-    return Mark(tuple(listed.get("inputs", ())), tuple(listed.get("code", ())))
+    found = json.loads(body or b"{}")
+    return Mark(
+        tuple(found.get("inputs", ())), tuple(found.get("code", ())), tuple(sorted(found.get("batch", {}).items()))
+    )
 
 
 def members(aws: Aws, bucket: str) -> frozenset[str]:
     """Every function that bears a mark here."""
+    return listed(aws, bucket, names.MEMBERS_PREFIX)
+
+
+def listed(aws: Aws, bucket: str, prefix: str) -> frozenset[str]:
+    """What stands below a prefix, without it; nothing where there is no bucket."""
     pages = aws.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=names.MEMBERS_PREFIX, ExpectedBucketOwner=aws.account
+        Bucket=bucket, Prefix=prefix, ExpectedBucketOwner=aws.account
     )
     try:
         found = [item["Key"] for page in pages for item in page.get("Contents", ())]
@@ -191,7 +210,7 @@ def members(aws: Aws, bucket: str) -> frozenset[str]:
         if is_absent(error):
             return frozenset()
         raise
-    return frozenset(key.removeprefix(names.MEMBERS_PREFIX) for key in found)
+    return frozenset(key.removeprefix(prefix) for key in found)
 
 
 def _mark_of(function: str) -> str:
