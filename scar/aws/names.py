@@ -99,16 +99,17 @@ def batch_log_group(function: str) -> str:
 
 
 def job_role(function: str, region: str) -> str:
-    return role(f"{function}-job", region)
+    """A function's name has no dot, so the role of no function is called so."""
+    return role(f"{function}.job", region)
 
 
 def execution_role(function: str, region: str) -> str:
-    return role(f"{function}-ecs", region)
+    return role(f"{function}.ecs", region)
 
 
 def instance_role(place: str, region: str) -> str:
     """Role and instance profile of a compute environment's machines."""
-    return role(f"{place.removeprefix('scar-')}-ec2", region)
+    return role(f"{place.removeprefix('scar-')}.ec2", region)
 
 
 def statement_id(bucket: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scar.errors import ConflictError
+
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
     from scar.package.oci import Image
@@ -31,12 +33,20 @@ class FunctionImage:
         return self.image.size
 
     def publish(self, aws: Aws, repository: str) -> None:
+        from scar.aws.resources.repository import image_tag
         from scar.package.ecr import ecr_registry, why_bytes_moved
         from scar.package.sightings import Sightings
 
-        registry = ecr_registry(aws)
+        registry, tag = ecr_registry(aws), image_tag(self.digest)
         with self.report.progress(f"pushing to {repository}") as progress:
-            result = Sightings(self.cache, registry.host).push(self.image, registry, repository, tell=progress)
+            try:
+                sightings = Sightings(self.cache, registry.host)
+                result = sightings.push(self.image, registry, repository, tag=tag, tell=progress)
+            except ConflictError:
+                # Somebody pushed the same image meanwhile, and a tag that may not move may not be set twice either.
+                if registry.manifest(repository, tag).digest != self.digest:
+                    raise
+                return
         self.results.append(result)
         if advice := why_bytes_moved(aws, self.image, repository, result):
             self.report.say(advice)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from scar import limits
 from scar.aws import names, tags
 from scar.aws.resources.code import Code, ImageCode, ZipCode
 from scar.aws.resources.code_objects import CodeObject, CodeObjects
-from scar.aws.resources.repository import ImageVersion, Repository
+from scar.aws.resources.repository import ImageVersion, Repository, image_tag
 from scar.aws.resources.role import canonical
 from scar.design import iam
-from scar.design.site import FunctionImage, FunctionZip, Made, Site
+from scar.design.site import FunctionImage, FunctionZip, Made, PreparedImage, Site, ZipAndJobImage
 from scar.fdl.model import Function
 from scar.plan.resource import Resource
 
@@ -25,7 +26,8 @@ class Design:
     """The part of a design that depends on what a function's code is made of.
 
     `runtime`, `layers` and `variables` are what the function is given because of it, `bucket` is where its code lies in S3, and
-    `readable` what its role must be able to read (an ARN).
+    `readable` what its role must be able to read (an ARN). `job_image` is the image of its jobs, as a job definition names it, and
+    `job_repository` the ARN of the repository that it is in.
     """
 
     code: Code
@@ -35,22 +37,48 @@ class Design:
     variables: dict[str, str] = field(default_factory=dict)
     bucket: str | None = None
     readable: str | None = None
+    job_image: str = ""
+    job_repository: str = ""
     note: str = ""
 
 
 def design(fn: Function, site: Site, made: Made) -> Design:
     """A function's code as resources. What was made of it decides, not what the definition says."""
+    if isinstance(made, ZipAndJobImage):
+        zip_, image = _zip(fn, site, made.code), _image(fn, site, made.job_image)
+        return replace(
+            zip_, made=(*zip_.made, *image.made), job_image=image.job_image, job_repository=image.job_repository
+        )
     if isinstance(made, FunctionZip):
         return _zip(fn, site, made)
     if isinstance(made, FunctionImage):
         return _image(fn, site, made)
-    return Design(ImageCode(made.uri_by_digest), note="an image that is there already")
+    return _prepared(fn, site, made)
 
 
 def _image(fn: Function, site: Site, image: FunctionImage) -> Design:
     repository = _repository(fn, site)
     version = ImageVersion(repository.name, image.digest, image, image.size)
-    return Design(ImageCode(f"{site.registry}/{repository.name}@{image.digest}"), (repository, version))
+    uri = f"{site.registry}/{repository.name}"
+    return Design(
+        ImageCode(f"{uri}@{image.digest}"),
+        (repository, version),
+        job_image=f"{uri}:{image_tag(image.digest)}",
+        job_repository=repository.arn,
+    )
+
+
+def _prepared(fn: Function, site: Site, image: PreparedImage) -> Design:
+    """Jobs name the image as the definition does: by its tag, if that is how."""
+    found = re.fullmatch(limits.ECR_IMAGE_PATTERN, image.uri_by_digest.partition("@")[0])
+    repository = image.uri_by_digest.partition("/")[2].partition("@")[0]
+    where = (found["region"] or found["dual"], found["account"]) if found else (site.region, site.account)
+    return Design(
+        ImageCode(image.uri_by_digest),
+        job_image=(fn.lambda_.container.image or "").removeprefix("docker://"),
+        job_repository=f"arn:{site.partition}:ecr:{where[0]}:{where[1]}:repository/{repository}",
+        note="an image that is there already",
+    )
 
 
 def _zip(fn: Function, site: Site, code: FunctionZip) -> Design:

@@ -15,26 +15,71 @@ VERSION: Final = "2012-10-17"
 Statement = dict[str, Any]
 
 
-def lambda_trust() -> dict[str, Any]:
-    """Who may assume the role: Lambda. No source condition, for Lambda sends none when it takes on a role."""
+def trust(service: str) -> dict[str, Any]:
+    """Who may assume a role: a service (`lambda`, `ecs-tasks`, `ec2`). No source condition, for Lambda sends none when it takes on a role."""
     return {
         "Version": VERSION,
         "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+            {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
         ],
     }
 
 
-def lambda_policy(fn: Function, site: Site, *, code: str | None = None) -> dict[str, Any]:
-    """What the function's own code may do: log, read its inputs and its `code` (an ARN), write its outputs and its own state."""
+def lambda_trust() -> dict[str, Any]:
+    return trust("lambda")
+
+
+def lambda_policy(
+    fn: Function, site: Site, *, code: str | None = None, more: Iterable[Statement] = ()
+) -> dict[str, Any]:
+    """What the function's own code may do: log, read its inputs and its `code` (an ARN), write its outputs and its own state; and `more`."""
     statements = [
         *_logs(fn, site),
         *_inputs(fn.lambda_.input, site),
         *_outputs(fn.lambda_.output, site),
         *_state(fn, site),
         *([_allow("OwnCode", ["s3:GetObject"], [code])] if code else []),
+        *more,
     ]
     return {"Version": VERSION, "Statement": statements}
+
+
+def hand_over(fn: Function, site: Site, queue: str) -> tuple[Statement, ...]:
+    """What a function may do that hands runs over to `queue` (a name) of Batch, and gets its own failures back from Lambda."""
+    # IAM matches a revision as `name:1`; a definition is named by 16 hex digits of its content, so each `?` stands for one of them.
+    definition = site.arn("batch", f"job-definition/{names.job_definitions_of(fn.name)}{'?' * 16}")
+    return (
+        _allow(
+            "SubmitJobs", ["batch:SubmitJob"], [site.arn("batch", f"job-queue/{queue}"), definition, f"{definition}:*"]
+        ),
+        # These two know no resources: service-authorization/latest/reference/list_awsbatch
+        _allow("FindJobs", ["batch:DescribeJobs", "batch:ListJobs"], ["*"]),
+        _allow("OwnFailures", ["lambda:InvokeFunction"], [site.arn("lambda", f"function:{fn.name}")]),
+    )
+
+
+def job_policy(fn: Function, site: Site) -> dict[str, Any]:
+    """What a job's own code may do: read the function's inputs, write its outputs and its own state. ECS writes its log."""
+    statements = [*_inputs(fn.lambda_.input, site), *_outputs(fn.lambda_.output, site), *_state(fn, site)]
+    return {"Version": VERSION, "Statement": statements}
+
+
+def execution_policy(fn: Function, site: Site, repository: str) -> dict[str, Any]:
+    """What ECS may do before a job runs and while it does: pull its image from `repository` (an ARN) and write its log."""
+    pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    group = site.arn("logs", f"log-group:{names.batch_log_group(fn.name)}")
+    statements = [
+        # Knows no resources: service-authorization/latest/reference/list_amazonelasticcontainerregistry
+        _allow("LogIn", ["ecr:GetAuthorizationToken"], ["*"]),
+        _allow("PullImage", pull, [repository]),
+        _allow("Logs", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"{group}:*"]),
+    ]
+    return {"Version": VERSION, "Statement": statements}
+
+
+def ecs_instance_policy(site: Site) -> str:
+    """AWS's own policy for the machines of ECS. Source: batch/latest/userguide/instance_IAM_role."""
+    return f"arn:{site.partition}:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"
 
 
 def ecr_pull(site: Site, function: str) -> dict[str, Any]:

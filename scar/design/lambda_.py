@@ -1,9 +1,11 @@
-"""Mode `lambda`: the function, its code, its role and log group, and its buckets' notifications."""
+"""Mode `lambda`: the function, its code, its role and log group, and its buckets' notifications; and what every other mode has of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from faassupervisor import contract, hops
 from scar.aws import names, tags
 from scar.aws.resources.function import LambdaFunction
 from scar.aws.resources.log_group import LogGroup
@@ -12,6 +14,7 @@ from scar.aws.resources.permission import InvokePermission
 from scar.aws.resources.role import Role, canonical
 from scar.aws.resources.state_bucket import StateBucket
 from scar.aws.resources.user_bucket import UserBucket
+from scar.aws.tags import Pairs
 from scar.design import code as codes
 from scar.design import iam
 from scar.design.site import Made, Site
@@ -20,23 +23,42 @@ from scar.fdl.model import Function, Io
 from scar.plan.resource import Id, Resource
 
 
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """What the function has besides when it hands runs over to Batch: what must be there `before` it and comes `behind` it, what it is
+    told in its environment and what it may do (statements of its policy). `places` are for the function's mark: its queue, and the label
+    under which that is shared ('' if it is not).
+    """
+
+    before: tuple[Resource, ...] = ()
+    behind: tuple[Resource, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    statements: tuple[iam.Statement, ...] = ()
+    places: Pairs = ()
+
+
 def design(fn: Function, site: Site, made: Made) -> Iterable[Resource]:
     """Every resource of the function, in no particular order: `needs` has the order."""
-    code = codes.design(fn, site, made)
-    role = _role(fn, site, code)
+    return with_jobs(fn, site, codes.design(fn, site, made), Jobs())
+
+
+def with_jobs(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Iterable[Resource]:
+    """The function with its code, and with what it needs to hand runs over."""
+    role = _role(fn, site, code, jobs)
     log_group = _log_group(fn, site)
     state = StateBucket(
         names.state_bucket(site.account, site.region),
         fn.name,
         _input_buckets(fn),
         (code.bucket,) if code.bucket is not None else (),
+        jobs.places,
     )
-    before: list[Resource] = [log_group, *code.made, state, *([role] if role else [])]
-    function = _function(fn, site, code, tuple(resource.id for resource in before))
-    return [*before, function, *_buckets(fn, state.name), *_triggers(fn, site, state.name)]
+    before: list[Resource] = [log_group, *code.made, state, *([role] if role else []), *jobs.before]
+    function = _function(fn, site, code, jobs, tuple(resource.id for resource in before))
+    return [*before, function, *jobs.behind, *_buckets(fn, state.name), *_triggers(fn, site, state.name)]
 
 
-def _role(fn: Function, site: Site, code: codes.Design) -> Role | None:
+def _role(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Role | None:
     """None when the definition names one to use."""
     if fn.iam.role is not None:
         return None
@@ -44,7 +66,7 @@ def _role(fn: Function, site: Site, code: codes.Design) -> Role | None:
         name=names.role(fn.name, site.region),
         function=fn.name,
         trust=canonical(iam.lambda_trust()),
-        policy=canonical(iam.lambda_policy(fn, site, code=code.readable)),
+        policy=canonical(iam.lambda_policy(fn, site, code=code.readable, more=jobs.statements)),
         tags=tags.of_function(fn.name, fn.lambda_.tags),
     )
 
@@ -75,7 +97,7 @@ def _log_group(fn: Function, site: Site) -> LogGroup:
     )
 
 
-def _function(fn: Function, site: Site, code: codes.Design, after: tuple[Id, ...]) -> LambdaFunction:
+def _function(fn: Function, site: Site, code: codes.Design, jobs: Jobs, after: tuple[Id, ...]) -> LambdaFunction:
     settings = fn.lambda_
     return LambdaFunction(
         name=fn.name,
@@ -87,13 +109,27 @@ def _function(fn: Function, site: Site, code: codes.Design, after: tuple[Id, ...
         tmp_mib=settings.ephemeral_storage,
         architecture=settings.architecture,
         description=settings.description,
-        environment=tuple(sorted({**settings.environment, **code.variables}.items())),
+        environment=tuple(sorted(_environment(fn, site, code, jobs).items())),
         tags=tags.of_function(fn.name, settings.tags, _listing(fn)),
         runtime=code.runtime,
         layers=code.layers,
         note=code.note,
         after=after,
     )
+
+
+def _environment(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> dict[str, str]:
+    """The user's variables and ours. Raises UsageError for more than Lambda has room for: the file's check cannot know the region."""
+    state = names.state_uri(site.account, site.region, fn.name)
+    variables = {**fn.lambda_.environment, **code.variables, contract.STATE: state, **jobs.variables}
+    size = hops.environment_bytes(variables)
+    if not hops.LAMBDA_ENVIRONMENT.fits(size):
+        raise UsageError(
+            hops.LAMBDA_ENVIRONMENT.refusal(size),
+            where=f"{fn.name}: lambda.environment",
+            fix=hops.LAMBDA_ENVIRONMENT.fix,
+        )
+    return variables
 
 
 def _listing(fn: Function) -> dict[str, str]:

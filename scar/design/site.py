@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from scar.aws.clients import Aws
+from scar.aws.network import Network
 from scar.aws.resources.code_objects import Tell
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One account and region. `account` has 12 digits; `partition` is `aws`, `aws-cn` or `aws-us-gov`."""
+    """One account and region. `account` has 12 digits; `partition` is `aws`, `aws-cn` or `aws-us-gov`.
+
+    `network` is where machines may stand when a definition does not say; None when it was not asked for, or there is none.
+    """
 
     account: str
     region: str
     partition: str = "aws"
+    network: Network | None = None
 
     @classmethod
     def of(cls, aws: Aws) -> Site:
@@ -111,5 +116,13 @@ class FunctionZip(Protocol):
     def content(self) -> bytes: ...
 
 
-Made = FunctionImage | PreparedImage | FunctionZip
+@dataclass(frozen=True, slots=True)
+class ZipAndJobImage:
+    """A function that is a zip in Lambda, and an image in Batch, which takes nothing else."""
+
+    code: FunctionZip
+    job_image: FunctionImage
+
+
+Made = FunctionImage | PreparedImage | FunctionZip | ZipAndJobImage
 """What a function's code was made into, of which the design chooses resources."""

@@ -15,6 +15,7 @@ from faassupervisor import contract
 from faassupervisor.contract import Mode
 from scar import limits
 from scar.fdl.batch import Batch as Batch
+from scar.fdl.batch import ComputeResources as ComputeResources
 from scar.fdl.key import LATER, Form, Key, OneOf, Pattern, Range
 from scar.fdl.services import ApiGateway as ApiGateway
 from scar.fdl.services import OscarService, StorageProviders

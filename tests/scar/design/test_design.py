@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faassupervisor import contract
 from scar.aws import names, tags
 from scar.aws.resources.code import ImageCode, ZipCode
 from scar.aws.resources.function import LambdaFunction
@@ -65,11 +66,8 @@ def test_our_own_tags_win_over_the_users() -> None:
     assert {"team": "a", "createdby": "scar", "scar:function": "grayify"}.items() <= dict(made.tags).items()
 
 
-@pytest.mark.parametrize("mode", ["batch", "lambda-batch"])
-def test_a_mode_that_has_no_design_is_refused(mode: str) -> None:
-    assert mode not in MODES
-    with pytest.raises(UsageError, match=f"execution mode {mode} is not available"):
-        design(function(execution_mode=mode), SITE, FakeImage())
+def test_every_mode_has_a_design() -> None:
+    assert set(MODES) == set(contract.MODES)
 
 
 def _made(kind: type[Any], resources: Iterable[Any]) -> Any:
