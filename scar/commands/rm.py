@@ -28,7 +28,7 @@ def rm(context: Context, args: Namespace) -> int:
     failed: list[ScarError] = []
     for name in names:
         try:
-            told.append(_remove(context, aws, name, inputs.get(name, ()), again=command(context, "rm", args)))
+            told.append(_remove(context, args, aws, name, inputs.get(name, ())))
         except ScarError as error:
             if len(names) == 1:
                 raise
@@ -43,15 +43,24 @@ def rm(context: Context, args: Namespace) -> int:
     return 0
 
 
-def _remove(context: Context, aws: Aws, name: str, buckets: Sequence[str], *, again: str) -> dict[str, Any]:
-    """Remove one function; answers what was done as a document. One that is not there is no error."""
+def _remove(context: Context, args: Namespace, aws: Aws, name: str, buckets: Sequence[str]) -> dict[str, Any]:
+    """Remove one function; answers what was done as a document. One that is not there is no error.
+
+    Jobs that have not finished are a reason to refuse before anything is touched, unless they are to be stopped.
+    """
     from scar.plan.apply import apply
     from scar.plan.diff import diff
-    from scar.plan.owned import owned
+    from scar.plan.owned import owned, refuse_unfinished, stopping
 
-    plan = diff((), owned(aws, name, buckets))
+    found = owned(aws, name, buckets)
+    if args.stop_jobs:
+        found = stopping(found)
+    else:
+        refuse_unfinished(aws, name, found)
+    plan = diff((), found)
     if plan:
         head(context.report, name, plan)
+        again = command(context, "rm", args) + (" --stop-jobs" if args.stop_jobs else "")
         apply(aws, plan, Teller(context.report), again=f"Finish with: {again}")
     else:
         context.report.say(f"{name}: nothing to remove")

@@ -130,12 +130,18 @@ def ordered(resources: Iterable[Resource]) -> tuple[Resource, ...]:
 
 
 def _changes(old: Any, new: Any) -> tuple[Change, ...]:
-    pairs = (
-        (item.name, getattr(old, item.name), getattr(new, item.name))
-        for item in dataclasses.fields(new)
-        if item.compare
-    )
-    return tuple(_change(name, was, becomes) for name, was, becomes in pairs if was != becomes)
+    changes: list[Change] = []
+    for item in dataclasses.fields(new):
+        was, becomes = getattr(old, item.name), getattr(new, item.name)
+        if not item.compare or was == becomes:
+            continue
+        changes += _changes(was, becomes) if _are_records(was, becomes) else (_change(item.name, was, becomes),)
+    return tuple(changes)
+
+
+def _are_records(old: object, new: object) -> bool:
+    """Whether two values of a field have fields of their own, which tell more than that the whole differs."""
+    return dataclasses.is_dataclass(new) and type(old) is type(new) and not isinstance(new, Shown)
 
 
 def _change(name: str, old: object, new: object) -> Change:

@@ -6,21 +6,26 @@ A user's buckets are not among it: whatever made them, they are the user's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from scar.aws import names, tags
 from scar.aws.clients import Aws
 from scar.aws.errors import mapped
+from scar.aws.resources import unfinished_jobs
 from scar.aws.resources.code_objects import CodeObjects, OldCode
 from scar.aws.resources.function import LambdaFunction
+from scar.aws.resources.invoke_config import InvokeConfig
+from scar.aws.resources.job_definition import JobDefinition, OldDefinitions
+from scar.aws.resources.job_queue import JobQueue
 from scar.aws.resources.log_group import LogGroup
 from scar.aws.resources.notification import Notification
 from scar.aws.resources.permission import InvokePermission, invoking_buckets
 from scar.aws.resources.repository import Repository
 from scar.aws.resources.role import Role
 from scar.aws.resources.state_bucket import Mark, StateBucket, mark
+from scar.plan import owned_batch
 from scar.plan.observe import observe
 from scar.plan.resource import Id, Resource
 
@@ -62,23 +67,29 @@ def functions(aws: Aws) -> tuple[Deployed, ...]:
 def owned(aws: Aws, name: str, buckets: Iterable[str] = ()) -> Mapping[Id, Resource]:
     """Everything of one function that is there and goes with it; empty: there is no such function.
 
-    `buckets` are further input buckets to look into, from a definition file for instance.
+    `buckets` are further input buckets to look into, from a definition file for instance. Batch is asked where the function's mark says
+    that it has, or had, something there, and where there is no mark that could say so.
     """
     state_bucket = names.state_bucket(aws.account, aws.region)
     with mapped(f"look for function {name}"):
         state = StateBucket(state_bucket, name).present(aws)
         repository = _repository(aws, name).present(aws)
         inputs = {*buckets, *(state.inputs if state else ()), *invoking_buckets(aws, name)}
+        places = state.batch if state is not None and state.marked else owned_batch.own_places(name)
+        jobs = owned_batch.resources(aws, name, places) if places else ()
     notifications = [_notification(aws, name, bucket, state_bucket) for bucket in sorted(inputs)]
     code = [_old_code(aws, name, bucket, state_bucket) for bucket in (state.code if state else ())]
-    function = _function(aws, name, state_bucket, code)
-    found = dict(observe(aws, [_role(aws, name), _log_group(aws, name), function, *notifications, *code]))
+    # What runs jobs is needed by the function, which submits them: so it goes after it.
+    after = [*code, *(resource for resource in jobs if not isinstance(resource, InvokeConfig))]
+    function = _function(aws, name, state_bucket, after)
+    found = dict(observe(aws, [_role(aws, name), _log_group(aws, name), function, *notifications, *code, *jobs]))
     found |= {resource.id: resource for resource in (state, repository) if resource is not None}
     return {key: resource for key, resource in found.items() if _goes(resource, name)}
 
 
 def strays(aws: Aws, name: str, desired: Sequence[Resource]) -> tuple[Resource, ...]:
-    """What an earlier definition may have left: triggers of buckets that are no longer inputs, a role of ours, code that is run no more.
+    """What an earlier definition may have left: triggers of buckets that are no longer inputs, a role of ours, code and jobs' definitions
+    that are run no more, places of Batch that it has left.
 
     To be observed beside `desired`; what is there and not desired becomes a deletion.
     """
@@ -86,6 +97,7 @@ def strays(aws: Aws, name: str, desired: Sequence[Resource]) -> tuple[Resource, 
     with mapped(f"look for function {name}"):
         marked = mark(aws, state_bucket, name) or Mark()
         inputs = {*marked.inputs, *invoking_buckets(aws, name)}
+        jobs = owned_batch.resources(aws, name, marked.batch) if marked.batch else ()
     candidates: list[Resource] = [_role(aws, name)]
     for bucket in sorted(inputs):
         candidates += [_notification(aws, name, bucket, state_bucket), _permission(aws, name, bucket)]
@@ -93,8 +105,29 @@ def strays(aws: Aws, name: str, desired: Sequence[Resource]) -> tuple[Resource, 
     for bucket in marked.code:
         keep = frozenset(key for resource in wanted if resource.bucket == bucket for key in resource.keys)
         candidates.append(_old_code(aws, name, bucket, state_bucket, keep))
+    definitions = frozenset(resource.name for resource in desired if isinstance(resource, JobDefinition))
+    if definitions or marked.batch:
+        candidates.append(owned_batch.old_definitions(name, definitions))
+    # The log of the jobs that were stays until the function goes.
+    candidates += [resource for resource in jobs if not isinstance(resource, (LogGroup, OldDefinitions))]
     known = {resource.id for resource in desired}
     return tuple(resource for resource in candidates if resource.id not in known)
+
+
+def stopping(found: Mapping[Id, Resource]) -> Mapping[Id, Resource]:
+    """The same, but that jobs which have not finished are ended where their queue goes."""
+    return {
+        key: replace(resource, stop_jobs=True) if isinstance(resource, JobQueue) else resource
+        for key, resource in found.items()
+    }
+
+
+def refuse_unfinished(aws: Aws, name: str, found: Mapping[Id, Resource]) -> None:
+    """ConflictError if jobs that have not finished would hold the function's queue."""
+    for resource in found.values():
+        if isinstance(resource, JobQueue):
+            with mapped(f"list the jobs of {name}"):
+                unfinished_jobs.refuse(resource.unfinished(aws), name)
 
 
 def _goes(resource: Resource, name: str) -> bool:
@@ -108,7 +141,7 @@ def _goes(resource: Resource, name: str) -> bool:
             return True
 
 
-def _function(aws: Aws, name: str, state_bucket: str, code: Iterable[OldCode]) -> LambdaFunction:
+def _function(aws: Aws, name: str, state_bucket: str, after: Iterable[Resource]) -> LambdaFunction:
     """By name and by what goes after it; `read` fills in the rest."""
     return LambdaFunction(
         name=name,
@@ -127,7 +160,7 @@ def _function(aws: Aws, name: str, state_bucket: str, code: Iterable[OldCode]) -
             Id("log group", names.log_group(name)),
             Id("repository", names.repository(name)),
             Id("state bucket", state_bucket),
-            *(resource.id for resource in code),
+            *(resource.id for resource in after),
         ),
     )
 

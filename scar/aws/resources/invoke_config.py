@@ -17,7 +17,9 @@ ROLE_DEADLINE_S: Final = 120.0  # what a policy allows is known to Lambda within
 
 @dataclass(frozen=True, slots=True)
 class InvokeConfig:
-    """Of asynchronous events. `on_failure` is the ARN of what is told about an event that is given up on; '' is nothing.
+    """Of asynchronous events. `on_failure` is the ARN of what is told about an event that is given up on.
+
+    Without it the configuration is looked for by name, and one that does not send such events to the function itself is not ours.
 
     Lambda tries at most twice again, and keeps an event between a minute and six hours (botocore lambda:MaximumRetryAttempts,
     MaximumEventAgeInSeconds).
@@ -47,10 +49,12 @@ class InvokeConfig:
             if is_absent(error):
                 return None
             raise
-        on_failure = (found.get("DestinationConfig") or {}).get("OnFailure") or {}
+        told = ((found.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination", "")
+        if not self.on_failure and not told.endswith(f":function:{self.function}"):
+            return None
         return replace(
             self,
-            on_failure=on_failure.get("Destination", ""),
+            on_failure=told,
             retries=found.get("MaximumRetryAttempts", 2),
             max_age_s=found.get("MaximumEventAgeInSeconds", 21_600),
         )
@@ -65,7 +69,7 @@ class InvokeConfig:
                     FunctionName=self.function,
                     MaximumRetryAttempts=self.retries,
                     MaximumEventAgeInSeconds=self.max_age_s,
-                    DestinationConfig={"OnFailure": {"Destination": self.on_failure}} if self.on_failure else {},
+                    DestinationConfig={"OnFailure": {"Destination": self.on_failure}},
                 )
             except ClientError as error:
                 if not _comes_to_pass(error):
