@@ -8,8 +8,9 @@ notifies `Region.changed`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 Status = Literal["CREATING", "UPDATING", "DELETING", "DELETED", "VALID", "INVALID"]
 State = Literal["ENABLED", "DISABLED"]
@@ -27,6 +28,7 @@ class ComputeEnvironment:
     status_reason: str = ""
     desired_vcpus: int = 0
     tags: dict[str, str] = field(default_factory=dict)
+    uuid: str = ""
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -74,6 +76,30 @@ class JobDefinition:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class SchedulingPolicy:
+    """Kept and described; jobs are run in the order of their submission all the same."""
+
+    name: str
+    arn: str
+    request: dict[str, Any]
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class _WithArn(Protocol):
+    @property
+    def arn(self) -> str: ...
+
+
+_Record = TypeVar("_Record", bound=_WithArn)
+
+
+def named(table: Mapping[str, _Record], asked: str) -> _Record | None:
+    """The record of a table with this name or ARN; an ARN of another region or account is nobody's."""
+    found = table.get(asked.rpartition("/")[2] if asked.startswith("arn:") else asked)
+    return found if found is not None and (found.arn == asked or not asked.startswith("arn:")) else None
+
+
 class Region:
     """The tables of one region. Environments and queues are by name; definitions by name, revisions in order (index + 1 is the number)."""
 
@@ -84,20 +110,23 @@ class Region:
         self.environments: dict[str, ComputeEnvironment] = {}
         self.queues: dict[str, JobQueue] = {}
         self.definitions: dict[str, list[JobDefinition]] = {}
+        self.policies: dict[str, SchedulingPolicy] = {}
 
     def arn(self, what: str) -> str:
         """`arn:aws:batch:<region>:<account>:<what>`, such as `job-queue/name`."""
         return f"arn:aws:batch:{self.region}:{self.account}:{what}"
 
     def environment(self, name_or_arn: str) -> ComputeEnvironment | None:
-        return self.environments.get(name_or_arn.rpartition("/")[2])
+        return named(self.environments, name_or_arn)
 
     def queue(self, name_or_arn: str) -> JobQueue | None:
-        return self.queues.get(name_or_arn.rpartition("/")[2])
+        return named(self.queues, name_or_arn)
 
     def definition(self, asked: str) -> JobDefinition | None:
         """`name`, `name:revision` or an ARN of either. Without a revision: the latest active one."""
-        name, _, revision = asked.rpartition("/")[2].partition(":")
+        if asked.startswith("arn:") and not asked.startswith(self.arn("job-definition/")):
+            return None
+        name, _, revision = asked.removeprefix(self.arn("job-definition/")).partition(":")
         revisions = self.definitions.get(name, [])
         if revision:
             number = int(revision) if revision.isdigit() else 0

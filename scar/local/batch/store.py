@@ -1,0 +1,85 @@
+"""The control plane on disk: one snapshot for each region, replaced whole; requests that change one at once share a write.
+
+A file that does not add up is refused with the way out, as all of the local AWS's are (scar.local.snapshot).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from scar.local import snapshot
+from scar.local.batch.records import ComputeEnvironment, JobDefinition, JobQueue, Region, SchedulingPolicy
+from scar.local.saving import Saver
+from scar.local.state import StateDamagedError, sweep_unfinished
+
+WRITTEN_BY: Final = "batch 1"  # of the records' form: a newer one cannot be read by an older SCAR
+_FILE: Final = re.compile(r"(?P<account>[0-9]{12})\.(?P<region>[a-z0-9-]+)\.snapshot")
+
+
+class Store:
+    """All regions below one folder. A region is made when it is first asked for, and kept on disk once something is in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._regions: dict[tuple[str, str], tuple[Region, Saver]] = {}
+        self._lock = threading.Lock()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sweep_unfinished(folder)
+        for path in sorted(folder.glob("*.snapshot")):
+            if (named := _FILE.fullmatch(path.name)) is not None:
+                self._fill(self.region(named["account"], named["region"]), path)
+
+    def region(self, account: str, region: str) -> Region:
+        return self._held(account, region)[0]
+
+    def regions(self) -> list[Region]:
+        with self._lock:
+            return [region for region, _ in self._regions.values()]
+
+    def save(self, region: Region) -> None:
+        """Return when the region's present state is on disk."""
+        self._held(region.account, region.region)[1].save()
+
+    def _held(self, account: str, name: str) -> tuple[Region, Saver]:
+        with self._lock:
+            if (account, name) not in self._regions:
+                region = Region(account, name)
+                path = self._folder / f"{account}.{name}.snapshot"
+                self._regions[account, name] = region, Saver(lambda: _write(region, path))
+            return self._regions[account, name]
+
+    def _fill(self, region: Region, path: Path) -> None:
+        payload = snapshot.read(path, written_by=WRITTEN_BY)
+        try:
+            _restore(region, json.loads(payload))
+        except (ValueError, TypeError, KeyError) as error:
+            raise StateDamagedError(path, f"The snapshot cannot be read back: {error}.") from error
+
+
+def _write(region: Region, path: Path) -> None:
+    snapshot.write(path, _dump(region), written_by=WRITTEN_BY)
+
+
+def _dump(region: Region) -> bytes:
+    with region.lock:
+        document = {
+            "environments": [dataclasses.asdict(one) for one in region.environments.values()],
+            "queues": [dataclasses.asdict(one) for one in region.queues.values()],
+            "definitions": [dataclasses.asdict(one) for each in region.definitions.values() for one in each],
+            "policies": [dataclasses.asdict(one) for one in region.policies.values()],
+        }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _restore(region: Region, document: dict[str, Any]) -> None:
+    region.environments = {row["name"]: ComputeEnvironment(**row) for row in document["environments"]}
+    for row in document["queues"]:
+        region.queues[row["name"]] = JobQueue(**{**row, "environments": tuple(row["environments"])})
+    for row in document["definitions"]:  # revisions lie in their order
+        region.definitions.setdefault(row["name"], []).append(JobDefinition(**row))
+    region.policies = {row["name"]: SchedulingPolicy(**row) for row in document["policies"]}
