@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +19,12 @@ from scar.fdl.files import Look, look_at
 from scar.fdl.model import Function
 from scar.fdl.places import NOWHERE, Node, Place, Problems, TooManyProblemsError, UnplaceableError, from_plain
 
+Below = Callable[[Node | None], Node | None]  # `configuration.under`
+
+
+def _nothing(root: Node | None) -> Node | None:
+    return root
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
@@ -28,22 +34,22 @@ class Definition:
     warnings: tuple[Problem, ...] = ()
 
 
-def load(path: Path) -> Definition:
-    """Read every function that a YAML file defines; paths in it are resolved against its folder.
+def load(path: Path, *, below: Below = _nothing) -> Definition:
+    """Read every function that a YAML file defines; paths in it are resolved against its folder. `below` adds what it leaves open.
 
     Raises FdlError with all problems found, each at its line and column. A file of 1 MiB of anything takes at most about a second.
     """
-    return parse(_text(path), str(path), path.absolute().parent)
+    return parse(text_of(path), str(path), path.absolute().parent, below=below)
 
 
-def parse(text: str, file: str, folder: Path, *, look: Look = look_at) -> Definition:
+def parse(text: str, file: str, folder: Path, *, look: Look = look_at, below: Below = _nothing) -> Definition:
     """The functions that `text` defines. `look` answers what is at a path that the text names; nothing else is touched.
 
     `file` is what messages call the text; `folder` is what relative paths start from. Raises FdlError as `load` does.
     """
     problems = Problems.of(file)
     try:
-        root = document.compose(text, problems)
+        root = below(document.compose(text, problems))
         return _definition(root, problems, folder, Path(file), look)
     except TooManyProblemsError:
         raise FdlError(tuple(problems.errors)) from None
@@ -80,7 +86,7 @@ def _definition(root: Node | None, problems: Problems, folder: Path, source: Pat
     return Definition(functions, tuple(sorted(problems.warnings)))
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
     """The file's text without a byte order mark. Raises FdlError when it is not a readable file of at most 1 MiB of UTF-8."""
     try:
         with open(path, "rb", opener=_without_waiting) as stream:
