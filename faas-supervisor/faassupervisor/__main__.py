@@ -2,6 +2,7 @@
 
 with AWS_LAMBDA_RUNTIME_API      serve Lambda's Runtime API (on_lambda)
 --event -                        run once on the event from standard input (on_stdin)
+with SCAR_TASK or AWS_BATCH_JOB_ID   run the one record that a Batch job was submitted for (on_batch)
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ def main() -> int:
         from faassupervisor import on_stdin
 
         return on_stdin.run(surroundings)
+    if surroundings.in_job:
+        from faassupervisor import on_batch
+
+        return on_batch.run(surroundings)
     sys.stderr.write(f"{environ.USAGE}\n")
     return 2
 

@@ -18,7 +18,12 @@ from faassupervisor import contract
 USAGE: Final = "usage: app [--event -] [--function DIR] [--tmp DIR]"
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_PRIVATE_NAMES: Final = frozenset({"AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_EXEC_WRAPPER", "_HANDLER", "_X_AMZN_TRACE_ID"})
+_PRIVATE_NAMES: Final = frozenset(
+    {
+        "AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_EXEC_WRAPPER", "_HANDLER", "_X_AMZN_TRACE_ID",
+        contract.STATE, contract.JOB_QUEUE, contract.JOB_DEFINITION, contract.TASK,
+    }
+)  # fmt: skip
 # The interpreter's and the loader's settings are the agent's own; the user's come with the image's and the function's environment.
 _PRIVATE_PREFIXES: Final = ("LAMBDA_", "PYTHON", "LD_", "AWS_LAMBDA_METADATA_")
 # Outside the image these speak of the machine that the agent runs on: of Lambda's managed runtime, and the shell that started us.
@@ -29,7 +34,7 @@ _PER_RECORD: Final = frozenset(
     {
         contract.INPUT_FILE_PATH, contract.TMP_INPUT_DIR, contract.TMP_OUTPUT_DIR, contract.STORAGE_OBJECT_KEY, contract.EVENT_TIME,
         contract.EVENT, contract.REQUEST_ID, contract.AWS_LAMBDA_REQUEST_ID, contract.EVENT_FILE, contract.SCAR_FUNCTION,
-        contract.SCAR_BUCKET, contract.SCAR_SEQUENCER,
+        contract.SCAR_BUCKET, contract.SCAR_SEQUENCER, contract.ATTEMPT, contract.IDEMPOTENCY_KEY,
     }
 )  # fmt: skip
 
@@ -42,7 +47,8 @@ class UsageError(ValueError):
 class Surroundings:
     """What the process found when it started.
 
-    `runtime_api` is the address of Lambda's Runtime API or None; `event_on_stdin` asks for one run outside Lambda.
+    `runtime_api` is the address of Lambda's Runtime API or None; `event_on_stdin` asks for one run outside Lambda; `in_job` says that
+    AWS Batch started us.
     `temporary` is where private directories are made; `owns_temporary` says that nobody else uses it, so that
     whatever a run leaves there may be removed. `fakechroot` holds the libraries of the zip runtime.
     """
@@ -54,6 +60,7 @@ class Surroundings:
     owns_temporary: bool
     runtime_api: str | None
     event_on_stdin: bool
+    in_job: bool = False
 
 
 def read(arguments: Sequence[str], variables: Mapping[str, str], app: Path) -> Surroundings:
@@ -76,6 +83,7 @@ def read(arguments: Sequence[str], variables: Mapping[str, str], app: Path) -> S
         owns_temporary=temporary is not None or in_image,
         runtime_api=runtime_api,
         event_on_stdin="--event" in options,
+        in_job=contract.TASK in variables or "AWS_BATCH_JOB_ID" in variables,
     )
 
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
+from typing import Final
+
+LAMBDA_GRACE_S: Final = 0.1  # Lambda gives a runtime 300 ms at shutdown
 
 
 class Leave(BaseException):
-    """We were asked to go. Not an Exception, so that nothing on the way takes it for a failure."""
+    """We were asked to go. Not an Exception, so that nothing on the way takes it for a failure.
+
+    `grace_s` is how long what runs may take to obey before it is killed.
+    """
+
+    def __init__(self, grace_s: float = LAMBDA_GRACE_S) -> None:
+        super().__init__()
+        self.grace_s = grace_s
 
 
-def raise_on_sigterm() -> None:
+def raise_on_sigterm(grace_s: float = LAMBDA_GRACE_S) -> None:
     """From now on the first SIGTERM raises Leave in the main thread; later ones change nothing."""
-    signal.signal(signal.SIGTERM, _leave)
 
+    def leave(number: int, frame: FrameType | None) -> None:  # as signal calls it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Leave(grace_s)
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Leave
+    signal.signal(signal.SIGTERM, leave)

@@ -48,14 +48,18 @@ class Log:
     def info(self, fact: str, **facts: Fact) -> None:
         self._tell("INFO", fact, facts)
 
+    def note(self, fact: str, **facts: Fact) -> None:
+        """Like `info`, whatever the level: what `scar` looks for in a function's log."""
+        self._tell("INFO", fact, facts, always=True)
+
     def warning(self, fact: str, **facts: Fact) -> None:
         self._tell("WARNING", fact, facts)
 
     def error(self, fact: str, **facts: Fact) -> None:
         self._tell("ERROR", fact, facts)
 
-    def _tell(self, level: str, fact: str, facts: dict[str, Fact]) -> None:
-        if _LEVELS[level] < self._least:
+    def _tell(self, level: str, fact: str, facts: dict[str, Fact], *, always: bool = False) -> None:
+        if _LEVELS[level] < self._least and not always:
             return
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"

@@ -13,7 +13,9 @@ from faassupervisor import environ, function, leaving, reply
 from faassupervisor.contract import ContractError, Failure
 from faassupervisor.deadline import Deadline
 from faassupervisor.log import Log, to_descriptor
-from faassupervisor.supervise import Invocation, Sandbox, supervise
+from faassupervisor.record import Invocation
+from faassupervisor.sandbox import Sandbox
+from faassupervisor.supervise import supervise
 
 _API: Final = "/2018-06-01/runtime"
 _ERROR_TYPE: Final = "Lambda-Runtime-Function-Error-Type"
@@ -84,7 +86,7 @@ def _initialise(surroundings: environ.Surroundings, api: RuntimeApi, log: Log) -
     """Everything that can be done before the first event: Lambda gives this phase a whole processor, whatever the memory size."""
     try:
         sandbox = Sandbox(surroundings, function.load(surroundings.function_root))
-        sandbox.warm(log)
+        sandbox.mode.warm(log)
         return sandbox
     except Exception as error:  # noqa: BLE001  # a door: whatever it is, Lambda's caller must hear of it
         kind = "AgentFailed"
@@ -105,6 +107,7 @@ def _serve(api: RuntimeApi, sandbox: Sandbox, log: Log) -> None:
             payload,
             Deadline.at(int(headers["Lambda-Runtime-Deadline-Ms"]), spec.timeout_threshold_s),
             trace_id=headers.get("Lambda-Runtime-Trace-Id"),
+            function_arn=headers.get("Lambda-Runtime-Invoked-Function-Arn"),
         )
         answer = supervise(sandbox, invocation, log)
     except Exception as error:  # noqa: BLE001  # a door: a defect of the agent fails this event, visibly

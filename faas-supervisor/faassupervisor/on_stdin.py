@@ -14,7 +14,10 @@ from faassupervisor import environ, function, leaving, reply
 from faassupervisor.contract import ContractError, Failure, Reply
 from faassupervisor.deadline import Deadline
 from faassupervisor.log import Log, to_descriptor
-from faassupervisor.supervise import Invocation, Sandbox, supervise
+from faassupervisor.modes import Here
+from faassupervisor.record import Invocation
+from faassupervisor.sandbox import Sandbox
+from faassupervisor.supervise import supervise
 
 _TOTAL_S: Final = 365 * 24 * 3600.0  # whoever started us sets the limit, by SIGTERM
 
@@ -34,7 +37,7 @@ def run(surroundings: environ.Surroundings) -> int:
 def _answer(surroundings: environ.Surroundings, request_id: str, payload: bytes) -> Reply | Failure:
     write = to_descriptor(2)
     try:
-        sandbox = Sandbox(surroundings, function.load(surroundings.function_root))
+        sandbox = Sandbox(surroundings, function.load(surroundings.function_root), mode=Here)
     except (ContractError, OSError) as error:
         return Failure("AgentFailed", str(error), request_id=request_id)
     spec = sandbox.function.spec

@@ -109,7 +109,7 @@ def test_what_both_sides_share_needs_the_standard_library_only(path: Path) -> No
 @pytest.mark.parametrize("path", [*files(SCAR, AGENT)], ids=module)
 def test_clients_are_created_at_the_few_agreed_places(path: Path) -> None:
     makers = {"client", "create_client", "resource", "Session"}
-    agreed = {"scar.aws.clients", "scar.session", "faassupervisor.storage.s3", "faassupervisor.delegate"}
+    agreed = {"scar.aws.clients", "scar.session", "faassupervisor.aws"}
     calls = [
         node.func
         for node in ast.walk(tree(path))

@@ -83,12 +83,15 @@ def test_any_other_json_is_the_input_file_byte_for_byte(lab):
     assert answer.document["runs"][0]["output"].encode() == event + b"event.json\n"
 
 
-def test_a_mode_that_is_not_served_fails_clearly(lab):
-    answer = lab.agent("true", mode="batch").invoke({})
+@pytest.mark.parametrize("mode", ["batch", "lambda-batch"])
+def test_a_mode_without_what_it_needs_fails_clearly_and_starts_nothing(lab, mode):
+    agent = lab.agent("echo started", mode=mode)
+    answer = agent.invoke({})
     assert (answer.error_type, answer.document["errorMessage"]) == (
         "AgentFailed",
-        "function 'f': mode 'batch' is not served by this agent",
+        "this function was deployed without SCAR_STATE: run `scar init` again",
     )
+    assert "started" not in agent.log
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from faassupervisor import workspace
+from faassupervisor.aws import Aws
 from faassupervisor.deadline import Deadline
 from faassupervisor.errors import ScriptTimedOutError, StageInError
 from faassupervisor.layers.unpack import Unpacking, UnpackLimits, relative_link
@@ -42,7 +43,7 @@ class Brought:
     ) -> None:
         self.lines: list[bytes] = []
         self.temporary = temporary
-        self.root = Root(images.root(source, LAYERS, **changes), temporary, Stores(environment or {}))
+        self.root = Root(images.root(source, LAYERS, **changes), temporary, Stores(Aws(environment or {})))
 
     def ready(self, time_s: float = 30) -> Inside:
         return self.root.ready(Deadline(time_s, 0), Log(self.lines.append, level="DEBUG"))
@@ -470,7 +471,7 @@ def test_relative_links_lead_where_the_images_links_lead(blobs, temporary):
     upper = Tree().link("alternatives", "/usr/lib/file").link("d2", "d/d/d/../../../x")
     layers = (lower.layer(), upper.layer())
     blobs.blobs.update({images.digest(layer): layer for layer in layers})
-    root = Root(images.root(blobs.source, layers), temporary, Stores({}))
+    root = Root(images.root(blobs.source, layers), temporary, Stores(Aws({})))
     inside = Path(root.ready(Deadline(30, 0), Log(lambda _: None)).root)
     for name in ("usr/bin/deep", "alternatives", "usr/lib64/file"):
         assert (inside / name).read_text() == "found", name

@@ -17,7 +17,7 @@ from typing import Final
 from faassupervisor import elf, workspace
 from faassupervisor.contract import RootFilesystem
 from faassupervisor.deadline import Deadline
-from faassupervisor.errors import NotReusableError, ScriptTimedOutError, StageInError
+from faassupervisor.errors import NoRoomError, NotReusableError, ScriptTimedOutError, StageInError
 from faassupervisor.layers.tarstream import LayerError
 from faassupervisor.layers.unpack import Unpacking, UnpackLimits
 from faassupervisor.log import Log
@@ -126,14 +126,14 @@ class Root:
         except LayerError as fault:
             cause = fault.__cause__
             if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise StageInError(self._no_room()) from fault
+                raise NoRoomError(self._no_room()) from fault
             raise StageInError(f"layer {fault.layer} of the image cannot be unpacked: {fault.what}") from fault
         return received
 
     def _expect_room(self) -> None:
         status = os.statvfs(self._temporary)
         if status.f_bavail * status.f_frsize < _disk_bytes(self._image.unpacked_bytes):
-            raise StageInError(self._no_room())
+            raise NoRoomError(self._no_room())
 
     def _no_room(self) -> str:
         status = os.statvfs(self._temporary)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from faassupervisor.errors import CannotStartError
+from faassupervisor.leaving import LAMBDA_GRACE_S, Leave
 from faassupervisor.log import Write
 from faassupervisor.runners import Exit, Exited, Killed, OutOfTime, Setting, tree
 from faassupervisor.runners.command import Command, as_named
@@ -21,7 +22,6 @@ from faassupervisor.runners.identity import Identity, give, to_become
 KEPT_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 64 * 1024
 _AFTER_EXIT_GRACE_S: Final = 0.5  # for background children that a script left behind
-_LEAVING_GRACE_S: Final = 0.1  # Lambda gives a runtime 300 ms at shutdown
 _WITHOUT_PIDFD_S: Final = 0.02
 
 
@@ -92,18 +92,24 @@ def run(
         family = tree.Tree(process, complete=adopts_orphans)
         try:
             in_time = _watch(process, pipe.fileno(), output, time_s)
-        except BaseException:  # the agent itself is asked to leave: nothing may stay behind
-            family.stop(_LEAVING_GRACE_S)
+        except BaseException as error:  # the agent itself is asked to leave: nothing may stay behind
+            family.stop(error.grace_s if isinstance(error, Leave) else LAMBDA_GRACE_S)
+            _drain(pipe.fileno(), output)
             raise
         family.stop(_AFTER_EXIT_GRACE_S if in_time else grace_s())
-        os.set_blocking(pipe.fileno(), False)
-        while output.read(pipe.fileno()):
-            pass
-    log = output.finish()
+        log = _drain(pipe.fileno(), output)
     if not in_time:
         return OutOfTime(time.monotonic() - started, log)
     code = process.returncode
     return Exited(code, log) if code >= 0 else Killed(-code, log)
+
+
+def _drain(pipe: int, output: Output) -> str:
+    """The last words, when nobody is left to write more."""
+    os.set_blocking(pipe, False)
+    while output.read(pipe):
+        pass
+    return output.finish()
 
 
 def _start(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
+from faassupervisor.aws import Aws
 from faassupervisor.deadline import Deadline
 from faassupervisor.events.items import ObjectItem
 
@@ -37,27 +38,27 @@ class Store(Protocol):
     def publish(self, uploads: Sequence[Upload], deadline: Deadline) -> tuple[str, ...]: ...
 
 
-def _s3(variables: Mapping[str, str]) -> Store:
+def _s3(aws: Aws) -> Store:
     from faassupervisor.storage.s3 import S3
 
-    return S3.from_environment(variables)
+    return S3.of(aws)
 
 
-STORAGES: Final[Mapping[str, Callable[[Mapping[str, str]], Store]]] = {"s3": _s3}
+STORAGES: Final[Mapping[str, Callable[[Aws], Store]]] = {"s3": _s3}
 
 
 class Stores:
     """The backends of one sandbox, each made when first asked for and then kept: a client costs more than a request."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
+    def __init__(self, aws: Aws) -> None:
+        self._aws = aws
         self._made: dict[str, Store] = {}
 
     def of(self, provider: str) -> Store:
         """The backend of `TYPE` or `TYPE.ID`. Raises KeyError for a type that is not in the table."""
         kind = kind_of(provider)
         if kind not in self._made:
-            self._made[kind] = STORAGES[kind](self._variables)
+            self._made[kind] = STORAGES[kind](self._aws)
         return self._made[kind]
 
 

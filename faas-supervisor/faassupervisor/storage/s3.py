@@ -1,4 +1,4 @@
-"""Amazon S3, and whatever speaks its protocol at `AWS_ENDPOINT_URL`. The only place of the agent that makes a client of it.
+"""Amazon S3, and whatever speaks its protocol at `AWS_ENDPOINT_URL`, as a backend for users' files.
 
 botocore is used without boto3 and its transfer manager: half the start-up, and memory holds one chunk per transfer whatever the size.
 """
@@ -13,11 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from faassupervisor.aws import Aws
 from faassupervisor.deadline import Deadline
 from faassupervisor.errors import StageInError, StageOutError
 from faassupervisor.events.items import ObjectItem
@@ -63,27 +62,8 @@ class S3:
         self._client = client
 
     @classmethod
-    def from_environment(cls, variables: Mapping[str, str]) -> S3:
-        """With the role's credentials as Lambda hands them over; without them botocore's own chain is asked (Batch)."""
-        endpoint = variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL") or None
-        config = Config(
-            connect_timeout=10,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": 6},
-            max_pool_connections=_WORKERS + 2,
-            tcp_keepalive=True,
-            s3={"addressing_style": "path" if endpoint else "auto"},
-        )
-        client = botocore.session.Session().create_client(
-            "s3",
-            region_name=variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION") or "us-east-1",
-            endpoint_url=endpoint,
-            aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
-            aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
-            aws_session_token=variables.get("AWS_SESSION_TOKEN"),
-            config=config,
-        )
-        return cls(cast("S3Client", client))
+    def of(cls, aws: Aws) -> S3:
+        return cls(aws.s3_for_files(_WORKERS + 2))
 
     def fetch(self, item: ObjectItem, target: Path, deadline: Deadline) -> int:
         """Stream the version that the event names to a temporary name, verify it, rename it."""

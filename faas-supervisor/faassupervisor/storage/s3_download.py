@@ -21,7 +21,7 @@ from botocore.exceptions import (
 )
 
 from faassupervisor.deadline import Deadline
-from faassupervisor.errors import StageInError
+from faassupervisor.errors import NoRoomError, StageInError
 from faassupervisor.events.items import ObjectItem
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Download:
         free = status.f_bavail * status.f_frsize
         if self._size + _ROOM_BYTES > free:
             answer["Body"].close()
-            raise StageInError(
+            raise NoRoomError(
                 f"s3://{self._item.bucket}/{self._item.key} has {self._size} bytes and only {free} are free for it: "
                 "raise the function's ephemeral storage"
             )

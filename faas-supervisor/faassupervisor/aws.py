@@ -1,0 +1,87 @@
+"""The agent's clients of AWS: whose credentials they use, where they ask, how patient they are. The only place that makes one.
+
+In Lambda the function's role comes in the environment. In a Batch job the role comes from the container's credentials endpoint, and from
+nowhere else: keys that a job definition or the image's files hold are the user's, for the user's own process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+    from mypy_boto3_batch.client import BatchClient
+    from mypy_boto3_s3.client import S3Client
+
+# What may speak for a job when its container has no endpoint: the token of its pod, the role of its machine.
+_OF_THE_MACHINE: Final = frozenset({"assume-role-with-web-identity", "container-role", "iam-role"})
+# How often a request is sent and how long it waits. Files are worth patience; the ledger is asked while Lambda's clock runs out.
+_FILES: Final = {"connect_timeout": 10, "read_timeout": 60, "retries": {"mode": "standard", "total_max_attempts": 6}}
+_STATE: Final = {"connect_timeout": 2, "read_timeout": 5, "retries": {"mode": "standard", "total_max_attempts": 3}}
+# SubmitJob has no idempotency token: a request whose answer is lost must not be sent again by a library.
+_BATCH: Final = {"connect_timeout": 3, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 1}}
+
+
+class Aws:
+    """Clients for one sandbox. The library is imported with the first, which costs more than all others together."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables = variables
+        self._in_job = "AWS_BATCH_JOB_ID" in variables and "AWS_LAMBDA_RUNTIME_API" not in variables
+        self._made: Session | None = None
+
+    def s3_for_files(self, connections: int) -> S3Client:
+        return cast("S3Client", self._client("s3", _FILES, max_pool_connections=connections))
+
+    def s3_for_state(self) -> S3Client:
+        return cast("S3Client", self._client("s3", _STATE))
+
+    def batch(self) -> BatchClient:
+        return cast("BatchClient", self._client("batch", _BATCH))
+
+    def _client(self, service: str, patience: Mapping[str, Any], **more: Any) -> object:
+        from botocore.config import Config
+
+        variables = self.variables
+        endpoint = variables.get(f"AWS_ENDPOINT_URL_{service.upper()}") or variables.get("AWS_ENDPOINT_URL") or None
+        keys: dict[str, Any] = {
+            "aws_access_key_id": variables.get("AWS_ACCESS_KEY_ID"),
+            "aws_secret_access_key": variables.get("AWS_SECRET_ACCESS_KEY"),
+            "aws_session_token": variables.get("AWS_SESSION_TOKEN"),
+        }
+        if self._in_job:
+            keys = {}
+        return self._session().create_client(
+            service,
+            region_name=variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION") or "us-east-1",
+            endpoint_url=endpoint,
+            config=Config(
+                tcp_keepalive=True, s3={"addressing_style": "path" if endpoint else "auto"}, **patience, **more
+            ),
+            **keys,
+        )
+
+    def _session(self) -> Session:
+        """One for all clients: it keeps the models that it has read."""
+        if self._made is None:
+            import botocore.session
+
+            self._made = botocore.session.Session()
+            if self._in_job:
+                self._take_roles_only(self._made)
+        return self._made
+
+    def _take_roles_only(self, session: Session) -> None:
+        from botocore import credentials
+
+        for name in ("config_file", "credentials_file"):  # the image's
+            session.set_config_variable(name, os.devnull)
+        session.set_config_variable("profile", "default")
+        if {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} & self.variables.keys():
+            found = credentials.CredentialResolver([credentials.ContainerProvider(environ=dict(self.variables))])
+        else:
+            found = credentials.create_credential_resolver(session)
+            found.providers = [provider for provider in found.providers if provider.METHOD in _OF_THE_MACHINE]
+        session.register_component("credential_provider", found)

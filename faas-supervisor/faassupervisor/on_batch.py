@@ -1,0 +1,84 @@
+"""The door of a Batch job: one record, taken over from Lambda by the ledger, and the script's exit code as the job's own.
+
+    SCAR_TASK ─► claim ─► event ─► stage in ─► run ─► publishing ─► stage out ─► done
+
+A job that another one has overtaken ends with 0 and publishes nothing. SIGTERM (a timeout, `scar terminate`, a machine that is taken
+back) stops the script with all that it started; nothing is published then, and the exit code is 143. A further attempt starts anew.
+Without SCAR_TASK the job was submitted by hand: EVENT is run as it is, and no ledger is asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from typing import TYPE_CHECKING, Final
+
+from faassupervisor import contract, environ, function, leaving, reply
+from faassupervisor.contract import ContractError, Failure, Reply, Task
+from faassupervisor.deadline import Deadline
+from faassupervisor.log import Log, to_descriptor
+from faassupervisor.modes import Here
+from faassupervisor.record import Invocation
+from faassupervisor.sandbox import Sandbox
+from faassupervisor.supervise import supervise
+
+if TYPE_CHECKING:
+    from faassupervisor.function import Function
+
+_TOTAL_S: Final = 365 * 24 * 3600.0  # Batch's own timeout sets the limit, by SIGTERM
+_GRACE_S: Final = 20.0  # of the 30 s between SIGTERM and SIGKILL (batch/latest/userguide/job_timeouts)
+_STOPPED: Final = Failure(
+    "ScriptFailed", "the job was told to stop (SIGTERM); nothing was published", 128 + signal.SIGTERM
+)
+_SUMMARY_BYTES: Final = 200 * 1024  # one event of CloudWatch Logs may have 256 KiB in older regions
+
+
+def run(surroundings: environ.Surroundings) -> int:
+    """The job's exit code: the script's own; 143 after SIGTERM; 1 when it is the agent that fails."""
+    leaving.raise_on_sigterm(_GRACE_S)
+    write = to_descriptor(1)
+    try:
+        answer = _answer(surroundings, Log(write))
+    except leaving.Leave:
+        answer = _STOPPED
+    except (ContractError, OSError) as error:
+        answer = Failure("AgentFailed", str(error))
+    except Exception as error:  # noqa: BLE001  # a door: a defect of the agent fails this job, visibly
+        answer = Failure("AgentFailed", f"{type(error).__name__}: {error}")
+    code = 0 if isinstance(answer, Reply) else answer.exit_code
+    Log(write, request_id=answer.request_id).note("job ended", exit_code=code)
+    write(_summary(answer) + b"\n")
+    return code
+
+
+def _answer(surroundings: environ.Surroundings, log: Log) -> Reply | Failure:
+    variables = surroundings.variables
+    job_id = variables.get("AWS_BATCH_JOB_ID", "")
+    task = Task.from_json(variables[contract.TASK]) if contract.TASK in variables else None
+    loaded = function.load(surroundings.function_root)
+    log = Log(log.write, level=loaded.spec.log_level, request_id=task.request_id if task else job_id)
+    if task is not None:
+        return _of_task(surroundings, loaded, task, log)
+    log.note("job started", job_id=job_id)
+    event = variables.get(contract.EVENT, "{}").encode(errors="surrogateescape")
+    return supervise(Sandbox(surroundings, loaded, mode=Here), Invocation(job_id, event, Deadline(_TOTAL_S, 0)), log)
+
+
+def _of_task(surroundings: environ.Surroundings, loaded: Function, task: Task, log: Log) -> Reply | Failure:
+    from faassupervisor.mode_job import InJob
+
+    sandbox = Sandbox(surroundings, loaded, mode=lambda sandbox: InJob(sandbox, task))
+    job = sandbox.mode
+    assert isinstance(job, InJob)
+    try:
+        answer = supervise(sandbox, Invocation(task.request_id, b"", Deadline(_TOTAL_S, 0)), log)
+    except leaving.Leave:
+        answer = job.stopped() or dataclasses.replace(_STOPPED, request_id=task.request_id)
+    job.close(answer, log)
+    return answer
+
+
+def _summary(answer: Reply | Failure) -> bytes:
+    """One line. What the script wrote is in the log already."""
+    runs = tuple(dataclasses.replace(run, output="") for run in answer.runs)
+    return reply.fitted(dataclasses.replace(answer, runs=runs), _SUMMARY_BYTES)

@@ -1,0 +1,173 @@
+"""One record of an event, from its input object to its outputs: the steps that every mode takes, in Lambda and in Batch.
+
+    stage in ─► run ─► exit code 0 ─► stage out
+
+Who may take them, and what else must be written down between them, is the mode's to say (`modes`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, assert_never
+
+from faassupervisor import contract, environ, outputs, workspace
+from faassupervisor.deadline import Deadline
+from faassupervisor.errors import ScriptFailedError, ScriptTimedOutError
+from faassupervisor.events import DirectItem, Item, ObjectItem, RawItem
+from faassupervisor.log import Log
+from faassupervisor.runners import Exit, Exited, Killed, OutOfTime, Runner, command, describe, exit_code
+from faassupervisor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from faassupervisor.sandbox import Sandbox
+
+EVENT_VARIABLE_BYTES: Final = 100 * 1024  # Linux refuses one environment string of 128 KiB (MAX_ARG_STRLEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What is asked, by whom, until when. `trace_id` is X-Ray's, handed on to the user's process.
+
+    `function_arn` is our own, None outside Lambda. `killed` says that the platform ended all attempts at this request, and that this
+    one only puts it into other hands.
+    """
+
+    request_id: str
+    payload: bytes
+    deadline: Deadline
+    trace_id: str | None = None
+    function_arn: str | None = None
+    killed: bool = False
+
+
+class Record:
+    """The steps for one item; `output`, `published` and `job_id` hold what is known when a step fails. `index` counts the event's records."""
+
+    def __init__(self, sandbox: Sandbox, item: Item, index: int, invocation: Invocation, log: Log) -> None:
+        self.sandbox, self.item, self.index, self.invocation, self.log = sandbox, item, index, invocation, log
+        self.output = ""
+        self.published: tuple[str, ...] = ()
+        self.job_id: str | None = None
+
+    @property
+    def key(self) -> str | None:
+        return self.item.key if isinstance(self.item, ObjectItem) else None
+
+    def work(self, left: ExitStack, marks: Mapping[str, str]) -> Workspace:
+        """Stage in and run with the variables `marks` besides the record's own. What it leaves on disk goes with `left`."""
+        inside = self.sandbox.files(self.invocation.deadline, self.log)
+        place = left.enter_context(Workspace(self.sandbox.surroundings.temporary))
+        variables = {**self._stage_in(place), **marks}
+        self._run(place, variables, self.sandbox.runner(inside, place, self.log))
+        return place
+
+    def publish(self, place: Workspace) -> None:
+        """Stage out what the run left in its output directory."""
+        rules = self.sandbox.function.spec.outputs
+        if not rules:
+            return
+        uploads = outputs.uploads(place.outbox, outputs.find(place.outbox), rules)
+        if not uploads:
+            self.log.warning("nothing to publish: no file of the output directory matches an output of the function")
+            return
+        started = time.monotonic()
+        self.published = self.sandbox.stores.of(rules[0].provider).publish(uploads, self.invocation.deadline)
+        self.log.info(
+            "staged out",
+            files=len(uploads),
+            bytes=sum(upload.size for upload in uploads),
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    def _stage_in(self, place: Workspace) -> Mapping[str, str]:
+        """The input file, the event file; answers the variables of this record."""
+        item, invocation = self.item, self.invocation
+        event_file = place.agent / "event.json"
+        event_file.write_bytes(item.event)
+        variables = {
+            contract.TMP_INPUT_DIR: str(place.inbox),
+            contract.TMP_OUTPUT_DIR: str(place.outbox),
+            contract.EVENT_FILE: str(event_file),
+            contract.REQUEST_ID: invocation.request_id,
+            contract.AWS_LAMBDA_REQUEST_ID: invocation.request_id,
+            contract.INSTANCE_IP: self.sandbox.instance_ip,
+            contract.SCAR_FUNCTION: self.sandbox.function.spec.name,
+        }
+        if len(item.event) < EVENT_VARIABLE_BYTES and b"\0" not in item.event:
+            variables[contract.EVENT] = item.event.decode("utf-8-sig", "replace")
+        if invocation.trace_id:
+            variables["_X_AMZN_TRACE_ID"] = invocation.trace_id
+        match item:
+            case ObjectItem():
+                variables.update(self._stage_in_object(item, place))
+            case RawItem(name=name):
+                (place.inbox / name).write_bytes(item.event)
+                variables[contract.INPUT_FILE_PATH] = str(place.inbox / name)
+            case DirectItem():
+                pass
+            case _:
+                assert_never(item)
+        return variables
+
+    def _stage_in_object(self, item: ObjectItem, place: Workspace) -> Mapping[str, str]:
+        target = place.inbox / workspace.safe_name(item.key)
+        started = time.monotonic()
+        size = self.sandbox.stores.of(item.provider).fetch(item, target, self.invocation.deadline)
+        self.log.info(
+            "staged in", bucket=item.bucket, key=item.key, bytes=size, seconds=round(time.monotonic() - started, 3)
+        )
+        variables = {
+            contract.INPUT_FILE_PATH: str(target),
+            contract.STORAGE_OBJECT_KEY: item.key,
+            contract.SCAR_BUCKET: item.bucket,
+        }
+        if item.event_time is not None:
+            variables[contract.EVENT_TIME] = item.event_time
+        if item.sequencer is not None:
+            variables[contract.SCAR_SEQUENCER] = item.sequencer
+        return variables
+
+    def _run(self, place: Workspace, variables: Mapping[str, str], runner: Runner) -> None:
+        sandbox, deadline = self.sandbox, self.invocation.deadline
+        if deadline.for_process_s() <= 0:
+            raise ScriptTimedOutError("no time was left to start the script")
+        spec = sandbox.function.spec
+        environment = environ.for_process(sandbox.surroundings.variables, spec, variables)
+        ended = runner.run(
+            self._command(place, environment, runner),
+            environment=environment,
+            time_s=deadline.for_process_s,
+            grace_s=deadline.grace_s,
+            adopts_orphans=sandbox.adopts_orphans,
+        )
+        self.output = ended.log
+        self.log.info("script ended", exit_code=exit_code(ended))
+        _raise_unless_success(ended)
+
+    def _command(self, place: Workspace, environment: Mapping[str, str], runner: Runner) -> command.Command:
+        function, item = self.sandbox.function, self.item
+        arguments = item.arguments if isinstance(item, DirectItem) else None
+        script = function.script
+        if isinstance(item, DirectItem) and item.script is not None:
+            script = place.agent / "script"
+            script.write_bytes(item.script)
+            script.chmod(0o700)
+        name = function.spec.name
+        if script is None:
+            return command.of_image(function.spec.image, arguments, environment, function=name, real=runner.real)
+        return command.of_script(runner.visible(script), arguments or (), environment, function=name, real=runner.real)
+
+
+def _raise_unless_success(ended: Exit) -> None:
+    match ended:
+        case Exited(code=0):
+            return
+        case Exited() | Killed():
+            raise ScriptFailedError(describe(ended), exit_code=exit_code(ended))
+        case OutOfTime():
+            raise ScriptTimedOutError(describe(ended))
+        case _:
+            assert_never(ended)
