@@ -1,6 +1,6 @@
 """Which account, region and manner of speaking a command uses, and where each of these came from.
 
-Precedence: flag, `SCAR_*`, the definition file, `AWS_*`, boto's own configuration, default.
+Precedence: flag, `SCAR_*`, the definition file, `AWS_*`, the configuration file, boto's own configuration, default.
 The process environment is read here, handed in as a mapping, and never written.
 """
 
@@ -51,13 +51,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Defined:
-    """What a definition file says about the same things."""
+    """What a file says about the same things: a definition, or the configuration (`scar.cfg`)."""
 
     profile: str | None = None
     region: str | None = None
 
 
-def settle(asked: Asked, environ: Mapping[str, str], defined: Defined = Defined()) -> Settings:
+def settle(
+    asked: Asked, environ: Mapping[str, str], defined: Defined = Defined(), configured: Defined = Defined()
+) -> Settings:
     """Decide each setting by precedence. Pure."""
     local = _first(
         (asked.local, "flag --local"),
@@ -70,6 +72,7 @@ def settle(asked: Asked, environ: Mapping[str, str], defined: Defined = Defined(
             (asked.profile, "flag --profile"),
             (environ.get("SCAR_PROFILE"), "SCAR_PROFILE"),
             (defined.profile, "definition file"),
+            (None if environ.get("AWS_PROFILE") else configured.profile, "scar.cfg"),  # boto reads AWS_PROFILE itself
         ),
         region=_optional(
             (asked.region, "flag --region"),
@@ -78,6 +81,7 @@ def settle(asked: Asked, environ: Mapping[str, str], defined: Defined = Defined(
             # A real account's region must not decide where the local AWS keeps things: they would seem gone elsewhere.
             (None if local.value else environ.get("AWS_REGION"), "AWS_REGION"),
             (None if local.value else environ.get("AWS_DEFAULT_REGION"), "AWS_DEFAULT_REGION"),
+            (None if local.value else configured.region, "scar.cfg"),
             (LOCAL_REGION if local.value else None, "default of the local AWS"),
         ),
         engine=_first((environ.get("SCAR_ENGINE"), "SCAR_ENGINE"), default="auto"),
@@ -85,6 +89,15 @@ def settle(asked: Asked, environ: Mapping[str, str], defined: Defined = Defined(
         cache=_folder(environ, "SCAR_CACHE", "XDG_CACHE_HOME", ".cache", "scar"),
         docker_host=environ.get("DOCKER_HOST") or None,
     )
+
+
+def configuration_file(environ: Mapping[str, str]) -> Path | None:
+    """The configuration of SCAR 4 and later, when there is one; none is needed."""
+    if folder := environ.get("SCAR_CONFIG_FOLDER"):
+        places = [Path(folder)]
+    else:
+        places = [_folder(environ, "SCAR_CONFIG_FOLDER", "XDG_CONFIG_HOME", ".config", "scar"), Path.home() / ".scar"]
+    return next((path for place in places if (path := place.absolute() / "scar.cfg").is_file()), None)
 
 
 def _first(*choices: tuple[T | None, str], default: T) -> Origin[T]:

@@ -47,6 +47,8 @@ def build() -> argparse.ArgumentParser:
 
     words.add("schema", "print the JSON Schema of definition files", "scar schema > scar.schema.json", _schema)
 
+    words.add("config", "show every default of a function, and what scar.cfg says of it", "scar config", _config)
+
     ls = words.add("ls", "list the functions, or the objects of a bucket", "scar ls\nscar ls -b my-bucket/output", _ls)
     ls.add_argument("-b", "--bucket", metavar="BUCKET[/FOLDER]", help="list objects instead of functions")
 
@@ -122,6 +124,12 @@ def _validate() -> Command:
     from scar.commands.define import validate
 
     return validate
+
+
+def _config() -> Command:
+    from scar.commands.define import config
+
+    return config
 
 
 def _schema() -> Command:

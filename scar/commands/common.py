@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scar.errors import NotFoundError, UsageError
-from scar.settings import Asked, Defined, Settings, settle
+from scar.settings import Asked, Defined, Settings, configuration_file, settle
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
     from scar.cli import Context
+    from scar.fdl.configuration import Configuration
+    from scar.fdl.load import Definition
     from scar.fdl.model import Function
 
 
 def settings_of(context: Context, functions: tuple[Function, ...] = ()) -> Settings:
     """The settings of a command. Functions of one file must agree on profile and region: one run works on one account."""
     asked = Asked(context.asked_local, context.asked_profile, context.asked_region)
-    return settle(asked, os.environ, Defined(_agreed(functions, "boto_profile"), _agreed(functions, "region")))
+    configured = configuration()
+    return settle(
+        asked,
+        os.environ,
+        Defined(_agreed(functions, "boto_profile"), _agreed(functions, "region")),
+        Defined(configured.profile, configured.region) if configured else Defined(),
+    )
+
+
+def configuration() -> Configuration | None:
+    """What `scar.cfg` says, when there is one."""
+    path = configuration_file(os.environ)
+    if path is None:
+        return None
+    from scar.fdl.configuration import load
+
+    return load(path)
 
 
 def _agreed(functions: tuple[Function, ...], key: str) -> str | None:
@@ -38,11 +57,22 @@ def connect(context: Context, functions: tuple[Function, ...] = ()) -> tuple[Aws
     return open_session(settings, context.report), settings
 
 
-def read_definition(context: Context, path: Path, only: str | None = None) -> tuple[Function, ...]:
-    """The functions of a file, or the one called `only`. Warnings are said."""
+def load_definition(path: Path) -> Definition:
+    """The functions of a file, with what the configuration adds to them. Raises FdlError."""
     from scar.fdl.load import load
 
-    definition = load(path)
+    configured = configuration()
+    if configured is None:
+        return load(path)
+    from scar.fdl.configuration import under
+
+    definition = load(path, below=lambda root: under(root, configured))
+    return replace(definition, warnings=(*configured.warnings, *definition.warnings))
+
+
+def read_definition(context: Context, path: Path, only: str | None = None) -> tuple[Function, ...]:
+    """The functions of a file, or the one called `only`. Warnings are said."""
+    definition = load_definition(path)
     for warning in definition.warnings:
         context.report.complain(f"warning: {warning}")
     if only is None:

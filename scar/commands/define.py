@@ -1,9 +1,10 @@
-"""`scar validate`, `scar schema`: definition files without an account."""
+"""`scar validate`, `scar schema`, `scar config`: definition files without an account."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scar.commands.common import configuration, load_definition
 from scar.errors import FdlError, Problem, UsageError
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 def validate(context: Context, args: Namespace) -> int:
     """Check every file named; all problems of all files are told at once."""
-    from scar.fdl.load import load
-
     files = [*args.conf_file, *args.files]
     if not files:
         raise UsageError("no definition file was named", fix="For example: scar validate -f function.yaml")
@@ -23,7 +22,7 @@ def validate(context: Context, args: Namespace) -> int:
     checked: list[dict[str, object]] = []
     for path in files:
         try:
-            definition = load(path)
+            definition = load_definition(path)
         except FdlError as error:
             problems.extend(error.problems)
             continue
@@ -47,4 +46,20 @@ def schema(context: Context, args: Namespace) -> int:
     from scar.fdl.schema import json_schema
 
     context.report.document(json_schema())
+    return 0
+
+
+def config(context: Context, args: Namespace) -> int:
+    """Every default of a function, and who says so: `scar.cfg`, or nobody."""
+    from scar.fdl.configuration import defaults, said
+
+    configured = configuration()
+    for warning in configured.warnings if configured else ():
+        context.report.complain(f"warning: {warning}")
+    values = said(configured)
+    rows = []
+    for key, default in {**dict(defaults()), **dict.fromkeys(values)}.items():
+        value, origin = values.get(key, (default, "default"))
+        rows.append({"key": key, "value": value, "origin": origin})
+    context.report.table(rows, ("key", "value", "origin"), empty="there are no defaults")
     return 0

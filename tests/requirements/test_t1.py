@@ -96,6 +96,61 @@ def test_t1_04(world: World) -> None:
 _FACTS = [("light", "t1-04"), ("both", "t1-04"), ("heavy", "t1-04"), ("both", "t1-04-late")]
 
 
+def test_t1_05(world: World) -> None:
+    """No configuration file is needed; one of SCAR 4 is read as it is, its unknown keys are told, `{account_id}` is the account's."""
+    every = world.local.must("config", "-o", "json").json
+    assert {row["origin"] for row in every} == {"default"}
+    assert {row["key"]: row["value"] for row in every}["aws.batch.compute_resources.max_v_cpus"] == 2
+    machines = {
+        "type": "EC2",
+        "desired_v_cpus": 0,
+        "min_v_cpus": 0,
+        "max_v_cpus": 4,
+        "instance_types": ["m3.medium"],
+        "subnets": [],
+        "security_group_ids": [],
+        "launch_template_name": "faas-supervisor",
+        "instance_role": "arn:aws:iam::{account_id}:instance-profile/ecsInstanceRole",
+    }
+    batch = {
+        "boto_profile": "default",
+        "region": "us-east-1",
+        "vcpus": 2,
+        "memory": 2048,
+        "enable_gpu": False,
+        "state": "ENABLED",
+        "type": "MANAGED",
+        "service_role": "arn:aws:iam::{account_id}:role/service-role/AWSBatchServiceRole",
+        "environment": {"Variables": {"FROM_CFG": "1"}},
+        "multi_node_parallel": {"enabled": False, "number_nodes": 10, "main_node_index": 0},
+        "compute_resources": machines,
+    }
+    lambda_ = {
+        "invocation_type": "RequestResponse",
+        "log_type": "Tail",
+        "supervisor": {"version": "latest"},
+        "memmory": 1,
+    }
+    folder = world.folder / "configured"
+    folder.mkdir()
+    written = json.dumps({"scar": {"config_version": "1.1.0"}, "aws": {"lambda": lambda_, "batch": batch}})
+    (folder / "scar.cfg").write_text(written)
+    world.write("t1-05.yaml", {"lambda": function("t1-05", "batch")["lambda"]})
+    since = len(world.proxy.requests)
+    done = world.scar_by_proxy("init", "-f", "t1-05.yaml", SCAR_CONFIG_FOLDER=str(folder))
+    sent = {call.operation: call.json for call in world.proxy.requests[since:] if call.service == "batch" and call.body}
+    environment = sent["CreateComputeEnvironment"]
+    assert environment["serviceRole"] == "arn:aws:iam::123456789012:role/service-role/AWSBatchServiceRole"
+    assert (
+        environment["computeResources"]["instanceRole"] == "arn:aws:iam::123456789012:instance-profile/ecsInstanceRole"
+    )
+    assert environment["computeResources"]["maxvCpus"] == 4
+    assert "memmory" in done.err
+    assert "memory" in done.err.partition("Did you mean")[2]
+    assert (folder / "scar.cfg").read_text() == written
+    assert world.scar_by_proxy("rm", "-n", "t1-05").code == 0
+
+
 def test_t1_06(world: World) -> None:
     """Empty subnets and security groups are the default VPC's, and the plan says so; without one it is an error and nothing is made."""
     world.write("t1-06.yaml", function("t1-06", "batch"))

@@ -51,6 +51,18 @@ def test_waiting_ends_with_the_jobs_own_code(world: World) -> None:
     assert empty.met >= 3
 
 
+def test_a_job_that_needs_more_memory_than_it_has_says_so(world: World) -> None:
+    """BA5: exit code 137, and Batch's word for it; once."""
+    key = world.put("heavy", "ba5", eat_mib=400)
+    job = world.job("heavy", key)
+    assert job["status"] == "FAILED"
+    assert job["container"]["exitCode"] == 137
+    assert "OutOfMemoryError" in job["container"]["reason"]
+    assert len(job["attempts"]) == 1
+    assert "OutOfMemoryError" in world.local.must("jobs", job["jobId"]).out
+    assert world.published("heavy", "ba5") == 0
+
+
 def test_a_host_that_is_lost_is_another_attempt_that_begins_clean(world: World) -> None:
     """BA7, BA8: Spot took the machine of the first attempt; only what the second one wrote is published."""
     key = world.put("heavy", "ba7", from_attempt=2, text="second")
@@ -104,7 +116,7 @@ def test_forty_submissions_through_a_throttled_aws_are_forty_jobs(world: World) 
 def test_images_that_are_not_made_for_scripts_run_them_in_batch(
     world: World, name: str, process: dict[str, Any]
 ) -> None:
-    """BA17, T1-18: the agent is the entry point; one without a shell is what all other tests use (`scratch`)."""
+    """BA17, BA5, T1-18: an image that is gone is named; the agent is the entry point; one without a shell is what all other tests use (`scratch`)."""
     docker_archive(world.folder / f"{name}.tar", **process)
     script = '#!/bin/busybox sh\\necho "by $(/bin/busybox id -u)" > "$TMP_OUTPUT_DIR/$(basename "$INPUT_FILE_PATH" .json).out"\\n'
     (world.folder / f"{name}.sh").write_text(script)
@@ -113,4 +125,10 @@ def test_images_that_are_not_made_for_scripts_run_them_in_batch(
     key = world.put(name, "who")
     assert world.job(name, key)["status"] == "SUCCEEDED"
     assert world.output(name, "who") == ("by 12345\\n" if "User" in process else "by 0\\n")
+    ecr = world.local.client("ecr")
+    images = ecr.list_images(repositoryName=f"scar/{name}")["imageIds"]
+    ecr.batch_delete_image(repositoryName=f"scar/{name}", imageIds=images)
+    key = world.put(name, "gone")
+    gone = world.job(name, key)
+    assert (gone["status"], "CannotPullContainerError" in gone["container"]["reason"]) == ("FAILED", True)
     world.local.must("rm", "-n", name)

@@ -77,6 +77,14 @@ def test_a_synchronous_leg_that_is_killed_is_handed_over_by_the_command(world: W
     done(world, "killed-run")
 
 
+def test_a_lambda_leg_that_took_too_much_memory_is_handed_over(world: World) -> None:
+    """TM15: Lambda kills the whole sandbox; the job has its own memory."""
+    key = world.put("both", "eater", eat_mib_lambda=700)
+    done(world, "eater")
+    assert world.lines("both").count("eater.json began in lambda") == 1
+    assert len(world.jobs("both", key)) == 1
+
+
 @pytest.fixture
 def own_world(own_local: Local, request: pytest.FixtureRequest) -> Iterator[World]:
     engine = getattr(request, "param", "auto")

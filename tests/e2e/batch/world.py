@@ -25,7 +25,7 @@ WRITES = (
     "Create", "Update", "Delete", "Put", "Register", "Deregister", "Add", "Attach", "Detach", "Remove", "Tag", "Untag", "Set", "Submit",
 )  # fmt: skip
 
-# Writes a part of its output first, so that a run that is stopped would show. `sleep`, `exit`, `signal`, `marker` may also be told for one
+# Writes a part of its output first, so that a run that is stopped would show. `sleep`, `exit`, `signal`, `eat_mib`, `marker` may also be told for one
 # place only: `sleep_lambda`, `exit_batch` …
 PROBE = r"""#!/usr/bin/env python3
 import json, os, pathlib, signal, subprocess, sys, time
@@ -47,6 +47,7 @@ attempt = int(os.environ.get("AWS_BATCH_JOB_ATTEMPT", "1"))
 if attempt < todo.get("from_attempt", 1):
     (out.parent / f"{source.stem}.attempt{attempt}").write_text("of an earlier attempt")
     time.sleep(300)
+eaten = [bytearray(os.urandom(1 << 20)) for _ in range(told("eat_mib", 0))]
 time.sleep(told("sleep", 0))
 if told("signal", 0):
     os.kill(os.getpid(), told("signal", 0))
@@ -61,8 +62,6 @@ if todo.get("facts"):
     private = str(pathlib.Path(os.environ["TMP_INPUT_DIR"]).parent)
     facts = {"environment": named, "cwd": os.getcwd().replace(private, "."), "arguments": sys.argv[1:], "user": os.getuid()}
     out.write_text(json.dumps(facts, sort_keys=True, indent=1))
-elif todo.get("names"):
-    out.write_text(json.dumps(dict(os.environ)))
 else:
     out.write_text(todo.get("text", "") or where)
 say("ended")

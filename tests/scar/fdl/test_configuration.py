@@ -1,0 +1,86 @@
+"""A `scar.cfg` stands below every definition: its values are defaults, its mistakes are told at their places."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from scar.errors import FdlError
+from scar.fdl import load
+from scar.fdl.configuration import Configuration, said, under
+from scar.fdl.configuration import load as read
+from scar.fdl.model import Function
+from scar.settings import Asked, Defined, configuration_file, settle
+
+
+def configured(folder: Path, **sections: Mapping[str, object]) -> Configuration:
+    path = folder / "scar.cfg"
+    path.write_text(json.dumps({"scar": {"config_version": "1.1.0"}, "aws": sections}, indent=1))
+    return read(path)
+
+
+def functions(configuration: Configuration, *items: Mapping[str, object]) -> tuple[Function, ...]:
+    text = json.dumps({"functions": {"aws": list(items)}})
+    return load.parse(text, "f.yaml", Path(), below=lambda root: under(root, configuration)).functions
+
+
+def heavy(**batch: object) -> dict[str, object]:
+    return {"lambda": {"name": "x", "execution_mode": "batch", "container": {"image": "scratch"}}, "batch": batch}
+
+
+def test_a_definition_wins_and_what_it_leaves_open_is_the_configurations(tmp_path: Path) -> None:
+    machines = {"max_v_cpus": 8, "instance_types": ["c7i"], "subnets": ["subnet-1a2b3c4d"]}
+    below = configured(tmp_path, batch={"vcpus": 2, "memory": 4096, "compute_resources": machines})
+    (fn,) = functions(below, heavy(memory=512, compute_resources={"instance_types": ["m7i"]}))
+    assert (fn.batch.vcpus, fn.batch.memory) == ("2", 512)
+    assert fn.batch.compute_resources.max_v_cpus == 8
+    assert fn.batch.compute_resources.instance_types == ("m7i",)  # as a whole
+
+
+def test_a_function_without_jobs_hears_nothing_of_batch(tmp_path: Path) -> None:
+    below = configured(tmp_path, **{"batch": {"vcpus": 64}, "lambda": {"memory": 1024}})
+    (fn,) = functions(below, {"lambda": {"name": "x", "container": {"image": "scratch"}}})
+    assert fn.lambda_.memory == 1024
+    assert fn.jobs is None
+
+
+def test_a_value_that_cannot_be_is_an_error_at_its_place_in_the_configuration(tmp_path: Path) -> None:
+    with pytest.raises(FdlError) as caught:
+        configured(tmp_path, batch={"memory": 1}, cloudwatch={"log_retention_policy_in_days": 14})
+    (problem,) = caught.value.problems
+    assert problem.file == str(tmp_path / "scar.cfg")
+    assert (problem.line, problem.path) == (7, "functions.aws[0].batch.memory")
+
+
+def test_an_unknown_key_is_a_warning_with_a_suggestion(tmp_path: Path) -> None:
+    (warning,) = configured(tmp_path, batch={"memmory": 1}).warnings
+    assert "memmory" in warning.what
+    assert warning.fix == "Did you mean `memory`?"
+
+
+def test_the_default_of_a_definition_is_no_value_of_the_configuration(tmp_path: Path) -> None:
+    assert said(configured(tmp_path, batch={"vcpus": 1, "memory": 1024, "environment": {"Variables": {}}})) == {}
+
+
+def test_its_region_and_profile_come_after_the_variables_of_aws(tmp_path: Path) -> None:
+    below = configured(tmp_path, **{"lambda": {"region": "eu-west-2", "boto_profile": "lab"}})
+    said_there = Defined(below.profile, below.region)
+    alone = settle(Asked(), {}, configured=said_there)
+    assert (alone.region.value, alone.profile.value) == ("eu-west-2", "lab")
+    assert settle(Asked(), {"AWS_REGION": "eu-north-1"}, configured=said_there).region.value == "eu-north-1"
+    assert settle(Asked(local=True), {}, configured=said_there).region.value == "us-east-1"
+    assert configured(tmp_path, **{"lambda": {"boto_profile": "default"}}).profile is None
+
+
+def test_no_file_is_needed_and_the_folder_can_be_named(tmp_path: Path) -> None:
+    assert configuration_file({"SCAR_CONFIG_FOLDER": str(tmp_path)}) is None
+    (tmp_path / "scar").mkdir()
+    for folder, environ in (
+        (tmp_path, {"SCAR_CONFIG_FOLDER": str(tmp_path)}),
+        (tmp_path / "scar", {"XDG_CONFIG_HOME": str(tmp_path)}),
+    ):
+        (folder / "scar.cfg").write_text("{}")
+        assert configuration_file(environ) == folder / "scar.cfg"
