@@ -38,7 +38,9 @@ def resources(aws: Aws, name: str, places: Pairs) -> tuple[Resource, ...]:
     ]
     group = names.batch_log_group(name)
     log_group = LogGroup(group, f"arn:{aws.partition}:logs:{aws.region}:{aws.account}:log-group:{group}", None, ())
-    definitions = old_definitions(name, frozenset(), after=(state, log_group.id, *(role.id for role in roles)))
+    # A job that came at the last moment stops the queue from going, and needs all of these.
+    needed = (state, log_group.id, *(role.id for role in roles), Id("repository", names.repository(name)))
+    definitions = old_definitions(name, frozenset(), after=needed)
     found: list[Resource] = [InvokeConfig(name, ""), *roles, log_group, definitions]
     for place, label in places:
         found += _place(aws, name, place, label or None, (state, definitions.id))

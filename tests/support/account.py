@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,10 @@ from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
 
 from scar.aws.clients import Access, Aws
+from scar.fdl.batch import Batch, ComputeResources
 from scar.fdl.model import Container, Function, Io, Lambda
 from tests.support import moto_gaps
+from tests.support.batch_account import GROUPS, SUBNETS, LocalBatch
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -113,11 +116,22 @@ class Account:
     aws: Aws
     wire: Wire
     clock: FakeClock
+    batch: LocalBatch
 
     def reset(self) -> None:
         """Back to an empty account, the clients kept: they are what takes time to make."""
         BackendDict.reset()
+        self.batch.reset()
         self.wire.clear()
+
+    def dump(self) -> dict[str, Any]:
+        """`dump_account`, and what is in Batch or made for it."""
+        return {
+            **dump_account(),
+            **self.batch.dump(),
+            "instance profiles": dict(_profiles()),
+            "invoke": _invoke_configs(),
+        }
 
 
 @contextmanager
@@ -127,9 +141,14 @@ def account(region: str = REGION) -> Iterator[Account]:
         aws = Aws(Access(region, access_key="testing", secret_key="testing"), clock)
         aws._session.register("before-call", wire.before)
         aws._session.register("after-call", wire.after)
+        batch = LocalBatch(ACCOUNT, region, clock.monotonic)
+        aws._session.register("before-call", batch.answer)  # after the wire, which has to see the call
         assert aws.account == ACCOUNT
         wire.clear()
-        yield Account(aws, wire, clock)
+        try:
+            yield Account(aws, wire, clock, batch)
+        finally:
+            batch.close()
 
 
 @dataclass(frozen=True)
@@ -180,7 +199,7 @@ def function(
     **more: Any,
 ) -> Function:
     """A definition, as short as a test needs it."""
-    parts = {key: more.pop(key) for key in ("iam", "ecr", "cloudwatch") if key in more}
+    parts = {key: more.pop(key) for key in ("iam", "ecr", "cloudwatch", "batch") if key in more}
     return Function(
         lambda_=Lambda(
             name=name,
@@ -191,6 +210,19 @@ def function(
             **more,
         ),
         **parts,
+    )
+
+
+def batch_function(
+    name: str = "grayify", *, mode: str = "lambda-batch", batch: Mapping[str, Any] | None = None, **more: Any
+) -> Function:
+    """A function that runs jobs. Of `batch`, what is a key of `compute_resources` goes there."""
+    given = {"subnets": SUBNETS[:2], "security_group_ids": GROUPS, **(batch or {})}
+    of_machines = {item.name for item in dataclasses.fields(ComputeResources)}
+    machines = {key: value for key, value in given.items() if key in of_machines}
+    rest = {key: value for key, value in given.items() if key not in of_machines}
+    return function(
+        name, execution_mode=mode, batch=Batch(compute_resources=ComputeResources(**machines), **rest), **more
     )
 
 
@@ -276,6 +308,19 @@ def _roles(session: boto3.Session) -> Iterator[tuple[str, Any]]:
         attached = client.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
         tags = sorted(client.list_role_tags(RoleName=name)["Tags"], key=str)
         yield name, {**_still(role), "inline": inline, "attached": attached, "Tags": tags}
+
+
+def _profiles() -> Iterator[tuple[str, Any]]:
+    for profile in get_backend("iam")[ACCOUNT]["aws"].instance_profiles.values():
+        yield profile.name, {"roles": [role.name for role in profile.roles], "tags": sorted(map(str, profile.tags))}
+
+
+def _invoke_configs() -> dict[str, Any]:
+    session = boto3.Session("testing", "testing", region_name=REGION)
+    client = _client(session, "lambda")
+    names = [item["FunctionName"] for item in client.list_functions()["Functions"]]
+    found = {name: _ask(client.get_function_event_invoke_config, FunctionName=name) for name in names}
+    return {name: config for name, config in found.items() if config}
 
 
 def _repositories(session: boto3.Session) -> Iterator[tuple[str, Any]]:

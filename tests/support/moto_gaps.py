@@ -7,19 +7,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from moto.awslambda.models import LambdaBackend
 from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.iam.models import AWSManagedPolicy, IAMBackend
 from moto.s3.models import FakeBucket
+
+_attach = IAMBackend.attach_role_policy
+_put_config = LambdaBackend.put_function_event_invoke_config
 
 
 @contextmanager
 def corrected() -> Iterator[None]:
-    """moto ignores the conditions of a bucket policy: a refusal of plain HTTP then refuses everything."""
-    original = FakeBucket.get_permission
-    FakeBucket.get_permission = _permission_over_tls
+    """moto ignores the conditions of a bucket policy: a refusal of plain HTTP then refuses everything. It has AWS's own policies only when
+    all of them are loaded, and keeps the first of several configurations for asynchronous events, where AWS keeps the last."""
+    replaced = [
+        (FakeBucket, "get_permission", _permission_over_tls),
+        (IAMBackend, "attach_role_policy", _attach_role_policy),
+        (LambdaBackend, "put_function_event_invoke_config", _put_function_event_invoke_config),
+    ]
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    for owner, name, function in replaced:
+        setattr(owner, name, function)
     try:
         yield
     finally:
-        FakeBucket.get_permission = original
+        for owner, name, function in originals:
+            setattr(owner, name, function)
+
+
+def _attach_role_policy(iam: Any, policy_arn: str, role_name: str) -> None:
+    if ":iam::aws:policy" in policy_arn and policy_arn not in iam.managed_policies:
+        path, _, name = policy_arn.partition(":policy")[2].rpartition("/")
+        iam.managed_policies[policy_arn] = AWSManagedPolicy(
+            name, account_id=iam.account_id, region=iam.region_name, path=f"{path}/", document="{}"
+        )
+    _attach(iam, policy_arn, role_name)
+
+
+def _put_function_event_invoke_config(backend: Any, function_name: str, config: dict[str, Any]) -> Any:
+    backend.get_function(function_name).event_invoke_config = []
+    return _put_config(backend, function_name, config)
 
 
 def _permission_over_tls(bucket: Any, action: str, resource: str) -> PermissionResult:
