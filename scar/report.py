@@ -85,8 +85,21 @@ class Report:
 
     def document(self, value: object) -> None:
         """The one JSON document of a command."""
-        text = json.dumps(value, indent=2, default=_jsonable, ensure_ascii=False)
-        print(text.translate(_ESCAPED), file=self._out, flush=True)
+        print(_json(value, indent=2), file=self._out, flush=True)
+
+    def documents(self, values: Iterable[object], *, lines: bool = False) -> int:
+        """Many documents as they come, none of them kept: one list, or with `lines` one document a line. Answers how many there were."""
+        count = 0
+        for count, value in enumerate(values, 1):
+            text = _json(value)
+            print(
+                text if lines else f"{'[' if count == 1 else ','}\n  {text}", end="\n" if lines else "", file=self._out
+            )
+            if lines:
+                self._out.flush()
+        if not lines:
+            print("\n]" if count else "[]", file=self._out, flush=True)
+        return count
 
     @property
     def json(self) -> bool:
@@ -213,6 +226,21 @@ def size(count: int) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 object`, `2 objects`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    text = json.dumps(value, indent=indent, default=_jsonable, ensure_ascii=False)
+    if not _encodable(text):  # half of a pair of surrogates, as a log line can hold it
+        text = json.dumps(value, indent=indent, default=_jsonable)
+    return text.translate(_ESCAPED)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cell(value: object) -> str:

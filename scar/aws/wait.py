@@ -42,10 +42,17 @@ class SystemClock:
 SYSTEM_CLOCK: Final = SystemClock()
 
 
-def until(check: Callable[[], T | None], *, deadline_s: float, what: str | Callable[[], str], clock: Clock) -> T:
+def until(
+    check: Callable[[], T | None],
+    *,
+    deadline_s: float,
+    what: str | Callable[[], str],
+    clock: Clock,
+    longest_pause_s: float = LONGEST_PAUSE_S,
+) -> T:
     """Ask `check` until it answers something other than None, and hand that back.
 
-    The first question is asked at once; pauses grow from 0.25 s to 5 s, each shortened at random by up to a quarter so that
+    The first question is asked at once; pauses grow from 0.25 s to `longest_pause_s`, each shortened at random by up to a quarter so that
     parallel waiters spread. Raises TimedOutError, which says `what` was awaited (a callable is asked then), once `deadline_s`
     seconds have gone by.
     """
@@ -62,4 +69,4 @@ def until(check: Callable[[], T | None], *, deadline_s: float, what: str | Calla
             raise TimedOutError(f"waited {deadline_s:g} s for {awaited}", fix=fix)
         jitter = 1 - random.random() / 4  # noqa: S311  # spreads load, guards nothing
         clock.sleep(min(pause_s * jitter, left_s))
-        pause_s = min(pause_s * 1.6, LONGEST_PAUSE_S)
+        pause_s = min(pause_s * 1.6, longest_pause_s)
