@@ -111,6 +111,7 @@ class Daemon:
     def _start(self, stack: contextlib.ExitStack) -> None:
         # moto is imported here, after the lock is ours and the log is open
         from scar.local import bucket_policy, hooks, paths, s3_store
+        from scar.local.batch.door import Door
         from scar.local.bodies import Bodies
         from scar.local.front import Front
         from scar.local.logs import LogSink
@@ -128,7 +129,7 @@ class Daemon:
         keys, services = Keys(self._state.keys, bodies), Services(self._state.services)
         logs = LogSink(self._state.logs, made_group=lambda: services.save(["logs"]))
         parts = self._build(self._state, Around(lambda: self._endpoint, logs, services.save, self._engine))
-        functions = parts.functions
+        functions, batch = parts.functions, parts.batch
         events = Events(functions, Sequencer())
         front = Front(
             bodies=bodies,
@@ -136,7 +137,8 @@ class Daemon:
             services=services,
             events=events,
             registry=parts.registry,
-            own=lambda page: self._page(page, keys, services, parts),
+            batch=None if batch is None else Door(batch.answer),
+            own=lambda page, authorization: self._page(page, authorization, keys, services, parts),
         )
         s3_store.install(bodies, front.settle_alone)
         bucket_policy.install()
@@ -155,6 +157,9 @@ class Daemon:
         self._endpoint = f"http://127.0.0.1:{server.port}"
         functions.start()
         stack.callback(functions.stop)
+        if batch is not None:
+            batch.start()
+            stack.callback(batch.stop)
         self._keep_house(stack, keys, bodies, logs)
         threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
         stack.callback(server.shutdown)
@@ -208,10 +213,12 @@ class Daemon:
         stack.callback(thread.join, 30.0)
         stack.callback(ended.set)
 
-    def _page(self, page: str, keys: Keys, services: Services, parts: Parts) -> Any:
+    def _page(self, page: str, authorization: str | None, keys: Keys, services: Services, parts: Parts) -> Any:
         """What `/_scar/<page>` says; None when there is no such page."""
         if page == "ping":
             return {"pid": os.getpid(), "version": __version__}
+        if page.startswith("batch/") and parts.batch is not None:
+            return parts.batch.page(page.removeprefix("batch/"), authorization)
         if page != "status":
             return None
         from moto.s3.models import s3_backends
@@ -227,6 +234,7 @@ class Daemon:
             "objects": len(keys),
             "not_kept": services.not_kept,
             "functions": parts.functions.status(),
+            "batch": {} if parts.batch is None else parts.batch.status(),
         }
 
 

@@ -1,6 +1,6 @@
 """What happens to one request, from the socket to the answer and after.
 
-    Host header of ours? ─► whose is it: /_scar, /v2 (registry), S3, another service
+    Host header of ours? ─► whose is it: /_scar, /v2 (registry), S3, Batch, another service
     ─► walls: what AWS refuses and moto does not ─► moto ─► settle: all that changed is on disk, all events are in the queue
     ─► answer ─► (answer sent) dispatch the events
 
@@ -78,12 +78,14 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         services: Services,
         events: Events,
         registry: Application | None,
-        own: Callable[[str], Any],
+        batch: Application | None,
+        own: Callable[[str, str | None], Any],
     ) -> None:
+        """`own` answers `/_scar/<page>`, given the page and the request's Authorization header."""
         werkzeug_app.DISABLE_GLOBAL_CORS = True
         super().__init__(create_app)
         self._bodies, self._keys, self._services, self._events = bodies, keys, services, events
-        self._registry, self._own = registry, own
+        self._registry, self._batch, self._own = registry, batch, own
         self._locks = KeyLocks()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -114,10 +116,15 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         if path.startswith("/moto-api"):
             raise RefusalError(404, "NotFound", "moto's own interface is closed: it would change what is kept on disk.")
         if path.startswith("/_scar/"):
-            return _own_answer(self._own(path.removeprefix("/_scar/")), start_response)
+            return _own_answer(
+                self._own(path.removeprefix("/_scar/"), environ.get("HTTP_AUTHORIZATION")), start_response
+            )
         if self._registry is not None and who.service is None and (path == "/v2" or path.startswith("/v2/")):
             scope.changed_services.update({"ecr"} if environ["REQUEST_METHOD"] not in ("GET", "HEAD") else ())
             return self._settled(self._registry, environ, start_response, scope)
+        if self._batch is not None and who.service == "batch":
+            _bounded(environ, REQUEST_BYTES)
+            return self._settled(self._batch, environ, start_response, scope)
         if is_s3(environ, who.service):
             return self._s3(environ, start_response, scope)
         return self._service(environ, start_response, scope, who)

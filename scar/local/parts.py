@@ -1,4 +1,4 @@
-"""What is plugged into the daemon: the Lambda engine, the registry, and the choice of what runs containers.
+"""What is plugged into the daemon: the Lambda engine, the registry, Batch, and the choice of what runs containers.
 
 The daemon knows these by their protocols only, so that its tests can plug in something that writes down what it is given.
 """
@@ -16,6 +16,7 @@ from scar.errors import ScarError
 from scar.local.state import State
 
 if TYPE_CHECKING:
+    from scar.local.batch.service import Batch
     from scar.local.logs import LogSink
     from scar.local.sandbox.spec import Choice
 
@@ -40,12 +41,13 @@ class FunctionEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is plugged into the daemon: the Lambda engine, the registry's WSGI application (None: no registry), and what is to be
-    said of the sandbox engine."""
+    """What is plugged into the daemon: the Lambda engine, the registry's WSGI application (None: no registry), what is to be
+    said of the sandbox engine, and Batch (None: none of ours)."""
 
     functions: FunctionEngine
     registry: Any
     engine: Callable[[], Mapping[str, Any]]
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +124,14 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
 
     choice = EngineChoice(around.engine, state.folder / "sandboxes")
     registry = RegistryData(state.folder / "registry", endpoint=around.endpoint)
+    rootfs = RootfsStore(state.folder / "rootfs", max_bytes=bytes_for_images(state.folder))
     functions = Functions(
         state=state.folder / "functions",
         endpoint=around.endpoint,
         log=around.logs,
         registry=registry,
         engine=choice,
-        rootfs=RootfsStore(state.folder / "rootfs", max_bytes=bytes_for_images(state.folder)),
+        rootfs=rootfs,
         tell=_log.info,
         persist=around.persist,
     )

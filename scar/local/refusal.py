@@ -8,7 +8,13 @@ from xml.sax.saxutils import escape
 
 Protocol = Literal["s3", "rest-json", "json", "query"]
 
-_PROTOCOLS: dict[str, Protocol] = {"s3": "s3", "lambda": "rest-json", "logs": "json", "ecr": "json"}
+_PROTOCOLS: dict[str, Protocol] = {
+    "s3": "s3",
+    "lambda": "rest-json",
+    "batch": "rest-json",
+    "logs": "json",
+    "ecr": "json",
+}
 
 
 class RefusalError(Exception):

@@ -1,4 +1,4 @@
-"""The control planes (functions, roles, queues, buckets' settings …): one snapshot for each service, rewritten after each change.
+"""moto's control planes (functions, roles, queues, buckets' settings …): one snapshot for each service, rewritten after each change.
 
 Requests that change the same service at once share one write. Objects and log events are not here: s3_keys and logs keep those.
 """
@@ -11,7 +11,7 @@ import logging
 import pickle
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -24,6 +24,7 @@ from moto.sqs.models import SQSBackend
 from moto.utilities.tagging_service import TaggingService
 
 from scar.local import pickling, snapshot
+from scar.local.saving import Saver
 from scar.local.scope import current
 from scar.local.state import StateDamagedError
 
@@ -41,10 +42,12 @@ _KEPT_ELSEWHERE: Final = frozenset(
 _REACH_OTHERS: Final = frozenset({"resourcegroupstaggingapi", "cloudformation"})
 _REACHED: Final = frozenset(
     {
-        "awslambda", "apigateway", "apigatewayv2", "batch", "cloudformation", "dynamodb", "ec2", "ecr", "ecs", "efs", "events",
+        "awslambda", "apigateway", "apigatewayv2", "cloudformation", "dynamodb", "ec2", "ecr", "ecs", "efs", "events",
         "iam", "kms", "logs", "s3", "scheduler", "secretsmanager", "sns", "sqs", "ssm", "stepfunctions",
     }
 )  # fmt: skip
+# Served without moto; an older version kept moto's state of it.
+_NOT_MOTO: Final = frozenset({"batch"})
 # What SCAR deploys to. A change here that cannot be kept fails; elsewhere it is done, and said to be lost at a restart.
 KEPT: Final = frozenset({"awslambda", "ecr", "events", "iam", "logs", "s3", "sns", "sqs", "sts"})
 _UNREADABLE: Final = (AttributeError, ImportError, KeyError, TypeError)
@@ -58,7 +61,7 @@ class Services:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._savers: dict[str, _Saver] = {}
+        self._savers: dict[str, Saver] = {}
         self._lock = threading.Lock()
         self.not_kept: dict[str, str] = {}
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -82,9 +85,8 @@ class Services:
 
     def load(self) -> list[str]:
         """Restore every service that has a snapshot. All are verified before the first is restored."""
-        found = {
-            path.stem: snapshot.read(path, written_by=pickling.WRITTEN_BY) for path in self._folder.glob("*.snapshot")
-        }
+        kept = [path for path in self._folder.glob("*.snapshot") if path.stem not in _NOT_MOTO]
+        found = {path.stem: snapshot.read(path, written_by=pickling.WRITTEN_BY) for path in kept}
         # Buckets first: other services look them up while they are restored.
         for service in sorted(found, key=lambda name: (name != "s3", name)):
             try:
@@ -123,34 +125,18 @@ class Services:
                     )
                 self.not_kept[service] = str(error)
 
-    def _saver(self, service: str) -> _Saver:
+    def _saver(self, service: str) -> Saver:
         with self._lock:
             if service not in self._savers:
-                self._savers[service] = _Saver(self._folder / f"{service}.snapshot", lambda: dump(service))
+                path = self._folder / f"{service}.snapshot"
+                self._savers[service] = Saver(lambda: _write(service, path))
             return self._savers[service]
 
 
-class _Saver:
-    """Writes one service. Whoever asks while a write runs waits for the next one, which serves all who asked."""
-
-    def __init__(self, path: Path, dump_: Callable[[], bytes]) -> None:
-        self._path, self._dump = path, dump_
-        self._asked = self._written = 0
-        self._counter, self._writer = threading.Lock(), threading.Lock()
-
-    def save(self) -> None:
-        with self._counter:
-            self._asked += 1
-            mine = self._asked
-        with self._writer:
-            if self._written >= mine:
-                return
-            with self._counter:
-                serves = self._asked
-            payload = self._dump()
-            pickling.loads(payload)  # what could not be read back must fail now, not at the next start
-            snapshot.write(self._path, payload, written_by=pickling.WRITTEN_BY)
-            self._written = serves
+def _write(service: str, path: Path) -> None:
+    payload = dump(service)
+    pickling.loads(payload)  # what could not be read back must fail now, not at the next start
+    snapshot.write(path, payload, written_by=pickling.WRITTEN_BY)
 
 
 def action_of(environ: Environ, content: bytes) -> str | None:

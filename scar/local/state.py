@@ -5,7 +5,7 @@ Shared by the daemon and by the commands that start it, so nothing here imports 
     daemon.json   where the running daemon listens      lock        held (flock) for as long as a daemon lives
     daemon.log    its own log, bounded                  services/   one snapshot for each service's control plane
     objects/      bodies of objects and parts           s3/         snapshot and journal of what keys exist
-    logs/         CloudWatch log events                 functions/, registry/   belong to the engine and the registry
+    logs/         CloudWatch log events                 functions/, registry/, batch/   belong to whom they are named after
 """
 
 from __future__ import annotations

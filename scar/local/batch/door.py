@@ -1,15 +1,44 @@
-"""Which operation of Batch does an HTTP request ask for? `POST /v1/<operation>`, and tags below `/v1/tags/<arn>`."""
+"""How Batch is asked over HTTP: `POST /v1/<operation>` with a JSON document, and tags below `/v1/tags/<arn>`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from scar.local.address import Environ, caller
 from scar.local.refusal import RefusalError
+
+_REGION: Final = "us-east-1"  # of a request that names none
 
 _TAGS: Final = "/v1/tags/"
 _TAG_OPERATIONS: Final = {"GET": "listtagsforresource", "POST": "tagresource", "DELETE": "untagresource"}
+
+
+class Door:
+    """Batch as a WSGI application. Refusals are raised: whoever calls words them as the protocol wants."""
+
+    def __init__(self, answer: Callable[[str, str, str, bytes], dict[str, Any]]) -> None:
+        """`answer` is service.Batch.answer."""
+        self._answer = answer
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        who = caller(environ)
+        path = quote(environ.get("PATH_INFO", "").encode("latin-1"))
+        target = f"{path}?{environ.get('QUERY_STRING', '')}"
+        name, content = operation(environ["REQUEST_METHOD"], target, environ["wsgi.input"].read())
+        answered = self._answer(_account(who.access_key), who.region or _REGION, name, content)
+        body = json.dumps(answered).encode()
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+
+def _account(access_key: str | None) -> str:
+    """As moto tells it: the account that made the key, or its own one for all others."""
+    from moto.iam.models import get_account_id_from
+
+    return str(get_account_id_from(access_key or ""))
 
 
 def operation(method: str, target: str, content: bytes) -> tuple[str, bytes]:

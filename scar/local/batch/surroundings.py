@@ -39,7 +39,7 @@ class Moto:
     region: str
 
     def role(self, arn_or_name: str, service: str) -> str | None:
-        role = _named(self._iam().roles, arn_or_name)
+        role = _named(self._iam().get_roles(), arn_or_name)
         if role is not None and service in trusted(str(role.assume_role_policy_document)):
             return None
         # docs.aws.amazon.com/batch/latest/userguide/invalid_compute_environment.html
@@ -49,7 +49,7 @@ class Moto:
         )
 
     def instance_profile(self, arn_or_name: str) -> str | None:
-        profile = _named(self._iam().instance_profiles, arn_or_name)
+        profile = _named(self._iam().get_instance_profiles(), arn_or_name)
         if profile is None:
             return f"CLIENT_ERROR - Invalid IamInstanceProfile: {arn_or_name}"
         for role in profile.roles:
@@ -95,9 +95,9 @@ def trusted(document: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _named(table: dict[str, Any], arn_or_name: str) -> Any:
+def _named(table: Iterable[Any], arn_or_name: str) -> Any:
     asked = arn_or_name.strip("/")
-    for one in list(table.values()):
+    for one in list(table):
         if one.arn == asked if asked.startswith("arn:") else asked in {one.name, f"{one.path}{one.name}".strip("/")}:
             return one
     return None
