@@ -34,10 +34,17 @@ def build() -> argparse.ArgumentParser:
         "init", "make the functions of a definition file, or bring them up to date", "scar init -f function.yaml", _init
     )
     definition(init)
+    _patience(init)
 
     plan = words.add("plan", "show what init would change, without changing it", "scar plan -f function.yaml", _plan)
     definition(plan)
+    _patience(plan)
     plan.add_argument("--detailed-exitcode", action="store_true", help="exit with 20 when there is something to change")
+    plan.add_argument(
+        "--sizes",
+        action="store_true",
+        help="show how much fits where on the way of an event, and what takes room there already",
+    )
 
     validate = words.add(
         "validate", "check definition files; needs no network", "scar validate -f function.yaml", _validate
@@ -65,6 +72,7 @@ def build() -> argparse.ArgumentParser:
         action="store_true",
         help="end the Batch jobs that have not finished; else they are a reason to refuse",
     )
+    _patience(rm)
 
     put = words.add(
         "put", "upload a file or a folder; this triggers the functions", "scar put -b my-bucket/input -p a.png", _put
@@ -80,6 +88,15 @@ def build() -> argparse.ArgumentParser:
     images.add(words)
     _local_verbs(words)
     return parser
+
+
+def _patience(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=runs.duration,
+        metavar="30s|10m",
+        help="the longest to wait for any one thing in AWS (default: 10m)",
+    )
 
 
 def _local_verbs(verbs: Verbs) -> None:

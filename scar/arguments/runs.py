@@ -85,7 +85,7 @@ def add(words: Verbs) -> None:
     one_function(wait, required=False)
     wait.add_argument(
         "--timeout",
-        type=_duration,
+        type=duration,
         metavar="30s|10m|2h|3d",
         help="give up after this long, with exit code 124 (default: never)",
     )
@@ -115,7 +115,7 @@ def _to_end(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", type=_reason, metavar="TEXT", help="why, as Batch is to remember it")
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
     """`90`, `30s`, `10m`, `2h`, `3d` as seconds."""
     found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
     if not found:

@@ -7,18 +7,20 @@ command goes on where this one stopped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scar.commands.code import made
 from scar.commands.common import connect, read_definition
 from scar.commands.sites import sites_of
-from scar.commands.steps import Teller, command, head
+from scar.commands.steps import Teller, be_patient, command, head
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from scar.aws.clients import Aws
     from scar.cli import Context
+    from scar.design.sizes import Size
     from scar.fdl.model import Function
     from scar.plan.diff import Plan
     from scar.plan.resource import Id
@@ -28,18 +30,28 @@ if TYPE_CHECKING:
 CHANGES_EXIT_CODE = 20  # of `plan --detailed-exitcode`, when there is something to do
 
 
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """What is to be done for one function, and how much fits on the way of its events."""
+
+    name: str
+    plan: Plan
+    sizes: tuple[Size, ...]
+
+
 def init(context: Context, args: Namespace) -> int:
     """Make the functions of a file, or bring them up to date: only what differs is touched."""
     from scar.plan.apply import apply
 
     functions = read_definition(context, args.conf_file, args.name)
     aws, settings = connect(context, functions)
+    be_patient(aws, args)
     told: list[dict[str, Any]] = []
-    for name, plan in _plans(context.report, aws, settings, functions):
-        head(context.report, name, plan)
-        if plan:
-            apply(aws, plan, Teller(context.report), again=f"Finish with: {command(context, 'init', args)}")
-        told.append({"function": name, **plan.to_json()})
+    for each in _plans(context.report, aws, settings, functions):
+        head(context.report, each.name, each.plan)
+        if each.plan:
+            apply(aws, each.plan, Teller(context.report), again=f"Finish with: {command(context, 'init', args)}")
+        told.append({"function": each.name, **each.plan.to_json()})
     if context.report.json:
         context.report.document({"functions": told})
     return 0
@@ -49,25 +61,66 @@ def plan(context: Context, args: Namespace) -> int:
     """Show what `init` would do; nothing is changed."""
     functions = read_definition(context, args.conf_file, args.name)
     aws, settings = connect(context, functions)
+    be_patient(aws, args)
     plans = list(_plans(context.report, aws, settings, functions))
     if context.report.json:
-        steps = [{"function": name, **step.to_json()} for name, plan in plans for step in plan.steps]
-        context.report.document({"account": aws.account, "region": aws.region, "steps": steps})
+        steps = [{"function": each.name, **step.to_json()} for each in plans for step in each.plan.steps]
+        document = {"account": aws.account, "region": aws.region, "steps": steps}
+        sized = {"sizes": [_sizes_document(each) for each in plans]} if args.sizes else {}
+        context.report.document({**document, **sized})
     else:
-        for name, plan in plans:
-            head(context.report, name, plan)
-            for step in plan.steps:
+        for each in plans:
+            head(context.report, each.name, each.plan)
+            for step in each.plan.steps:
                 context.report.line(f"  {step}")
-    changes = any(plan for _, plan in plans)
+            if args.sizes:
+                _show_sizes(context.report, each)
+    changes = any(each.plan for each in plans)
     return CHANGES_EXIT_CODE if changes and args.detailed_exitcode else 0
 
 
-def _plans(report: Report, aws: Aws, settings: Settings, functions: Sequence[Function]) -> Iterator[tuple[str, Plan]]:
+def _show_sizes(report: Report, planned: _Planned) -> None:
+    report.line()
+    rows = [
+        {
+            "hop": size.hop.name,
+            "limit": f"{size.hop.limit} {size.hop.unit}",
+            "kept for AWS": size.hop.margin or "",
+            "taken": "" if size.taken is None else size.taken,
+            "left": size.left,
+            "what is larger": size.larger,
+        }
+        for size in planned.sizes
+    ]
+    report.table(rows, tuple(rows[0]), empty="")
+    report.line()
+
+
+def _sizes_document(planned: _Planned) -> dict[str, Any]:
+    found = [
+        {
+            "hop": size.hop.name,
+            "what": size.hop.what.rstrip(","),
+            "unit": size.hop.unit,
+            "limit": size.hop.limit,
+            "kept": size.hop.margin,
+            "taken": size.taken,
+            "left": size.left,
+            "larger": size.larger,
+            "source": size.hop.source,
+        }
+        for size in planned.sizes
+    ]
+    return {"function": planned.name, "hops": found}
+
+
+def _plans(report: Report, aws: Aws, settings: Settings, functions: Sequence[Function]) -> Iterator[_Planned]:
     """The plan of each function, made when it is asked for: after the one before it was applied.
 
     Where all of them stand is found out first: when there is no place for one, nothing is done for any.
     """
     from scar.design import design
+    from scar.design.sizes import sizes
     from scar.plan.diff import Plan, diff
     from scar.plan.observe import observe
     from scar.plan.owned import strays
@@ -80,4 +133,4 @@ def _plans(report: Report, aws: Aws, settings: Settings, functions: Sequence[Fun
         # A bucket that two functions share is shown where it is made, and not again.
         steps = tuple(step for step in full.steps if (step.verb, step.id) not in shared)
         shared |= {(step.verb, step.id) for step in steps if step.id.kind == "bucket"}
-        yield fn.name, Plan(steps, full.unchanged)
+        yield _Planned(fn.name, Plan(steps, full.unchanged), sizes(fn, desired))

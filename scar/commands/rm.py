@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from scar.commands.common import connect, read_definition
-from scar.commands.steps import Teller, command, head
+from scar.commands.steps import Teller, be_patient, command, head
 from scar.errors import NotFoundError, ScarError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def rm(context: Context, args: Namespace) -> int:
     """Remove functions and what was made for them. Buckets and the files in them stay."""
     functions = read_definition(context, args.conf_file) if args.conf_file else ()
     aws, _ = connect(context, functions)
+    be_patient(aws, args)
     names = _names_to_remove(context, args, aws, functions)
     inputs = {fn.name: tuple(item.bucket for item in fn.lambda_.input) for fn in functions}
     told: list[dict[str, Any]] = []

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from scar.aws.clients import Aws
     from scar.cli import Context
     from scar.errors import ScarError
     from scar.plan.diff import Plan, Step
     from scar.report import Report
+
+
+def be_patient(aws: Aws, args: Namespace) -> None:
+    """`--timeout`: how long a wait may take that AWS sets no limit to. Without it, as long as `Aws` says itself."""
+    if args.timeout is not None:
+        aws.patience_s = args.timeout
 
 
 class Teller:
