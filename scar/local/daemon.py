@@ -110,7 +110,7 @@ class Daemon:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         # moto is imported here, after the lock is ours and the log is open
-        from scar.local import bucket_policy, hooks, paths, s3_store
+        from scar.local import bucket_policy, hooks, managed_policies, paths, s3_store
         from scar.local.batch.door import Door
         from scar.local.bodies import Bodies
         from scar.local.front import Front
@@ -142,6 +142,7 @@ class Daemon:
         )
         s3_store.install(bodies, front.settle_alone)
         bucket_policy.install()
+        managed_policies.install()
         paths.install()
         logs.install()
         services.install()
