@@ -406,10 +406,12 @@ def test_t1_16(world: World) -> None:
 
 def test_t1_17(world: World) -> None:
     """What is too large for a call is found before the call, and `plan --sizes` tells each number."""
-    sizes = world.local.must("plan", "-f", "world.yaml", "-n", "heavy", "--sizes").out
-    for hop in hops.HOPS:
-        assert hop.name in sizes
-        assert str(hop.limit) in sizes.replace(",", "")
+    (told,) = world.local.must("plan", "-f", "world.yaml", "-n", "heavy", "--sizes", "-o", "json").json["sizes"]
+    assert {row["hop"]: row["limit"] for row in told["hops"]} == {hop.name: hop.limit for hop in hops.HOPS}
+    taken = {row["hop"]: row["taken"] for row in told["hops"]}
+    assert 0 < taken["job definition"] < hops.JOB_DEFINITION.limit
+    table = world.local.must("plan", "-f", "world.yaml", "-n", "heavy", "--sizes").out
+    assert all(str(hop.limit) in table.replace(",", "") for hop in hops.HOPS)
     event = world.folder / "t1-17.json"
     for flags, limit in ((("--no-spill",), hops.SYNC_INVOKE.limit), (("-a", "--no-spill"), hops.ASYNC_INVOKE.limit)):
         event.write_text(json.dumps({"x": "y" * limit}))
