@@ -122,8 +122,8 @@ class Capacity:
         self._used[environment.arn] += job.vcpus
 
     def end(self, job: Job) -> None:
+        """Its vCPUs are free; its memory is given back to the machine by whoever holds no lock."""
         self._used[job.environment] -= job.vcpus
-        self._machine.give_back(job)
 
     def used(self, environment: ComputeEnvironment) -> float:
         return self._used[environment.arn]

@@ -1,38 +1,55 @@
 """The jobs of the local Batch: what SubmitJob and its siblings answer, and what makes accepted jobs run.
 
-SubmitJob ─► submitting ─► a record on disk ─► Scheduler (one thread for each region) ─► Attempt in a sandbox ─► its end, retried or final
-DescribeJobs, ListJobs ─► listing
+SubmitJob ─► submitting ─► Table (on disk) ─► Scheduler (one thread for each region) ─► Attempt in a sandbox ─► its end, retried or final
+DescribeJobs, ListJobs ─► listing                └─► Outbox: EventBridge
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from scar.local.batch.records import Region
+from scar.local.batch import listing, submitting
+from scar.local.batch.announcing import Outbox
+from scar.local.batch.attempt import Tools
+from scar.local.batch.capacity import Machine
+from scar.local.batch.checks import ClientError_
+from scar.local.batch.credentials import JobCredentials
+from scar.local.batch.images import Images
+from scar.local.batch.job import Job
+from scar.local.batch.job_journal import JobJournal, recorded
+from scar.local.batch.records import JobQueue, Region
+from scar.local.batch.scheduler import Pace, Scheduler
 from scar.local.batch.service import Handler
+from scar.local.batch.table import Sync, Table
 from scar.local.functions.configuration import LogSink, Rootfs
+from scar.local.functions.destinations import Destinations
+from scar.local.log_streams import Flusher
 from scar.local.registry import RegistryData
 from scar.local.sandbox.spec import Choice
 
-STOP_S: Final = 30.0  # between SIGTERM and SIGKILL; docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html
+__all__ = ["Jobs", "Pace"]
+
+_REASON_CHARACTERS: Final = 1024  # botocore batch:CancelJobRequest.reason
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast the local Batch is compared with AWS's: `second_s` is how long a second of a request's timeouts lasts."""
+class _Part:
+    """One region's jobs."""
 
-    second_s: float = 1.0
-    stop_s: float = STOP_S
-    idle_s: float = 1.0  # an environment without work falls back to its minimum after so long
+    region: Region
+    table: Table
+    scheduler: Scheduler
 
 
 class Jobs:
     """service.JobsPart. `endpoint` answers where the local AWS listens, as sandboxes see it; `engine` chooses the sandbox engine and may
-    fail (ScarError); `state` is a folder of its own. `tell` takes a line for the daemon's log; `persist` saves moto's services of these names."""
+    fail (ScarError); `state` is a folder of its own. `invoke` accepts an asynchronous event for a function (ARN, payload, account, region).
+    `tell` takes a line for the daemon's log; `persist` saves moto's services of these names."""
 
     def __init__(
         self,
@@ -44,37 +61,161 @@ class Jobs:
         registry: RegistryData,
         engine: Callable[[], Choice],
         rootfs: Rootfs,
+        invoke: Callable[[str, bytes, str, str], None] = lambda *_: None,
         pace: Pace | None = None,
+        machine: Machine | None = None,
         clock: Callable[[], float] = time.time,
         tell: Callable[[str], None] = lambda _: None,
         persist: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
-        raise NotImplementedError
+        self._regions, self._state, self._log, self._clock, self._tell = regions, state, log, clock, tell
+        self._pace, self._machine = pace or Pace(), machine or Machine()
+        self._credentials, self._flusher = JobCredentials(), Flusher(tell)
+        self._destinations = Destinations(invoke, persist)
+        self._tools = Tools(
+            images=Images(registry, rootfs, state / "images"),
+            engine=engine,
+            log=log,
+            flusher=self._flusher,
+            credentials=self._credentials,
+            endpoint=endpoint,
+            state=state,
+            stop_s=self._pace.stop_s,
+            clock=clock,
+        )
+        self._parts: dict[tuple[str, str], _Part] = {}
+        self._started = False
 
     @property
     def actions(self) -> Mapping[str, Handler]:
-        raise NotImplementedError
+        return {
+            "SubmitJob": self._submit,
+            "DescribeJobs": self._describe,
+            "ListJobs": self._list,
+            "CancelJob": self._cancel,
+            "TerminateJob": self._terminate,
+            "GetJobQueueSnapshot": self._snapshot,
+        }
 
     def unfinished(self, region: Region, queue_arn: str) -> int:
         """How many of a queue's jobs have not ended."""
-        raise NotImplementedError
+        part = self._part(region)
+        with region.lock:
+            return part.table.queues[queue_arn].unfinished
 
     def end_queue(self, region: Region, queue_arn: str) -> None:
         """End every unfinished job of a queue that is being deleted."""
-        raise NotImplementedError
+        part = self._part(region)
+        with region.lock:
+            for job in [job for job in part.table.jobs.values() if job.queue == queue_arn and not job.ended]:
+                if not job.doomed:
+                    part.scheduler.terminate(job, "Job queue deleted")
 
     def page(self, path: str, authorization: str | None) -> Any:
         """What `/_scar/batch/<path>` says (credentials of jobs, and `reclaim/<job id>`, which takes a job's host away); None: no such page."""
-        raise NotImplementedError
+        kind, _, name = path.partition("/")
+        if kind == "credentials":
+            return self._credentials.answer(name, authorization)
+        if kind == "reclaim":
+            return {"reclaimed": any(part.scheduler.reclaim(name) for part in list(self._parts.values()))}
+        return None
 
     def status(self) -> Mapping[str, Any]:
         """What `scar local status` shows; plain values only."""
-        raise NotImplementedError
+        counts: Counter[str] = Counter()
+        for part in list(self._parts.values()):
+            with part.region.lock:
+                counts.update(job.status for job in part.table.jobs.values())
+        return {"jobs": dict(counts)}
 
     def start(self) -> None:
         """Go on with what an earlier daemon accepted."""
-        raise NotImplementedError
+        self._started = True
+        for path in sorted((self._state / "jobs").glob("*.journal")):
+            account, _, region = path.stem.partition(".")
+            self._part(self._regions(account, region))
+        for part in self._parts.values():
+            part.scheduler.start()
 
     def stop(self) -> None:
         """End every attempt. What has not ended stays on disk for the next start."""
-        raise NotImplementedError
+        self._started = False
+        for part in self._parts.values():
+            part.scheduler.stop()
+            part.table.close()
+        self._flusher.stop()
+
+    # The actions.
+
+    def _submit(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
+        part = self._part(region)
+        with region.lock:
+            job = submitting.job_of_request(region, part.table, request)
+            sync = part.table.accept(job)
+        sync()
+        return {"jobArn": listing.arn_of(region, job), "jobName": job.name, "jobId": job.id}
+
+    def _describe(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
+        part = self._part(region)
+        with region.lock:
+            return {"jobs": listing.describe(region, part.table, request["jobs"])}
+
+    def _list(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
+        part = self._part(region)
+        with region.lock:
+            return listing.list_jobs(region, part.table, request)
+
+    def _cancel(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._end(region, request, lambda part, job, reason: part.scheduler.cancel(job, reason))
+
+    def _terminate(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._end(region, request, lambda part, job, reason: part.scheduler.terminate(job, reason))
+
+    def _end(
+        self, region: Region, request: Mapping[str, Any], how: Callable[[_Part, Job, str], Sync]
+    ) -> dict[str, Any]:
+        part, reason = self._part(region), str(request["reason"])
+        if not reason or len(reason) > _REASON_CHARACTERS:
+            raise ClientError_(f"The reason must have from 1 to {_REASON_CHARACTERS} characters.")
+        with region.lock:
+            job = part.table.find(str(request["jobId"]).rpartition("job/")[2])
+            if job is None:
+                raise ClientError_(f"Job {request['jobId']} does not exist.")
+            sync = how(part, job, reason)
+        sync()
+        return {}
+
+    def _snapshot(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
+        part = self._part(region)
+        with region.lock:
+            queue: JobQueue | None = region.queue(str(request["jobQueue"]))
+            if queue is None:
+                raise ClientError_(f"{request['jobQueue']} does not exist.")
+            return listing.snapshot(region, part.table, queue.arn, part.scheduler.used_vcpus(queue))
+
+    # Inside.
+
+    def _part(self, region: Region) -> _Part:
+        """A region's jobs, taken from the disk when they are first asked for."""
+        key = (region.account, region.region)
+        with region.lock:
+            if key not in self._parts:
+                self._parts[key] = self._opened(region)
+                if self._started:
+                    self._parts[key].scheduler.start()
+            return self._parts[key]
+
+    def _opened(self, region: Region) -> _Part:
+        path = self._state / "jobs" / f"{region.account}.{region.region}.journal"
+        outbox = Outbox(region.account, region.region, self._destinations, self._log, self._tell)
+
+        def announce(job: Job) -> None:
+            if outbox.is_heard:
+                outbox.add(listing.detail(region, job))
+
+        records = list(recorded(path))
+        table = Table(region, JobJournal(path), clock=self._clock, announce=announce)
+        scheduler = Scheduler(region, table, self._machine, self._tools, pace=self._pace, outbox=outbox)
+        for job in table.restore(records):
+            scheduler.lost(job)
+        return _Part(region, table, scheduler)

@@ -138,6 +138,23 @@ def _arn_of(document: Mapping[str, Any] | None, key: str) -> str | None:
     return (document or {}).get(key) or None
 
 
+def assume_role(*, account: str, region: str, partition: str, role: str, session: str) -> Mapping[str, str]:
+    """A session of moto's STS, as the environment variables that SDKs read."""
+    made = sts_backends[account][partition].assume_role(
+        region_name=region,
+        role_session_name=session[:64],
+        role_arn=role,
+        policy="",
+        duration=43_200,
+        external_id="",
+    )
+    return {
+        "AWS_ACCESS_KEY_ID": made.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": made.secret_access_key,
+        "AWS_SESSION_TOKEN": made.session_token,
+    }
+
+
 class RoleCredentials:
     """Sessions of functions' roles, made by moto's STS and reused for half an hour, so that warm-up does not fill its memory."""
 
@@ -151,27 +168,16 @@ class RoleCredentials:
             made_at, variables = self._sessions.get(key, (-_CREDENTIALS_S, {}))
             if variables and now - made_at < _CREDENTIALS_S:
                 return variables
-            variables = self._assume(configuration)
+            variables = assume_role(
+                account=configuration.account,
+                region=configuration.region,
+                partition=configuration.arn.split(":")[1],
+                role=configuration.role,
+                session=configuration.name,
+            )
             self._sessions = {k: v for k, v in self._sessions.items() if now - v[0] < _CREDENTIALS_S}
             self._sessions[key] = (now, variables)
             return variables
-
-    @staticmethod
-    def _assume(configuration: Configuration) -> Mapping[str, str]:
-        partition = configuration.arn.split(":")[1]
-        session = sts_backends[configuration.account][partition].assume_role(
-            region_name=configuration.region,
-            role_session_name=configuration.name[:64],
-            role_arn=configuration.role,
-            policy="",
-            duration=43_200,
-            external_id="",
-        )
-        return {
-            "AWS_ACCESS_KEY_ID": session.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": session.secret_access_key,
-            "AWS_SESSION_TOKEN": session.session_token,
-        }
 
 
 class RefusedError(LambdaClientError):  # type: ignore[misc]  # moto has no types

@@ -63,6 +63,12 @@ class Destinations:
     ) -> None:
         self._invoke, self._persist = invoke, persist
 
+    def send(self, target: str, text: str) -> None:
+        """A message of somebody else's to a queue, a topic or a function. Raises UndeliverableError."""
+        if target.split(":")[2:3] == ["events"]:
+            raise UndeliverableError(f"{target}: an event bus takes events, not messages")
+        self._send(target, text, {}, None, None)
+
     def send_record(self, target: str, document: dict[str, Any], event: Event) -> None:
         """Raises UndeliverableError."""
         self._send(target, json.dumps(document), {}, event, document)
@@ -79,7 +85,7 @@ class Destinations:
         self._send(target, payload.decode(errors="replace"), attributes, event, None)
 
     def _send(
-        self, target: str, text: str, attributes: _Attributes, event: Event, document: dict[str, Any] | None
+        self, target: str, text: str, attributes: _Attributes, event: Event | None, document: dict[str, Any] | None
     ) -> None:
         try:
             service, region, account = target.split(":")[2:5]
@@ -99,6 +105,7 @@ class Destinations:
                 case "lambda":
                     self._invoke(target, text.encode(), account, region)
                 case _:
+                    assert event is not None
                     _put_event(target, text, event, document or {}, account=account, region=region)
             if service != "lambda":
                 self._persist(("sqs",))  # topics and event buses hand messages on to queues at once

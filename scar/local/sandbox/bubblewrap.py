@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scar.limits import MIB
-from scar.local.sandbox.spec import Bind, SandboxSpec
+from scar.local.sandbox.spec import SHM_MIB, Bind, SandboxSpec
 from scar.local.sandbox.tree import FILTER_FILE
 from scar.local.sandbox.view_files import missing_host_files
 
@@ -27,6 +27,10 @@ def bubblewrap_argv(program: str, spec: SandboxSpec, layer: Path | None, *, filt
     argv += [*root, "/", "--proc", "/proc", "--dev", "/dev"]
     if spec.read_only:
         argv += ["--perms", "1777", "--size", str(spec.tmp_mib * MIB), "--tmpfs", "/tmp"]  # noqa: S108  (the sandbox's own)
+    if spec.shm_mib != SHM_MIB:
+        argv += ["--perms", "1777", "--size", str(spec.shm_mib * MIB), "--tmpfs", "/dev/shm"]  # noqa: S108
+    for one in spec.tmpfs:
+        argv += ["--perms", "1777", "--size", str(one.size_mib * MIB), "--tmpfs", one.target]
     host_files = tuple(Bind(path, str(path)) for path in missing_host_files(spec.rootfs))
     for bind in (*spec.binds, *host_files):
         argv += ["--ro-bind" if bind.read_only else "--bind", str(bind.source.resolve(strict=True)), bind.target]

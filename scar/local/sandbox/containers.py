@@ -21,7 +21,7 @@ from typing import IO, Final
 from scar.errors import ScarError
 from scar.local.sandbox import probing
 from scar.local.sandbox.restrictions import lambda_profile
-from scar.local.sandbox.spec import Isolation, SandboxSpec
+from scar.local.sandbox.spec import SHM_MIB, Isolation, SandboxSpec
 from scar.local.sandbox.tree import Start, Tree, new_name, start_tree
 
 _LABEL: Final = "scar-local"
@@ -229,6 +229,9 @@ def run_argv(
         argv += ["--read-only", "--tmpfs"]
         # podman would copy the image's /tmp, and its mode, into it, and make more places writable
         argv += [f"{tmp},notmpcopyup", "--read-only-tmpfs=false"] if program == "podman" else [tmp]
+    argv += ["--shm-size", f"{spec.shm_mib}m"] if spec.shm_mib != SHM_MIB else []
+    for one in spec.tmpfs:
+        argv += ["--tmpfs", f"{one.target}:rw,exec,nosuid,nodev,size={one.size_mib}m,mode=1777"]
     for bind in spec.binds:
         source = str(bind.source.resolve(strict=True))
         if "," in source or "," in bind.target:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import IO, Final, Literal, Protocol
 
 Restrictions = Literal["none", "lambda"]
+SHM_MIB: Final = 64  # of /dev/shm, as Docker's
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,14 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True)
+class Tmpfs:
+    """A folder in memory, bounded."""
+
+    target: str
+    size_mib: int
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """One process tree to run in an unpacked image.
 
@@ -29,6 +38,7 @@ class SandboxSpec:
     the processor time it may use a second, bounded by engines that can (see Isolation.processor). `restrictions` says which system
     calls are refused besides: Lambda's (see restrictions.py), or none. `held` are open descriptors that stay open for exactly as long
     as the tree lives and that nothing in it sees: locks on what it uses. The caller closes its own once the tree was started.
+    `tmpfs` and a `shm_mib` other than 64 are given by namespaces, podman and docker only.
     """
 
     rootfs: Path
@@ -47,6 +57,8 @@ class SandboxSpec:
     hostname: str = "scar"
     restrictions: Restrictions = "none"
     held: tuple[int, ...] = ()
+    tmpfs: tuple[Tmpfs, ...] = ()
+    shm_mib: int = SHM_MIB
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,8 @@ def _request(spec: SandboxSpec, start: Start, name: str, argv: list[str]) -> dic
         "gid": spec.gid,
         "binds": list(start.binds),
         "tmp_mib": spec.tmp_mib,
+        "tmpfs": [(one.target, one.size_mib) for one in spec.tmpfs],
+        "shm_mib": spec.shm_mib,
         "hostname": spec.hostname,
         "max_open_files": spec.max_open_files,
         "max_processes": spec.max_processes,

@@ -116,7 +116,8 @@ def mount_root(request: Request) -> None:
     layer = request["layer"]
     if request["read_only"]:
         mount(rootfs, rootfs, None, MS_BIND | MS_REC)
-        wanted = {"proc", "dev", "tmp", *(target.strip("/").split("/")[0] for _, target, _ in request["binds"])}
+        targets = [target for _, target, _ in request["binds"]] + [target for target, _ in request["tmpfs"]]
+        wanted = {"proc", "dev", "tmp", *(target.strip("/").split("/")[0] for target in targets)}
         missing = [name for name in wanted if not os.path.lexists(f"{rootfs}/{name}")]
         if missing:
             mirror(rootfs)
@@ -154,7 +155,7 @@ def mount_devices() -> list[tuple[int, str]]:
     ]
 
 
-def fill_dev(devices: list[tuple[int, str]]) -> None:
+def fill_dev(devices: list[tuple[int, str]], shm_mib: int) -> None:
     mount("tmpfs", "/dev", "tmpfs", MS_NOSUID, "mode=755,size=1m")
     for descriptor, target in devices:
         make_mount_point(target, folder=False)
@@ -163,7 +164,7 @@ def fill_dev(devices: list[tuple[int, str]]) -> None:
         os.symlink(f"/proc/self/fd{target}", f"/dev/{name}")
     for name in ("shm", "mqueue"):
         os.mkdir(f"/dev/{name}")
-    mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=64m")
+    mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={shm_mib}m")
     remount_read_only("/dev")
 
 
@@ -193,9 +194,12 @@ def make_view(request: Request, pivot_root: int) -> None:
     for name in ("/proc", "/dev", *(("/tmp",) if request["read_only"] else ())):
         ensure_mount_point(name, folder=True, mirrored=mirrored)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    fill_dev(devices)
+    fill_dev(devices, request["shm_mib"])
     if request["read_only"]:
         mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={request['tmp_mib']}m")
+    for target, size_mib in request["tmpfs"]:
+        real = ensure_mount_point(target, folder=True, mirrored=mirrored)
+        mount("tmpfs", real, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={size_mib}m")
     for descriptor, target, read_only in sources:
         folder = os.path.isdir(f"/proc/self/fd/{descriptor}")
         real = ensure_mount_point(target, folder=folder, mirrored=mirrored)

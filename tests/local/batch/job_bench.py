@@ -1,0 +1,178 @@
+"""A Batch whose jobs really run: the registry and moto of `Local`, the service on top, and a busybox image."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from werkzeug.serving import make_server
+
+from scar.local.batch.capacity import Machine
+from scar.local.batch.jobs import Jobs
+from scar.local.batch.records import ComputeEnvironment, JobQueue, Region
+from scar.local.batch.scheduler import Pace
+from scar.local.batch.service import Batch
+from scar.local.rootfs import RootfsStore
+from scar.local.sandbox import choose
+from tests.local.functions.lambda_bench import ACCOUNT, REGION, Local, Logs, _Quiet, until
+
+ENDED = ("SUCCEEDED", "FAILED")
+SLOW = ("STARTING", "RUNNING", *ENDED)
+
+
+class JobLab:
+    """One Batch. `sh` runs a line of shell in the busybox image and answers the job as DescribeJobs shows it once it has ended."""
+
+    def __init__(
+        self,
+        local: Local,
+        folder: Path,
+        *,
+        pace: Pace | None = None,
+        machine: Machine | None = None,
+        engine: Callable[[], Any] | None = None,
+        vcpus: int = 8,
+    ) -> None:
+        self.local, self.folder, self.logs = local, folder, Logs()
+        self.told: list[str] = []
+        self.invoked: list[tuple[str, dict[str, Any]]] = []
+        jobs: list[Jobs] = []
+
+        def make_jobs(regions: Callable[[str, str], Region]) -> Jobs:
+            jobs.append(
+                Jobs(
+                    regions,
+                    state=folder / "batch",
+                    endpoint=lambda: self.url,
+                    log=self.logs,
+                    registry=local.registry,
+                    engine=engine or cache(lambda: choose(scratch=folder / "scratch")),
+                    rootfs=RootfsStore(folder / "rootfs"),
+                    invoke=lambda arn, payload, *_: self.invoked.append((arn, json.loads(payload))),
+                    pace=pace or Pace(second_s=1 / 60, stop_s=0.5, idle_s=0.05),
+                    machine=machine,
+                    tell=self.told.append,
+                )
+            )
+            return jobs[0]
+
+        self.batch = Batch(folder / "control", jobs=make_jobs)
+        self.jobs = jobs[0]
+        self.region = self.batch.region(ACCOUNT, REGION)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        if not self.region.environments:
+            self.environment("first", vcpus)
+            self.queue("queue", "first")
+        self.batch.start()
+        self._open = True
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+        path = environ["PATH_INFO"].removeprefix("/_scar/batch/")
+        found = self.batch.page(path, environ.get("HTTP_AUTHORIZATION"))
+        start_response("404 Not Found" if found is None else "200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(found).encode()]
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self.batch.stop()
+            self._server.shutdown()
+            self._server.server_close()
+
+    def reopened(self, **settings: Any) -> JobLab:
+        self.close()
+        return JobLab(self.local, self.folder, **settings)
+
+    def environment(self, name: str, vcpus: int, **resources: Any) -> ComputeEnvironment:
+        arn = self.region.arn(f"compute-environment/{name}")
+        wanted = {"type": "MANAGED", "computeResources": {"type": "EC2", "maxvCpus": vcpus, "minvCpus": 0, **resources}}
+        with self.region.lock:
+            made = self.region.environments[name] = ComputeEnvironment(name, arn, wanted, status="VALID", uuid="u")
+            self.region.changed.notify_all()
+        return made
+
+    def queue(self, name: str, *environments: str, priority: int = 1, **request: Any) -> JobQueue:
+        arns = tuple(self.region.environments[one].arn for one in environments)
+        with self.region.lock:
+            made = self.region.queues[name] = JobQueue(
+                name, self.region.arn(f"job-queue/{name}"), request, arns, priority, status="VALID"
+            )
+            self.region.changed.notify_all()
+        return made
+
+    def ask(self, operation: str, **request: Any) -> dict[str, Any]:
+        status, answer = self.batch.handle(ACCOUNT, REGION, operation.lower(), json.dumps(request).encode())
+        assert status == 200, answer
+        return answer
+
+    def refused(self, operation: str, **request: Any) -> str:
+        """The message of a refusal."""
+        status, answer = self.batch.handle(ACCOUNT, REGION, operation.lower(), json.dumps(request).encode())
+        assert (status, answer["code"]) == (400, "ClientException"), answer
+        return str(answer["message"])
+
+    def define(
+        self, name: str, command: str | list[str] = "", *, more: Mapping[str, Any] | None = None, **container: Any
+    ) -> str:
+        """A definition whose command is a line of shell; its ARN."""
+        properties = {
+            "image": self.image,
+            "command": ["/bin/sh", "-c", command] if isinstance(command, str) else command,
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "64"}],
+            **container,
+        }
+        made = self.ask(
+            "RegisterJobDefinition",
+            jobDefinitionName=name,
+            type="container",
+            containerProperties=properties,
+            **(more or {}),
+        )
+        return str(made["jobDefinitionArn"])
+
+    @property
+    def image(self) -> str:
+        return plain_image(self.local)
+
+    def submit(self, definition: str, **more: Any) -> str:
+        more = {"jobName": definition.rpartition("/")[2].partition(":")[0], "jobQueue": "queue", **more}
+        return str(self.ask("SubmitJob", jobDefinition=definition, **more)["jobId"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return dict(self.ask("DescribeJobs", jobs=[job_id])["jobs"][0])
+
+    def reach(self, job_id: str, *statuses: str, seconds: float = 15.0) -> dict[str, Any]:
+        """The job once it has one of these statuses."""
+        return dict(until(lambda: job if (job := self.job(job_id))["status"] in statuses else None, seconds))
+
+    def ended(self, job_id: str, seconds: float = 15.0) -> dict[str, Any]:
+        return self.reach(job_id, *ENDED, seconds=seconds)
+
+    def run(
+        self, name: str, command: str | list[str], *, submit: Mapping[str, Any] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        return self.ended(self.submit(self.define(name, command, **more), **(submit or {})))
+
+    def output(self, job: Mapping[str, Any]) -> list[str]:
+        """What the last attempt said."""
+        stream = job["container"]["logStreamName"]
+        return [text for _, name, text, _ in list(self.logs.lines) if name == stream]
+
+
+def plain_image(local: Local) -> str:
+    """A busybox with nothing but a CMD; its URI."""
+    from tests.local.functions.lambda_bench import busybox, layer
+
+    name = "scar/plain"
+    if not local.ecr_has(name):
+        local.ecr.create_repository(repositoryName=name)
+        files = {"bin/busybox": busybox(), "etc/passwd": b"root:x:0:0::/:/bin/sh\nalice:x:1234:1235::/:/bin/sh\n"}
+        config = {"Cmd": ["/bin/sh", "-c", "echo cmd"], "Env": ["A=image", "B=image", "C=image", "PATH=/bin"]}
+        local.push(name, "latest", layer(files), config=config)
+    return f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}:latest"
