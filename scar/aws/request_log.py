@@ -21,12 +21,14 @@ from scar.limits import LAMBDA_TIMEOUT_S
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
 
-HANDED_OVER: Final = "handed over"  # the agent's word for it, in a line with `job_id`
+# The agent's words for a record that a job has, in a line with `job_id`: the second is said by an attempt that comes later.
+HANDED_OVER: Final = frozenset({"handed over", "in the hands of Batch already"})
 _HELD: Final = 1000  # lines of an invocation of which we do not know yet whether it is the request's
 _INVOCATION_MS: Final = LAMBDA_TIMEOUT_S[1] * 1000
 _ID: Final = re.compile(r"[a-zA-Z0-9:#-]{1,80}")
 _REPORT: Final = re.compile(r"REPORT RequestId: (\S+)")
 _START: Final = re.compile(r"START RequestId: (\S+)")
+_PLATFORM: Final = re.compile(r"(?:START|END|REPORT) RequestId: |INIT_START |\S+Z \S+ Task timed out")
 _STATUS: Final = re.compile(r"\tStatus: (\w+)(?:\tError Type: (\S+))?")
 _KILLS: Final = ("Runtime.", "Sandbox.")  # types of errors that Lambda finds; what the agent says of itself has others
 _UNDECIDED: Final = frozenset({"HandOverFailed", "AlreadyRunning"})
@@ -92,7 +94,7 @@ class Outcome:
                 self._ended, self.undecided = 1, True
             case said if said in _FAILURES:
                 self._failed = self._failed or self._ended or 1
-            case said if said == HANDED_OVER:
+            case said if said in HANDED_OVER:
                 self._ended, self.undecided = 0, False
             case _:
                 pass
@@ -101,7 +103,7 @@ class Outcome:
         """Take in a line that tells of a hand-over; any other is passed over."""
         facts = facts_of(line.message)
         job_id = facts.get("job_id")
-        if fact(facts) == HANDED_OVER and isinstance(job_id, str) and job_id not in self.job_ids:
+        if fact(facts) in HANDED_OVER and isinstance(job_id, str) and job_id not in self.job_ids:
             self.job_ids = (*self.job_ids, job_id)
 
     def _hear_report(self, message: str) -> None:
@@ -203,7 +205,8 @@ class _Stream:
 def _is_about(message: str, request_id: str) -> bool:
     """Lambda's own lines about a request and the agent's; not any text that happens to hold the id."""
     if message.startswith("{"):
-        return facts_of(message).get("request_id") == request_id
+        facts = facts_of(message)
+        return request_id in {facts.get("request_id"), facts.get("of")}  # `of`: the agent unwraps the request's failure
     return (
         re.match(
             rf"(?:START|END|REPORT) RequestId: {re.escape(request_id)}\b|\S+ {re.escape(request_id)} Task timed out",
@@ -211,3 +214,11 @@ def _is_about(message: str, request_id: str) -> bool:
         )
         is not None
     )
+
+
+def is_output(message: str) -> bool:
+    """Whether the user's process wrote it: neither Lambda's own lines, nor the agent's facts and its last word."""
+    if message.startswith("{"):
+        facts = facts_of(message)
+        return not ("request_id" in facts and ("fact" in facts or "schema" in facts))
+    return _PLATFORM.match(message) is None

@@ -90,4 +90,4 @@ def failure_record(where: Place, request_id: str, payload: bytes, response: byte
         "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
         "responsePayload": json.loads(response),
     }
-    return json.dumps(record).encode()
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()

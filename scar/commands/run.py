@@ -1,62 +1,61 @@
-"""`scar run`: one run of a function, now. The script's exit code is ours."""
+"""`scar run`: one run of a function, now. The script's exit code is ours.
+
+event ─(too large: into the state bucket)─► Lambda ─┬ it ran             ► its output
+                                                    ├ a Batch job has it ► the job's id; with --wait its output and its exit code
+                                                    └ Lambda killed it   ► we hand it over, as Lambda itself does for what S3 starts
+"""
 
 from __future__ import annotations
 
-import base64
-import json
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from faassupervisor import hops
 from scar.commands.common import connect, one_name
-from scar.errors import ConflictError, NotFoundError, RunFailedError, UsageError
-from scar.limits import LAMBDA_ASYNC_PAYLOAD_BYTES, LAMBDA_SYNC_PAYLOAD_BYTES
-from scar.report import size
+from scar.commands.documents import job_document
+from scar.commands.event import payload_of
+from scar.commands.watching import INTERRUPTED, attend, command, ended_text, goes_on
+from scar.errors import ConflictError, RunFailedError
+from scar.report import plural
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from faassupervisor.contract import Failure
+    from faassupervisor.contract import Failure, Reply
+    from scar.aws.clients import Aws
+    from scar.aws.following import Either, JobsWatch
+    from scar.aws.jobs import Job
+    from scar.aws.runs import Answer
     from scar.cli import Context
-    from scar.fdl.model import Function
 
 
 def run(context: Context, args: Namespace) -> int:
     """Invoke (lambda:Invoke) and show what the process wrote; with `-a` only the request id."""
     from faassupervisor.contract import Failure, Reply
+    from scar.aws.runs import invoke, killed_by_platform
 
     name, functions = one_name(context, args.name, args.conf_file)
     fn = functions[0] if functions else None
     asynchronous = args.asynchronous or bool(fn and fn.lambda_.asynchronous)
-    payload = _payload(args, fn)
-    _check_size(payload, asynchronous=asynchronous)
+    may_spill = not args.no_spill and (fn is None or fn.lambda_.spill)
+    payload = payload_of(args, fn)
+    hop = hops.ASYNC_INVOKE if asynchronous else hops.SYNC_INVOKE
+    if not may_spill and not hop.fits(len(payload)):
+        raise ConflictError(hop.refusal(len(payload)), fix=hop.fix)
     aws, _ = connect(context, functions)
-    kind: Literal["Event", "RequestResponse"] = "Event" if asynchronous else "RequestResponse"
-    try:
-        answer = aws.invoker.invoke(FunctionName=name, InvocationType=kind, Payload=payload)
-    except aws.invoker.exceptions.ResourceNotFoundException as error:
-        raise NotFoundError(f"there is no function called {name!r} here", fix="See what there is: scar ls") from error
-    request_id = answer["ResponseMetadata"]["RequestId"]
+    payload = _fitted(aws, name, payload, hop)
+    answer = invoke(aws, name, payload, asynchronous=asynchronous)
     if asynchronous:
-        return _launched(context, name, request_id)
-    body = answer["Payload"].read()
-    if answer.get("FunctionError"):
-        failure = Failure.from_json(body)
-        raise RunFailedError(
-            f"{name}: {failure.message}",
-            exit_code=exit_code_of(failure),
-            last_lines=failure.last_lines,
-            fix=f"See the whole log: scar log -n {name} -ri {failure.request_id or request_id}",
-        )
-    reply = Reply.from_json(body)
-    output = "".join(item.output for item in reply.runs)
-    if context.report.json:
-        context.report.document(reply)
-    elif args.output not in {"table", "json"}:
-        Path(args.output).write_text(output, encoding="utf-8", errors="surrogateescape")
-        context.report.say(f"output written to {args.output}")
-    else:
-        context.report.line(output.removesuffix("\n"))
-    return 0
+        return (_await_request if args.wait else _launched)(context, args, aws, name, answer.request_id)
+    request_id = answer.request_id
+    if answer.failed and killed_by_platform(Failure.from_json(answer.body)):
+        answer = _handed_over(context, aws, name, payload, answer, may_spill=may_spill)
+    if answer.failed:
+        raise _failed(context, name, Failure.from_json(answer.body), request_id)
+    return _show(context, args, aws, name, Reply.from_json(answer.body))
 
 
 def exit_code_of(failure: Failure) -> int:
@@ -68,49 +67,155 @@ def exit_code_of(failure: Failure) -> int:
     return failure.exit_code
 
 
-def _launched(context: Context, name: str, request_id: str) -> int:
+def _fitted(aws: Aws, name: str, payload: bytes, hop: hops.Hop) -> bytes:
+    """The payload itself, or what stands for it when the hop is too narrow."""
+    from scar.aws import runs, spill
+
+    if hop.fits(len(payload)):
+        return payload
+    where = runs.place(aws, name)
+    if where is None:
+        raise runs.absent(name)
+    return spill.put(aws, where, payload).to_payload()
+
+
+def _handed_over(context: Context, aws: Aws, name: str, payload: bytes, killed: Answer, *, may_spill: bool) -> Answer:
+    """What the function answers to the news that Lambda killed its run; `killed` itself when it has no queue to hand it over to.
+
+    Only asynchronous invocations have destinations, so that here it is ours to tell.
+    """
+    from faassupervisor.contract import Failure
+    from scar.aws import runs, spill
+
+    where = runs.place(aws, name)
+    if where is None or where.job_queue is None:
+        return killed
+    context.report.say(f"{name}: {Failure.from_json(killed.body).message}. The run is handed over to Batch.")
+    record = runs.failure_record(where, killed.request_id, payload, killed.body)
+    if may_spill and not hops.SYNC_INVOKE.fits(len(record)):
+        kept = spill.put(aws, where, payload).to_payload()
+        record = runs.failure_record(where, killed.request_id, kept, killed.body)
+    if not hops.SYNC_INVOKE.fits(len(record)):
+        return killed
+    return runs.invoke(aws, name, record, asynchronous=False)
+
+
+def _failed(context: Context, name: str, failure: Failure, request_id: str) -> RunFailedError:
+    return RunFailedError(
+        f"{name}: {failure.message}",
+        exit_code=exit_code_of(failure),
+        last_lines=failure.last_lines,
+        fix=f"See the whole log: {command(context)} log -n {name} -ri {failure.request_id or request_id}",
+    )
+
+
+def _launched(context: Context, args: Namespace, aws: Aws, name: str, request_id: str) -> int:
     if context.report.json:
         context.report.document({"function": name, "request_id": request_id})
     else:
         context.report.line(request_id)
-        context.report.say(f"{name} was launched. See what it does: scar log -n {name} -ri {request_id}")
+        context.report.say(f"{name} was launched. See what it does: {command(context)} log -n {name} -ri {request_id}")
     return 0
 
 
-def _payload(args: Namespace, fn: Function | None) -> bytes:
-    """The event: a document given with `-e`, or what the predecessor's `run` sends (`script`, `cmd_args`)."""
-    if args.event is not None:
-        if args.run_script or args.c_args:
-            raise UsageError("--event cannot be combined with a script or arguments")
-        return _event_document(args.event)
-    event: dict[str, Any] = {}
-    script = args.run_script or (fn.lambda_.run_script if fn else None)
-    arguments = args.c_args or (list(fn.lambda_.c_args) if fn else [])
-    if script is not None:
-        if not script.is_file():
-            raise NotFoundError(f"{script}: no such script")
-        event["script"] = base64.b64encode(script.read_bytes()).decode("ascii")
-    if arguments:
-        event["cmd_args"] = json.dumps(arguments)
-    return json.dumps(event).encode()
+def _show(context: Context, args: Namespace, aws: Aws, name: str, reply: Reply) -> int:
+    ids = list(dict.fromkeys(run.job_id for run in reply.runs if run.job_id is not None))
+    output = "".join(item.output for item in reply.runs)
+    if output or not ids:
+        _Output(context, args.output).whole(output)
+    if ids and args.wait:
+        return _await_jobs(context, args, aws, reply, ids)
+    if context.report.json:
+        context.report.document(reply)
+    for one in ids:
+        if not context.report.json:
+            context.report.line(f"handed over to Batch: job {one}")
+        context.report.say(f"  See it end: {command(context)} wait {one}")
+        context.report.say(f"  See its log: {command(context)} log -n {name} -ri {one} --follow")
+    return 0
 
 
-def _event_document(path: Path) -> bytes:
-    try:
-        text = path.read_bytes()
-        json.loads(text)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path}: no such file") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}") from error
-    return text
+def _await_jobs(context: Context, args: Namespace, aws: Aws, reply: Reply, ids: Sequence[str]) -> int:
+    from scar.aws.following import JobsWatch
+
+    said = f"handed over to Batch: {plural(len(ids), 'job')} {' '.join(ids)}"
+    watched = JobsWatch(aws, ids, lines=True)
+    code = _await(context, args, aws, watched, said, left=lambda: goes_on(context, ids, None))
+    if context.report.json and code != INTERRUPTED:
+        context.report.document(dataclasses.asdict(reply) | _result(watched.jobs.values(), code))
+    return code
 
 
-def _check_size(payload: bytes, *, asynchronous: bool) -> None:
-    limit = LAMBDA_ASYNC_PAYLOAD_BYTES if asynchronous else LAMBDA_SYNC_PAYLOAD_BYTES
-    if len(payload) > limit:
-        kind = "asynchronous" if asynchronous else "synchronous"
-        raise ConflictError(
-            f"the event is {size(len(payload))}, Lambda takes {size(limit)} in an {kind} invocation",
-            fix="Put the data into a bucket: scar put.",
-        )
+def _await_request(context: Context, args: Namespace, aws: Aws, name: str, request_id: str) -> int:
+    from scar.aws.following import Either
+
+    said = f"launched: request {request_id}"
+    watched = Either(aws, name, request_id)
+    left = functools.partial(goes_on, context, (), name, request_id)
+    code = _await(context, args, aws, watched, said, left=left)
+    if context.report.json and code != INTERRUPTED:
+        head = {"function": name, "request_id": request_id}
+        context.report.document(head | _result(watched.jobs.values(), code))
+    return code
+
+
+def _await(
+    context: Context, args: Namespace, aws: Aws, watched: JobsWatch | Either, said: str, *, left: Callable[[], str]
+) -> int:
+    """What the script writes, as it comes, and then how it ended; its exit code."""
+    from scar.aws.request_log import is_output
+
+    context.report.say(said)
+    output = _Output(context, args.output)
+    code = attend(
+        context,
+        aws,
+        watched,
+        lambda line: output.line(line.message) if is_output(line.message) else None,
+        what=said,
+        after_interrupt=left,
+    )
+    for job in watched.jobs.values():
+        if job.finished and job.result:
+            context.report.complain(ended_text(job))
+        else:
+            context.report.say(ended_text(job))
+    if code not in {0, INTERRUPTED} and not watched.jobs:
+        context.report.complain(f"the run failed with exit code {code}")
+    return code
+
+
+def _result(jobs: Iterable[Job], code: int) -> dict[str, Any]:
+    return {"jobs": [job_document(job) for job in jobs], "exit_code": code, "exit_origin": "job"}
+
+
+class _Output:
+    """Where what the script wrote goes: to standard output, or to a file. With JSON it is in the document already, or else a remark."""
+
+    def __init__(self, context: Context, where: str) -> None:
+        self._report = context.report
+        self._path = None if where in {"table", "json"} else Path(where)
+        if self._path is not None:
+            self._path.write_bytes(b"")
+
+    def whole(self, text: str) -> None:
+        """All that was written in Lambda, as it was written."""
+        if self._path is not None:
+            self._append(text)
+            self._report.say(f"output written to {self._path}")
+        elif not self._report.json:
+            self._report.line(text.removesuffix("\n"))
+
+    def line(self, text: str) -> None:
+        """One line of a log, which is not in the reply."""
+        if self._path is not None:
+            self._append(text + "\n")
+        elif self._report.json:
+            self._report.say(text)
+        else:
+            self._report.line(text)
+
+    def _append(self, text: str) -> None:
+        assert self._path is not None, "who calls has looked"
+        with self._path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
