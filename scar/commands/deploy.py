@@ -80,19 +80,22 @@ def plan(context: Context, args: Namespace) -> int:
 
 
 def _show_sizes(report: Report, planned: _Planned) -> None:
-    report.line()
     rows = [
         {
-            "hop": size.hop.name,
-            "limit": f"{size.hop.limit} {size.hop.unit}",
-            "kept for AWS": size.hop.margin or "",
+            "hop": size.hop.name + ("" if size.hop.unit == "bytes" else f" ({size.hop.unit})"),
+            "limit": size.hop.limit,
+            "kept": size.hop.margin or "",
             "taken": "" if size.taken is None else size.taken,
             "left": size.left,
-            "what is larger": size.larger,
+            "larger": size.larger,
         }
         for size in planned.sizes
     ]
+    report.line()
     report.table(rows, tuple(rows[0]), empty="")
+    report.line(
+        "In bytes. Kept: for what AWS adds. Taken: with an event of nothing. By reference: through SCAR's own private bucket."
+    )
     report.line()
 
 

@@ -16,8 +16,8 @@ from scar.aws.resources.job_queue import JobQueue
 from scar.fdl.model import Function
 from scar.plan.resource import Resource
 
-BY_REFERENCE: Final = "goes through the state bucket"
-REFUSED: Final = "is refused"
+BY_REFERENCE: Final = "by reference"
+REFUSED: Final = "refused"
 _EVENTS: Final = (hops.SYNC_INVOKE, hops.ASYNC_INVOKE, hops.SUBMIT_JOB, hops.ECS_OVERRIDES)  # what an event rides in
 _OF_JOBS: Final = (hops.JOB_DEFINITION, hops.SUBMIT_JOB, hops.ECS_OVERRIDES)
 _EMPTY_EVENT: Final = "{}"
