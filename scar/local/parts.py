@@ -118,6 +118,8 @@ class EngineChoice:
 
 def lambda_and_registry(state: State, around: Around) -> Parts:
     """The real ones."""
+    from scar.local.batch.jobs import Jobs
+    from scar.local.batch.service import Batch
     from scar.local.functions.engine import Functions
     from scar.local.registry import RegistryData
     from scar.local.rootfs import RootfsStore, bytes_for_images
@@ -135,5 +137,24 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
         tell=_log.info,
         persist=around.persist,
     )
+    batch = Batch(
+        state.folder / "batch" / "control",
+        jobs=lambda regions: Jobs(
+            regions,
+            state=state.folder / "batch",
+            efs=state.folder / "efs",
+            endpoint=around.endpoint,
+            log=around.logs,
+            registry=registry,
+            engine=choice,
+            rootfs=rootfs,
+            invoke=lambda arn, payload, account, region: functions.dispatch(
+                functions.accept(arn, payload, account=account, region=region)
+            ),
+            tell=_log.info,
+            persist=around.persist,
+        ),
+        persist=around.persist,
+    )
     choice.begin()
-    return Parts(functions, registry, choice.told)
+    return Parts(functions, registry, choice.told, batch)

@@ -102,7 +102,8 @@ class Tools:
     flusher: Flusher
     credentials: JobCredentials
     endpoint: Callable[[], str]
-    state: Path
+    attempts: Path
+    efs: Path
     stop_s: float
     clock: Callable[[], float]
 
@@ -153,7 +154,7 @@ class Attempt:
 
     @property
     def _scratch(self) -> Path:
-        return self._tools.state / "attempts" / self.order.task
+        return self._tools.attempts / self.order.task
 
     def _run(self, stack: ExitStack) -> Ending:
         order, tools = self.order, self._tools
@@ -170,7 +171,7 @@ class Attempt:
             {**self._below(), **self._own(), **added, **self._role(stack)},
             definition=order.definition,
             request=order.request,
-            places=Places(efs=tools.state / "efs", scratch=self._scratch),
+            places=Places(efs=tools.efs, scratch=self._scratch),
             hostname=f"ip-10-0-{order.task[:4]}",
         )
         settings = LogSettings.of(order.container, order.definition_name, order.account, order.region)

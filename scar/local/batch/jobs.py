@@ -48,7 +48,7 @@ class _Part:
 
 class Jobs:
     """service.JobsPart. `endpoint` answers where the local AWS listens, as sandboxes see it; `engine` chooses the sandbox engine and may
-    fail (ScarError); `state` is a folder of its own. `invoke` accepts an asynchronous event for a function (ARN, payload, account, region).
+    fail (ScarError); `state` is a folder of its own, `efs` holds one for each file system. `invoke` accepts an asynchronous event for a function (ARN, payload, account, region).
     `tell` takes a line for the daemon's log; `persist` saves moto's services of these names."""
 
     def __init__(
@@ -56,6 +56,7 @@ class Jobs:
         regions: Callable[[str, str], Region],
         *,
         state: Path,
+        efs: Path,
         endpoint: Callable[[], str],
         log: LogSink,
         registry: RegistryData,
@@ -79,7 +80,8 @@ class Jobs:
             flusher=self._flusher,
             credentials=self._credentials,
             endpoint=endpoint,
-            state=state,
+            attempts=state / "attempts",
+            efs=efs,
             stop_s=self._pace.stop_s,
             clock=clock,
         )

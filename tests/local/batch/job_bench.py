@@ -47,6 +47,7 @@ class JobLab:
                 Jobs(
                     regions,
                     state=folder / "batch",
+                    efs=folder / "efs",
                     endpoint=lambda: self.url,
                     log=self.logs,
                     registry=local.registry,
