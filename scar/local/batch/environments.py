@@ -69,7 +69,8 @@ class Environments:
         if changed:
             _check_update(found, changed)
             kept["computeResources"] = _merged(found.resources, changed)
-            check_resources(kept["computeResources"], creating=False)
+            desired = {name: changed[name] for name in ("desiredvCpus",) if name in changed}
+            check_resources(kept["computeResources"] | desired, creating=False)
         if request.get("updatePolicy") is not None:
             kept["updatePolicy"] = {**_POLICY, **found.request.get("updatePolicy", {}), **request["updatePolicy"]}
         for name in ("unmanagedvCpus", "context", "ecsSettings"):
