@@ -49,6 +49,12 @@ functions:
 - With `create_image: false` the image is in a private ECR repository, as `ACCOUNT.dkr.ecr.REGION.amazonaws.com/name:tag`.
 - Scripts and images on disk exist and may be read; a script has at most 16 MiB.
 - A `container.timeout_threshold` that is written is less than `timeout`.
+- Jobs fit their machines: `batch.vcpus` is at most `max_v_cpus`, `min_v_cpus` too, and `desired_v_cpus` lies between the two; on Fargate the pair of
+  `vcpus` and `memory` is one that AWS has, and nothing is said of machines, which one never sees there; a GPU needs `instance_types` that have some;
+  instance types are of the function's architecture. With `type: UNMANAGED` there are no `compute_resources`, and a `service_role`.
+- Jobs run beside their function: `batch.region` and `batch.boto_profile`, if written, are those of `lambda`.
+- Functions that share machines under one label (`batch.shared`) say the same of them.
+- The variables of `lambda.environment` leave room for SCAR's own, and those of `batch.environment` fit a job definition (24 KiB).
 - Names of functions differ.
 - No input folder of any function lies in another one: S3 tells each file to one function only.
 - No output folder of a function lies in one of its input folders, nor an input folder in an output folder, and no chain of

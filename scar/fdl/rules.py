@@ -13,7 +13,7 @@ from scar.fdl.forms import image_path
 from scar.fdl.model import Function, Io, Lambda
 from scar.fdl.places import shown
 from scar.fdl.read import Reading
-from scar.fdl.rules_batch import jobs, room_in_lambda
+from scar.fdl.rules_batch import jobs, labels, room_in_lambda
 from scar.fdl.rules_zip import code_starts_nothing, zip_runtime
 
 
@@ -50,6 +50,7 @@ def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
             "Add an item with a `lambda` section.",
         )
     _names(functions, reading)
+    labels(functions, reading)
     inputs = [
         at for index, function in enumerate(functions) for at in _ios(index, "input", function.lambda_.input, reading)
     ]
