@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from faassupervisor import hops
 from scar.commands.common import connect, one_name
@@ -120,11 +120,12 @@ def _launched(context: Context, args: Namespace, aws: Aws, name: str, request_id
 
 def _show(context: Context, args: Namespace, aws: Aws, name: str, reply: Reply) -> int:
     ids = list(dict.fromkeys(run.job_id for run in reply.runs if run.job_id is not None))
-    output = "".join(item.output for item in reply.runs)
-    if output or not ids:
-        _Output(context, args.output).whole(output)
+    text = "".join(item.output for item in reply.runs)
+    output = _Output(context, args.output)
+    if text or not ids:
+        output.whole(text)
     if ids and args.wait:
-        return _await_jobs(context, args, aws, reply, ids)
+        return _await_jobs(context, aws, reply, ids, output)
     if context.report.json:
         context.report.document(reply)
     for one in ids:
@@ -135,12 +136,12 @@ def _show(context: Context, args: Namespace, aws: Aws, name: str, reply: Reply) 
     return 0
 
 
-def _await_jobs(context: Context, args: Namespace, aws: Aws, reply: Reply, ids: Sequence[str]) -> int:
+def _await_jobs(context: Context, aws: Aws, reply: Reply, ids: Sequence[str], output: _Output) -> int:
     from scar.aws.following import JobsWatch
 
     said = f"handed over to Batch: {plural(len(ids), 'job')} {' '.join(ids)}"
     watched = JobsWatch(aws, ids, lines=True)
-    code = _await(context, args, aws, watched, said, left=lambda: goes_on(context, ids, None))
+    code = _await(context, aws, watched, output, said, left=lambda: goes_on(context, ids, None))
     if context.report.json and code != INTERRUPTED:
         context.report.document(dataclasses.asdict(reply) | _result(watched.jobs.values(), code))
     return code
@@ -152,7 +153,7 @@ def _await_request(context: Context, args: Namespace, aws: Aws, name: str, reque
     said = f"launched: request {request_id}"
     watched = Either(aws, name, request_id)
     left = functools.partial(goes_on, context, (), name, request_id)
-    code = _await(context, args, aws, watched, said, left=left)
+    code = _await(context, aws, watched, _Output(context, args.output), said, left=left)
     if context.report.json and code != INTERRUPTED:
         head = {"function": name, "request_id": request_id}
         context.report.document(head | _result(watched.jobs.values(), code))
@@ -160,13 +161,12 @@ def _await_request(context: Context, args: Namespace, aws: Aws, name: str, reque
 
 
 def _await(
-    context: Context, args: Namespace, aws: Aws, watched: JobsWatch | Either, said: str, *, left: Callable[[], str]
+    context: Context, aws: Aws, watched: JobsWatch | Either, output: _Output, said: str, *, left: Callable[[], str]
 ) -> int:
     """What the script writes, as it comes, and then how it ended; its exit code."""
     from scar.aws.request_log import is_output
 
     context.report.say(said)
-    output = _Output(context, args.output)
     code = attend(
         context,
         aws,
@@ -195,8 +195,7 @@ class _Output:
     def __init__(self, context: Context, where: str) -> None:
         self._report = context.report
         self._path = None if where in {"table", "json"} else Path(where)
-        if self._path is not None:
-            self._path.write_bytes(b"")
+        self._mode: Literal["w", "a"] = "w"
 
     def whole(self, text: str) -> None:
         """All that was written in Lambda, as it was written."""
@@ -217,5 +216,6 @@ class _Output:
 
     def _append(self, text: str) -> None:
         assert self._path is not None, "who calls has looked"
-        with self._path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with self._path.open(self._mode, encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
+        self._mode = "a"

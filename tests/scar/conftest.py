@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 from scar.aws.clients import Access, Aws
+from scar.cli import main
+from tests.support.runs_edge import World, served
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,53 @@ def bucket(aws: Aws, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     name = f"b-{abs(hash(request.node.nodeid)):x}"
     aws.s3.create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="session")
+def _wire() -> Iterator[tuple[str, list[World]]]:
+    current: list[World] = []
+    with served(lambda: current[-1]) as url:
+        yield url, current
+
+
+@pytest.fixture
+def world(_wire: tuple[str, list[World]], monkeypatch: pytest.MonkeyPatch) -> World:
+    """A Lambda and a Batch of the test's own, which the command finds through its environment."""
+    url, current = _wire
+    made = World(url)
+    current.append(made)
+    for name, value in made.environ().items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@dataclass
+class Said:
+    """How a command ended, in this process."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def documents(self) -> list[Any]:
+        """One a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Scar = Callable[..., Said]
+
+
+@pytest.fixture
+def scar(world: World, capsys: pytest.CaptureFixture[str]) -> Scar:
+    def run(*words: str) -> Said:
+        capsys.readouterr()
+        code = main(words)
+        told = capsys.readouterr()
+        return Said(code, told.out, told.err)
+
+    return run
