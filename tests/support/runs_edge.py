@@ -45,7 +45,8 @@ class World:
     invoked: list[bytes] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     ended: list[tuple[str, str, str]] = field(default_factory=list)  # operation, job, reason
-    each_describe: Callable[[], None] = lambda: None
+    each_describe: Callable[[], object] = lambda: None
+    cancels: bool = True  # whether CancelJob does what it says
 
     def aws(self, clock: Clock = SYSTEM_CLOCK) -> Aws:
         return Aws(Access(REGION, endpoint_url=self.url, access_key="a", secret_key="b"), clock)
@@ -209,7 +210,7 @@ class World:
         self.ended.append((operation, asked["jobId"], asked["reason"]))
         if operation == "terminatejob":
             job |= {"status": "FAILED", "statusReason": asked["reason"], "isTerminated": True}
-        elif job["status"] in {"SUBMITTED", "PENDING", "RUNNABLE"}:
+        elif self.cancels and job["status"] in {"SUBMITTED", "PENDING", "RUNNABLE"}:
             job |= {"status": "FAILED", "statusReason": asked["reason"], "isCancelled": True}
         return 200, {}  # also for a job that runs: nothing is cancelled then, and nothing is said
 
