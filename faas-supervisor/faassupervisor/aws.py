@@ -76,9 +76,9 @@ class Aws:
     def _take_roles_only(self, session: Session) -> None:
         from botocore import credentials
 
-        for name in ("config_file", "credentials_file"):  # the image's
-            session.set_config_variable(name, os.devnull)
-        session.set_config_variable("profile", "default")
+        settings = session.get_component("config_store")
+        settings.set_config_variable("config_file", os.devnull)  # the image's own
+        settings.set_config_variable("profile", None)  # of a definition's environment
         if {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} & self.variables.keys():
             found = credentials.CredentialResolver([credentials.ContainerProvider(environ=dict(self.variables))])
         else:

@@ -106,7 +106,7 @@ class Lab:
     """Makes agents for a function; ends them all."""
 
     def __init__(self, home: Path, endpoint: str, stack: ExitStack) -> None:
-        self.home, self.endpoint, self._stack = home, endpoint, stack
+        self.home, self.endpoint, self.stack = home, endpoint, stack
         self.temporary = home / "tmp"
         self.temporary.mkdir()
 
@@ -140,7 +140,7 @@ class Lab:
         return self.start(self.function(script, **spec), environment=environment)
 
     def start(self, function: Path, *, environment: Mapping[str, str] | None = None) -> Agent:
-        api = self._stack.enter_context(RuntimeApiServer())
+        api = self.stack.enter_context(RuntimeApiServer())
         process = subprocess.Popen(
             self.command(function),
             env=self.environment(
@@ -154,7 +154,7 @@ class Lab:
         agent = Agent(api, process, self.temporary)
         reader = threading.Thread(target=_drain, args=(process, agent.chunks))
         reader.start()
-        self._stack.callback(_end, process, reader)
+        self.stack.callback(_end, process, reader)
         return agent
 
     def run_once(self, function: Path, event: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
