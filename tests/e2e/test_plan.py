@@ -1,0 +1,70 @@
+"""`scar plan` of a function whose runs may be jobs: every line of it, and how much fits where."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tests.e2e.conftest import Local
+
+DEFINITION = {
+    "lambda": {"name": "planned", "execution_mode": "lambda-batch", "container": {"image": "scratch"}},
+    "batch": {"vcpus": 2, "memory": 4096, "compute_resources": {"type": "SPOT", "min_v_cpus": 2, "max_v_cpus": 4}},
+}
+PLAN = """\
+planned: 15 to create
+  + log group /aws/lambda/planned
+  + repository scar/planned
+  + state bucket scar-state-123456789012-us-east-1  (what is planned's in it)
+  + role scar-planned-us-east-1
+  + role scar-planned.job-us-east-1  (for jobs)
+  + role scar-planned.ecs-us-east-1  (for ECS: pulls the jobs' image and writes their log)
+  + log group /aws/batch/job/planned
+  + image scar/planned@sha256:…  (… MB)
+  + role scar-planned.ec2-us-east-1  (for the machines that run jobs)
+  + instance profile scar-planned.ec2-us-east-1
+  + job definition scar-planned-…  (2 vCPUs, 4096 MiB, at most 86400 s)
+  + compute environment scar-planned  (SPOT (default_x86_64), up to 4 vCPUs; 2 vCPUs are kept and paid for, jobs or not; \
+subnets and security group of the default VPC vpc-…)
+  + job queue scar-planned  (waits for compute environment scar-planned; a job that finds no room for 86400 s is cancelled)
+  + function planned
+  + invoke config planned
+
+HOP                         LIMIT    KEPT    TAKEN    LEFT     LARGER
+synchronous invocation      6291456  -       -        6291456  by reference
+asynchronous invocation     1048576  -       -        1048576  by reference
+Lambda environment          4096     -       141      3955     refused
+job definition              24576    -       …        …        refused
+SubmitJob                   30720    -       418      30302    by reference
+ECS overrides (characters)  8192     2048    254      5890     by reference
+In bytes. Kept: for what AWS adds. Taken: with an event of nothing. By reference: through SCAR's own private bucket.
+
+"""
+
+
+def steady(text: str) -> str:
+    """What differs from one machine or release to the next, as `…`."""
+    text = re.sub(r"sha256:[0-9a-f]+", "sha256:…", text)
+    text = re.sub(r"\d+\.\d MB", "… MB", text)
+    text = re.sub(r"(24576 +- +)\d+ +\d+ +", r"\1…        …        ", text)  # the release's number is among the tags
+    return re.sub(r"(vpc-|definition scar-planned-)[0-9a-f]+", r"\1…", text)
+
+
+def test_a_plan_tells_what_is_made_what_it_costs_while_nothing_runs_and_what_fits(local: Local) -> None:
+    """T1-17, T1-06: the numbers, and where subnets are taken from."""
+    (local.folder / "planned.yaml").write_text(json.dumps({"functions": {"aws": [DEFINITION]}}))
+    told = local.must("plan", "-f", "planned.yaml", "--sizes").out
+    assert steady(told) == PLAN
+    document = local.must("plan", "-f", "planned.yaml", "--sizes", "-o", "json").json
+    (sizes,) = document["sizes"]
+    assert sizes["function"] == "planned"
+    assert [(hop["hop"], hop["limit"], hop["larger"]) for hop in sizes["hops"]] == [
+        ("synchronous invocation", 6 << 20, "by reference"),
+        ("asynchronous invocation", 1 << 20, "by reference"),
+        ("Lambda environment", 4096, "refused"),
+        ("job definition", 24 << 10, "refused"),
+        ("SubmitJob", 30 << 10, "by reference"),
+        ("ECS overrides", 8192, "by reference"),
+    ]
+    assert all(hop["source"] for hop in sizes["hops"])
+    assert "sizes" not in local.must("plan", "-f", "planned.yaml", "-o", "json").json
