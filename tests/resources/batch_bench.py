@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from moto.backends import get_backend
+
 from scar.aws.clients import Aws
 from scar.design import Site, design
 from scar.fdl.model import Function
@@ -13,10 +15,9 @@ from scar.plan.diff import Plan, diff
 from scar.plan.observe import observe
 from scar.plan.owned import owned, strays
 from scar.plan.resource import Resource
-from tests.support.account import Account, FakeImage
+from tests.support.account import ACCOUNT, Account, FakeImage
 
 KINDS = {"state bucket", "share", "instance profile", "compute environment", "job queue", "job definition"}
-DUMPED = ("roles", "instance profiles", "compute environments", "job queues", "job definitions")
 
 
 def resources(aws: Aws, fn: Function) -> tuple[Resource, ...]:
@@ -39,10 +40,24 @@ def remove(aws: Aws, name: str = "grayify") -> Outcome:
 
 
 def dump(acct: Account) -> Mapping[str, Any]:
-    """What is there of it; marks in the state bucket by their keys."""
-    found = acct.dump()
-    buckets = {name: sorted(bucket["objects"]) for name, bucket in found["buckets"].items()}
-    return {**{kind: found[kind] for kind in DUMPED}, "buckets": buckets}
+    """What is there of it; marks in the state bucket by their keys. As moto holds it: through the API it takes as long as a command."""
+    iam, s3 = get_backend("iam")[ACCOUNT]["aws"], get_backend("s3")[ACCOUNT]["aws"]
+    return {
+        **acct.batch.dump(),
+        "roles": {
+            role.name: (
+                sorted(role.managed_policies),
+                role.assume_role_policy_document,
+                sorted(map(str, role.tags)),
+            )
+            for role in iam.roles.values()
+        },
+        "profiles": {
+            one.name: ([role.name for role in one.roles], sorted(map(str, one.tags)))
+            for one in iam.instance_profiles.values()
+        },
+        "buckets": {name: sorted(bucket.keys) for name, bucket in s3.buckets.items()},
+    }
 
 
 def nothing(acct: Account) -> bool:

@@ -1,6 +1,7 @@
 """Every call about Batch fails once: whatever it was, the same command run again ends where an undisturbed one does (CL1, CL6).
 
-Three faults: the call is refused; it took effect and the answer was lost; the process died before it.
+Three faults: the call is refused; it took effect and the answer was lost; the process died before it. All three are tried where a function
+is made; elsewhere only the death, which leaves what a refusal leaves, and less.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Journey:
     name: str
     before: Callable[[Account], object]
     command: Callable[[Account], object]
+    all_faults: bool = False
 
 
 def _nothing(_: Account) -> None: ...
@@ -66,7 +68,7 @@ def _last_of_a_shared_place(acct: Account) -> None:
 
 
 JOURNEYS = [
-    Journey("init", _nothing, _made),
+    Journey("init", _nothing, _made, all_faults=True),
     Journey("update", _made, _edited),
     Journey("move", _made, _moved),
     Journey("rm", _made, _removed),
@@ -85,11 +87,15 @@ def test_after_any_single_fault_the_same_command_finishes(journey: Journey, acct
     for at, call in enumerate(calls, 1):
         if at < first_write - 1:  # a read before that leaves the account as it was
             continue
-        if _writes(call) or calls[at - 2] != call:  # polls that are alike leave what the first of them leaves
+        if journey.all_faults and call[0] == "s3":  # test_sweep has them
+            continue
+        writes = _writes(call)
+        if journey.all_faults and calls[at - 2] != call:  # polls that are alike leave what the first leaves
             _disturbed(journey, acct, at, "before", refused, wanted, call)
-        if _writes(call):
-            _disturbed(journey, acct, at, "before", killed, wanted, call)
+        if journey.all_faults and writes:
             _disturbed(journey, acct, at, "after", lost, wanted, call)
+        if writes:
+            _disturbed(journey, acct, at, "before", killed, wanted, call)
 
 
 def _disturbed(
@@ -103,18 +109,19 @@ def _disturbed(
     acct.wire.clear()
     journey.command(acct)
     assert dump(acct) == wanted, f"{journey.name}: call {at}: {call} {when} {fault.__name__}"
-    acct.wire.clear()
-    journey.command(acct)
-    assert acct.wire.writes == [], f"{journey.name}: call {at}: {call} {when} {fault.__name__}: a third run writes"
+    if fault is killed and journey.all_faults:
+        acct.wire.clear()
+        journey.command(acct)
+        assert acct.wire.writes == [], f"{journey.name}: call {at}: {call} {when} {fault.__name__}: a third run writes"
 
 
 def _writes(call: tuple[str, str]) -> bool:
     return not call[1].startswith(READS)
 
 
-@pytest.mark.parametrize("shared", [{}, SHARED], ids=["own", "shared"])
-def test_rm_after_an_init_that_died_anywhere_leaves_nothing(shared: dict[str, Any], acct: Account) -> None:
-    fn = batch_function(batch=shared)
+def test_rm_after_an_init_that_died_anywhere_leaves_nothing(acct: Account) -> None:
+    """Of a shared place: it has all that a place of one's own has, and the mark."""
+    fn = batch_function(batch=SHARED)
     make(acct.aws, fn)
     for at in [at for at, call in enumerate(acct.wire.calls, 1) if _writes(call)]:
         acct.reset()

@@ -131,7 +131,7 @@ class LocalBatch:
             Path(self._folder.name),
             jobs=lambda _: self.jobs,
             clock=self._clock,
-            settle_s=1.0,
+            settle_s=0.3,
             around=lambda region: Around(region.account, region.region),
         )
 
