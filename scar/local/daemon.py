@@ -128,7 +128,9 @@ class Daemon:
         bodies = Bodies(self._state.objects)
         keys, services = Keys(self._state.keys, bodies), Services(self._state.services)
         logs = LogSink(self._state.logs, made_group=lambda: services.save(["logs"]))
-        parts = self._build(self._state, Around(lambda: self._endpoint, logs, services.save, self._engine))
+        parts = self._build(
+            self._state, Around(lambda: self._endpoint, logs, services.save, self._engine, services.wake)
+        )
         functions, batch = parts.functions, parts.batch
         events = Events(functions, Sequencer())
         front = Front(

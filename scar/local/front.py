@@ -168,6 +168,7 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         environ["wsgi.input"] = io.BytesIO(content)
         app = self.get_application(environ)
         service = str(app.service)
+        self._services.wake(service)
         scope.changed_services.update(self._services.changed_by(service, environ, content))
         walls.check(service, environ, content, who)
         return self._settled(app, environ, start_response, scope)

@@ -53,12 +53,13 @@ class Parts:
 @dataclass(frozen=True, slots=True)
 class Around:
     """What the daemon gives to its parts. `endpoint` is known once it listens; `persist` saves moto's services of these names;
-    `engine` is the container engine asked for, or `auto`."""
+    `engine` is the container engine asked for, or `auto`; `wake` readies moto for whoever asks it without a request."""
 
     endpoint: Callable[[], str]
     logs: LogSink
     persist: Callable[[Sequence[str]], None]
     engine: str
+    wake: Callable[[str], None]
 
 
 class Build(Protocol):
@@ -120,6 +121,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
     """The real ones."""
     from scar.local.batch.jobs import Jobs
     from scar.local.batch.service import Batch
+    from scar.local.batch.surroundings import Moto
     from scar.local.functions.engine import Functions
     from scar.local.registry import RegistryData
     from scar.local.rootfs import RootfsStore, bytes_for_images
@@ -154,6 +156,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
             tell=_log.info,
             persist=around.persist,
         ),
+        around=lambda region: Moto(region.account, region.region, around.wake),
         persist=around.persist,
     )
     choice.begin()

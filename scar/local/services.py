@@ -50,6 +50,8 @@ _REACHED: Final = frozenset(
 _NOT_MOTO: Final = frozenset({"batch"})
 # What SCAR deploys to. A change here that cannot be kept fails; elsewhere it is done, and said to be lost at a restart.
 KEPT: Final = frozenset({"awslambda", "ecr", "events", "iam", "logs", "s3", "sns", "sqs", "sts"})
+# Restored when first used: moto's EC2 alone takes a second and a hundred MiB. None of KEPT asks it anything.
+_RESTORED_LATE: Final = frozenset({"ec2"})
 _UNREADABLE: Final = (AttributeError, ImportError, KeyError, TypeError)
 _INVOCATION: Final = re.compile(
     r"/20\d\d-\d\d-\d\d/functions/[^/]+/(invocations|invoke-async|response-streaming-invocations)/?$"
@@ -63,6 +65,8 @@ class Services:
         self._folder = folder
         self._savers: dict[str, Saver] = {}
         self._lock = threading.Lock()
+        self._asleep: dict[str, bytes] = {}
+        self._waking = threading.Lock()
         self.not_kept: dict[str, str] = {}
         folder.mkdir(mode=0o700, exist_ok=True)
 
@@ -89,12 +93,26 @@ class Services:
         found = {path.stem: snapshot.read(path, written_by=pickling.WRITTEN_BY) for path in kept}
         # Buckets first: other services look them up while they are restored.
         for service in sorted(found, key=lambda name: (name != "s3", name)):
-            try:
-                restore(service, found[service])
-            except (pickle.PickleError, *_UNREADABLE) as error:
-                path = self._folder / f"{service}.snapshot"
-                raise StateDamagedError(path, f"The snapshot cannot be read back: {error}.") from error
+            if service in _RESTORED_LATE:
+                self._asleep[service] = found[service]
+            else:
+                self._restore(service, found[service])
         return sorted(found)
+
+    def wake(self, service: str) -> None:
+        """Restore what was left asleep, before `service` is used, if it can ask for it."""
+        if self._asleep and service not in KEPT:
+            with self._waking:  # whoever comes second waits until all is there
+                for name, payload in list(self._asleep.items()):
+                    self._restore(name, payload)
+                    del self._asleep[name]
+
+    def _restore(self, service: str, payload: bytes) -> None:
+        try:
+            restore(service, payload)
+        except (pickle.PickleError, *_UNREADABLE) as error:
+            path = self._folder / f"{service}.snapshot"
+            raise StateDamagedError(path, f"The snapshot cannot be read back: {error}.") from error
 
     def changed_by(self, service: str, environ: Environ, content: bytes) -> tuple[str, ...]:
         """The services whose snapshots a request may change."""
@@ -114,6 +132,7 @@ class Services:
     def save(self, services: Iterable[str]) -> None:
         """Return when the present state of each service is on disk."""
         for service in services:
+            self.wake(service)
             try:
                 self._saver(service).save()
             except (pickle.PickleError, *_UNREADABLE) as error:

@@ -49,8 +49,8 @@ class Store:
         with self._lock:
             if (account, name) not in self._regions:
                 region = Region(account, name)
-                path = self._folder / f"{account}.{name}.snapshot"
-                self._regions[account, name] = region, Saver(lambda: _write(region, path))
+                file = _File(self._folder / f"{account}.{name}.snapshot", region)
+                self._regions[account, name] = region, Saver(file.write)
             return self._regions[account, name]
 
     def _fill(self, region: Region, path: Path) -> None:
@@ -61,8 +61,18 @@ class Store:
             raise StateDamagedError(path, f"The snapshot cannot be read back: {error}.") from error
 
 
-def _write(region: Region, path: Path) -> None:
-    snapshot.write(path, _dump(region), written_by=WRITTEN_BY)
+class _File:
+    """What was written last is not written again: a change that settles at once is one write."""
+
+    def __init__(self, path: Path, region: Region) -> None:
+        self._path, self._region = path, region
+        self._written = b""
+
+    def write(self) -> None:
+        payload = _dump(self._region)
+        if payload != self._written:
+            snapshot.write(self._path, payload, written_by=WRITTEN_BY)
+            self._written = payload
 
 
 def _dump(region: Region) -> bytes:

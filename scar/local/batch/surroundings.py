@@ -6,7 +6,7 @@ Each answer is None, or the reason as Batch would tell it of an INVALID environm
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -33,10 +33,11 @@ class Surroundings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Moto:
-    """moto's backends, imported when first asked: EC2's takes a second."""
+    """moto's backends, imported when first asked: EC2's takes a second. `wake` is told before a service of moto's is asked."""
 
     account: str
     region: str
+    wake: Callable[[str], None] = lambda _: None
 
     def role(self, arn_or_name: str, service: str) -> str | None:
         role = _named(self._iam().get_roles(), arn_or_name)
@@ -80,6 +81,7 @@ class Moto:
     def _ec2(self) -> Any:
         from moto.ec2.models import ec2_backends
 
+        self.wake("ec2")
         return ec2_backends[self.account][self.region]
 
 

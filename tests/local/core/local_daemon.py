@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ TRUST = json.dumps(
 class Running:
     """One daemon process and clients for it."""
 
-    def __init__(self, folder: Path, *, port: int = 0) -> None:
+    def __init__(self, folder: Path, *, port: int = 0, program: Sequence[str] = (str(RECORDING_DAEMON),)) -> None:
         self.folder = folder
-        self._argv = [sys.executable, str(RECORDING_DAEMON), "--state", str(folder), "--port", str(port)]
+        self._argv = [sys.executable, *program, "--state", str(folder), "--port", str(port)]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Running:
