@@ -136,13 +136,13 @@ class Jobs:
         for path in sorted((self._state / "jobs").glob("*.journal")):
             account, _, region = path.stem.partition(".")
             self._part(self._regions(account, region))
-        for part in self._parts.values():
+        for part in list(self._parts.values()):
             part.scheduler.start()
 
     def stop(self) -> None:
         """End every attempt. What has not ended stays on disk for the next start."""
         self._started = False
-        for part in self._parts.values():
+        for part in list(self._parts.values()):
             part.scheduler.stop()
             part.table.close()
         self._flusher.stop()

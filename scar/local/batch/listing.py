@@ -6,7 +6,7 @@ Source of shapes and rules: botocore batch:JobDetail, JobSummary, ListJobsReques
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -167,21 +167,21 @@ def _asked_for(region: Region, table: Table, request: Mapping[str, Any]) -> Iter
     return (job for job in reversed(table.jobs.values()) if job.queue == queue.arn)
 
 
-def _tests(request: Mapping[str, Any], filters: Sequence[Mapping[str, Any]]) -> Iterator[Test]:
+def _tests(request: Mapping[str, Any], filters: Sequence[Mapping[str, Any]]) -> list[Test]:
     if len(filters) > 1:
         raise ClientError_("Only one filter can be used at a time.")
     status = request.get("jobStatus")
     if not filters:
         # the children of an array are listed whatever they do, unless a status is asked for
         wanted = status or ("RUNNING" if request.get("jobQueue") else None)
-        return iter([] if wanted is None else [lambda job: job.status == wanted])
+        return [] if wanted is None else [lambda job: job.status == wanted]
     name, values = filters[0].get("name"), list(filters[0].get("values") or ())
     if not values:
         raise ClientError_("A filter needs values.")
     test = _filter(str(name), [str(value) for value in values])
     if name == "SHARE_IDENTIFIER" and status:
-        return iter([test, lambda job: job.status == status])
-    return iter([test])
+        return [test, lambda job: job.status == status]
+    return [test]
 
 
 def _filter(name: str, values: Sequence[str]) -> Test:

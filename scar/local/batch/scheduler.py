@@ -60,7 +60,10 @@ class Scheduler:
         machine.freed.append(self._wake)
 
     def start(self) -> None:
-        self._thread.start()
+        """Again is fine."""
+        with self._region.lock:
+            if self._thread.ident is None:
+                self._thread.start()
 
     def stop(self) -> None:
         """Kill what runs; nothing is written of it, so the next start takes it for lost with its machine."""
@@ -71,7 +74,8 @@ class Scheduler:
         for attempt in attempts:
             attempt.end("abandoned")
         for thread in (self._thread, *threads):
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         self._machine.freed.remove(self._wake)
 
     def cancel(self, job: Job, reason: str) -> Sync:

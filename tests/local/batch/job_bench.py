@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from scar.local.batch.scheduler import Pace
 from scar.local.batch.service import Batch
 from scar.local.rootfs import RootfsStore
 from scar.local.sandbox import choose
+from scar.local.sandbox.spec import Ended, Isolation, SandboxSpec
 from tests.local.functions.lambda_bench import ACCOUNT, REGION, Local, Logs, _Quiet, until
 
 ENDED = ("SUCCEEDED", "FAILED")
@@ -36,6 +39,7 @@ class JobLab:
         machine: Machine | None = None,
         engine: Callable[[], Any] | None = None,
         vcpus: int = 8,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.local, self.folder, self.logs = local, folder, Logs()
         self.told: list[str] = []
@@ -56,6 +60,7 @@ class JobLab:
                     invoke=lambda arn, payload, *_: self.invoked.append((arn, json.loads(payload))),
                     pace=pace or Pace(second_s=1 / 60, stop_s=0.5, idle_s=0.05),
                     machine=machine,
+                    clock=clock,
                     tell=self.told.append,
                 )
             )
@@ -164,6 +169,42 @@ class JobLab:
         """What the last attempt said."""
         stream = job["container"]["logStreamName"]
         return [text for _, name, text, _ in list(self.logs.lines) if name == stream]
+
+
+class Instant:
+    """An engine whose programs have always ended already, with 0; `started` are the specs."""
+
+    name = "instant"
+    isolation = Isolation("none", "none", "none", "none")
+
+    def __init__(self) -> None:
+        self.started: list[SandboxSpec] = []
+
+    def probe(self) -> None:
+        return None
+
+    def start(self, spec: SandboxSpec) -> _Ended:
+        self.started.append(spec)
+        return _Ended()
+
+
+class _Ended:
+    def __init__(self) -> None:
+        reading, writing = os.pipe()
+        os.close(writing)
+        self.output = os.fdopen(reading, "rb")
+
+    def wait(self, timeout_s: float | None = None) -> Ended:
+        return Ended(0)
+
+    def terminate(self) -> None:
+        """It has ended."""
+
+    def kill(self) -> None:
+        """It has ended."""
+
+    def peak_memory_mib(self) -> int:
+        return 1
 
 
 def plain_image(local: Local) -> str:

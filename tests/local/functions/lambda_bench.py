@@ -254,10 +254,17 @@ class Local:
         assert done.status_code == 201, done.text
         return {"digest": digest, "size": len(content)}
 
-    def push(self, repository: str, tag: str, *layers: Layer, config: dict[str, Any] | None = None) -> str:
+    def push(
+        self,
+        repository: str,
+        tag: str,
+        *layers: Layer,
+        config: dict[str, Any] | None = None,
+        architecture: str = "amd64",
+    ) -> str:
         """An image; its digest."""
         document = {
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "config": config or {"Entrypoint": ["/bin/sh", "/bootstrap"]},
             "rootfs": {"type": "layers", "diff_ids": [one.diff_id for one in layers]},
