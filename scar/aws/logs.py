@@ -69,7 +69,7 @@ def in_time_order(sources: Iterable[Iterator[Line]]) -> Iterator[Line]:
 
 
 def exists(aws: Aws, asked: Question) -> bool:
-    """Whether the group is there, and of the streams that are asked for at least one."""
+    """Whether the group is there."""
     request = _request(asked) | {"limit": 1}
     try:
         aws.logs.filter_log_events(**request)

@@ -47,7 +47,7 @@ def _of_function(context: Context, args: Namespace, aws: Aws, name: str, since_m
     first = next(found, None)
     if first is not None:
         _show(context, itertools.chain([first], found))
-    elif not any(exists(aws, one) for one in groups):
+    elif stream or not any(exists(aws, one) for one in groups):
         what = f"log stream {stream!r} of {name!r}" if stream else f"log of a function called {name!r}"
         raise NotFoundError(f"there is no {what}", fix="See what there is: scar ls")
     else:

@@ -111,7 +111,7 @@ def test_one_job_takes_no_filters(world: World, scar: Scar) -> None:
 
 def test_hundreds_of_jobs_are_described_a_hundred_at_a_time(world: World) -> None:
     ids = [world.job("cow") for _ in range(250)]
-    assert list(jobs.described(world.aws(), [*ids, *ids])) == ids
+    assert list(jobs.described(world.mine, [*ids, *ids])) == ids
     assert world.calls["describejobs"] == 3
 
 
@@ -130,7 +130,7 @@ def test_hundreds_of_jobs_are_described_a_hundred_at_a_time(world: World) -> Non
 def test_a_finished_job_means_one_exit_code(world: World, status: str, code: int | None, result: int) -> None:
     """BA4, BA6: a code that Batch does not tell is a failure."""
     one = world.job("cow", status, exit_code=code)
-    assert jobs.described(world.aws(), [one])[one].result == result
+    assert jobs.described(world.mine, [one])[one].result == result
 
 
 def test_times_are_told_as_people_tell_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -17,7 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from faassupervisor.contract import STATE, TASK, Task, job_name
 from scar.aws.clients import Access, Aws
-from scar.aws.wait import SYSTEM_CLOCK, Clock
+from scar.aws.wait import Clock
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -27,6 +29,12 @@ UNFINISHED = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
 Respond = Callable[
     [bytes, bool], tuple[dict[str, Any], str | None]
 ]  # payload, asynchronous → body, kind of function error
+
+
+@cache
+def _way_in(url: str) -> Aws:
+    """Clients are what takes time to make."""
+    return Aws(Access(REGION, endpoint_url=url, access_key="a", secret_key="b"))
 
 
 def now_ms() -> int:
@@ -48,8 +56,16 @@ class World:
     each_describe: Callable[[], object] = lambda: None
     cancels: bool = True  # whether CancelJob does what it says
 
-    def aws(self, clock: Clock = SYSTEM_CLOCK) -> Aws:
-        return Aws(Access(REGION, endpoint_url=self.url, access_key="a", secret_key="b"), clock)
+    def aws(self, clock: Clock) -> Aws:
+        """The same with another clock."""
+        aws = copy.copy(self.mine)
+        aws.clock = clock
+        return aws
+
+    @property
+    def mine(self) -> Aws:
+        """The test's own way in."""
+        return _way_in(self.url)
 
     def environ(self) -> dict[str, str]:
         return {
@@ -121,7 +137,7 @@ class World:
 
     def log(self, group: str, stream: str, *messages: str | tuple[int, str]) -> None:
         """Lines of a group that is made when it is not there; those without a time are written now, one millisecond apart."""
-        logs = self.aws().logs
+        logs = self.mine.logs
         for make, names in (
             (logs.create_log_group, {"logGroupName": group}),
             (logs.create_log_stream, {"logGroupName": group, "logStreamName": stream}),
@@ -135,6 +151,8 @@ class World:
             else {"timestamp": start + i, "message": item}
             for i, item in enumerate(messages)
         ]
+        if not events:
+            return
         logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)  # type: ignore[arg-type]
 
     # The wire.
