@@ -30,6 +30,9 @@ _GRACE_S: Final = 20.0  # of the 30 s between SIGTERM and SIGKILL (batch/latest/
 _STOPPED: Final = Failure(
     "ScriptFailed", "the job was told to stop (SIGTERM); nothing was published", 128 + signal.SIGTERM
 )
+# What Lambda gives every process: a script is to sort and to tell the time alike in both.
+# Source: lambda/latest/dg/configuration-envvars
+_AS_IN_LAMBDA: Final = {"LANG": "en_US.UTF-8", "TZ": ":UTC"}
 _SUMMARY_BYTES: Final = 200 * 1024  # one event of CloudWatch Logs may have 256 KiB in older regions
 
 
@@ -37,6 +40,7 @@ def run(surroundings: environ.Surroundings) -> int:
     """The job's exit code: the script's own; 143 after SIGTERM; 1 when it is the agent that fails."""
     leaving.raise_on_sigterm(_GRACE_S)
     write = to_descriptor(1)
+    surroundings = dataclasses.replace(surroundings, variables={**_AS_IN_LAMBDA, **surroundings.variables})
     try:
         answer = _answer(surroundings, Log(write))
     except leaving.Leave:
