@@ -61,5 +61,8 @@ def config(context: Context, args: Namespace) -> int:
     for key, default in {**dict(defaults()), **dict.fromkeys(values)}.items():
         value, origin = values.get(key, (default, "default"))
         rows.append({"key": key, "value": value, "origin": origin})
-    context.report.table(rows, ("key", "value", "origin"), empty="there are no defaults")
+    if context.report.json:
+        context.report.document(rows)
+    else:
+        context.report.table(rows, ("key", "value", "origin"), empty="there are no defaults")
     return 0

@@ -176,6 +176,9 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
     proxy: FaultProxy
 
+    def handle_error(self, *_: object) -> None:
+        """A client that was killed, or that gave up."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -210,9 +213,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if isinstance(fault, Alter):
             answer = json.dumps(fault.change(json.loads(answer))).encode()
-        told = sent.pop("Content-Length", None) if self.command == "HEAD" else None
+        lengths = [sent.pop(name) for name in list(sent) if name.lower() == "content-length"]
+        told = lengths[0] if lengths and self.command == "HEAD" else str(len(answer))
         self.send_response_only(status)
-        for name, value in {**sent, "Content-Length": told or str(len(answer))}.items():
+        for name, value in {**sent, "Content-Length": told}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer[: fault.after] if isinstance(fault, Cut) else answer)
