@@ -23,6 +23,7 @@ from scar.aws.wait import Clock
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+STATE_BUCKET = f"scar-state-{ACCOUNT}-{REGION}"
 PAGE = 3  # jobs of a page: whoever does not ask on finds three
 RUN = "ab" * 32
 UNFINISHED = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
@@ -77,7 +78,7 @@ class World:
 
     def function(self, name: str, *, queue: str | None = None, state: bool = True) -> str:
         self.functions[name] = {
-            **({STATE: f"s3://scar-state-{ACCOUNT}-{REGION}/functions/{name}/"} if state else {}),
+            **({STATE: f"s3://{STATE_BUCKET}/functions/{name}/"} if state else {}),
             **({"SCAR_JOB_QUEUE": queue} if queue else {}),
         }
         if queue and queue not in self.queues:
@@ -154,6 +155,10 @@ class World:
         if not events:
             return
         logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)  # type: ignore[arg-type]
+
+    def state_bucket(self) -> None:
+        with suppress(self.mine.s3.exceptions.BucketAlreadyOwnedByYou):
+            self.mine.s3.create_bucket(Bucket=STATE_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     # The wire.
 
