@@ -138,7 +138,12 @@ class Batch:
         pages = self._client.get_paginator("list_jobs").paginate(
             jobQueue=self._queue, filters=[{"name": "JOB_NAME", "values": [name]}]
         )
-        return [job for page in pages for job in page["jobSummaryList"] if job["jobName"] == name]
+        found: list[Any] = []
+        for page in pages:
+            if "jobSummaryList" not in page:  # to botocore a body that was cut is an answer without members
+                raise _LostError("ListJobs's answer holds no list")
+            found += [job for job in page["jobSummaryList"] if job["jobName"] == name]
+        return found
 
     def _ask(self, call: Callable[[], T]) -> T:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from faassupervisor import spill, state
+from faassupervisor import leaving, spill, state
 from faassupervisor.contract import Failure, Reply, Task
 from faassupervisor.errors import AgentError, AlreadyRunningError
 from faassupervisor.ledger import (
@@ -84,6 +84,7 @@ class InJob:
             place = record.work(left, marks_of(claim))
             patiently(claim.publishing)
             record.publish(place)
+        leaving.stay()  # everything is published
         patiently(claim.done)
 
     def stopped(self) -> Failure | None:

@@ -19,13 +19,14 @@ ROLE_KEY = "ASIAJOBROLEEXAMPLE00"
 
 @dataclass
 class Fault:
-    """Refuse with `status` and `code`; or `lose` the answer of what was done; or answer as if nothing had been submitted (`stale`).
+    """Refuse with `status` and `code`; or `lose` or `cut` the answer of what was done; or answer as if nothing had been submitted (`stale`).
     `before` and `after` are called around what is done."""
 
     status: int | None = None
     code: str = "ServerException"
     message: str = "as the test wants"
     lose: bool = False
+    cut: bool = False
     stale: bool = False
     before: Callable[[], None] = lambda: None
     after: Callable[[], None] = lambda: None
@@ -118,9 +119,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.lose:
             self.close_connection = True
             return
+        if fault.cut:
+            self.close_connection = True
+            self._send(200, answer, {"Connection": "close"}, cut=True)
+            return
         self._send(200, answer)
 
-    def _send(self, status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+    def _send(
+        self, status: int, document: dict[str, Any], headers: dict[str, str] | None = None, *, cut: bool = False
+    ) -> None:
         body = json.dumps(document).encode()
         self.send_response_only(status)
         for name, value in {
@@ -130,4 +137,4 @@ class _Handler(BaseHTTPRequestHandler):
         }.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[: len(body) // 2] if cut else body)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 class Fault:
     """What becomes of one answer: its body ends after `cut_after` bytes, byte `flip` is falsified, its length is told as `length`;
     or the request is refused with `status` and an error `code`. `lose` forwards the request and drops the answer; `path` forwards it
-    under another path."""
+    under another path. `then` is called when it was forwarded."""
 
     cut_after: int | None = None
     flip: int | None = None
@@ -23,6 +23,7 @@ class Fault:
     code: str = ""
     lose: bool = False
     path: str | None = None
+    then: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(fault)
             return
         status, headers, answer = self._forward(request, fault.path or request.path, body, proxy.behind)
+        fault.then()
         if fault.lose:
             self._hang_up()
             return

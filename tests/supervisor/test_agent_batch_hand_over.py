@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -147,41 +147,33 @@ def test_another_live_invocation_of_the_same_record_makes_this_one_fail_and_both
     assert second.invoke(record, request_id="r-2").document["skipped"] == ["'in/a' was processed already (request r-1)"]
 
 
-@pytest.mark.parametrize("kill", ["before", "after"])
-@pytest.mark.parametrize("step", ["claim", "submit", "delegated"])
-def test_lambda_may_die_between_any_two_steps_of_a_hand_over(handing, step, kill):
-    """TM9, TM10, TM15: the asynchronous retry has the same request id; there is one job in the end."""
-    agents = []
-    die = lambda: os.killpg(agents[0].process.pid, signal.SIGKILL)  # noqa: E731
-    wanted = {"claim": 0, "delegated": 1}.get(step)
-    puts = []
+@pytest.mark.parametrize("last", ["claimed", "submit asked", "submitted", "delegated"])
+def test_lambda_may_die_between_any_two_steps_of_a_hand_over(handing, last):
+    """TM9, TM10, TM15: the asynchronous retry has the same request id; there is one job in the end. `last` is the step that was done."""
+    dying = threading.Event()
+
+    def die() -> None:
+        os.killpg(agent.process.pid, signal.SIGKILL)
+        dying.set()
 
     def rule(request):
-        if request.method == "PUT" and request.path.startswith(f"/{handing.bucket.name}/functions"):
+        if request.method == "PUT" and "/functions/f/" in request.path:
             puts.append(request)
-            if len(puts) - 1 == wanted:
-                if kill == "before":
-                    die()
-                    return S3Fault(status=503)
-                return S3Fault(lose=True)
+            if len(puts) == {"claimed": 1, "delegated": 2}.get(last):
+                return S3Fault(then=die, lose=True)
         return None
 
-    if step == "submit":
+    puts = []
+    if last.startswith("submit"):
         handing.batch.faults["submitjob"] = [
-            Fault(before=die, status=500) if kill == "before" else Fault(after=die, lose=True)
+            Fault(before=die, status=500) if last == "submit asked" else Fault(after=die, lose=True)
         ]
     function = handing.function("echo started", mode="batch")
     with FaultyS3(handing.lab.endpoint, rule) as s3:
-        agents.append(handing.agent(function, AWS_ENDPOINT_URL_S3=s3.endpoint))
+        agent = handing.agent(function, AWS_ENDPOINT_URL_S3=s3.endpoint)
         record = event(handing.bucket.put("in/a"))
-        agents[0].api.post(record, request_id="r-1")
-        while len(puts) <= (wanted or 0) and agents[0].process.poll() is None:
-            time.sleep(0.01)
-        if kill == "after" and wanted is not None:
-            time.sleep(0.05)
-            with suppress(ProcessLookupError):
-                die()
-        agents[0].ends_within(10)
+        agent.api.post(record, request_id="r-1")
+        assert dying.wait(20)
     answer = handing.agent(function).invoke(record, request_id="r-1")
     (job,) = handing.batch.jobs
     assert answer.document["runs"][0]["job_id"] == job["jobId"]
@@ -284,3 +276,18 @@ class TestOnFailure:
             assert "Sandbox.Timedout" in answer.document["runs"][0]["output"]
         else:
             assert "Sandbox.Timedout" in (Task.from_json(handing.batch.task).event or "")
+
+
+def test_mode_lambda_waits_for_nothing_that_only_batch_needs(handing):
+    agent = handing.lab.start(handing.lab.function("true"), environment={"PYTHONVERBOSE": "1"})
+    assert agent.invoke({}).error_type is None
+    loaded = {line.split()[1].strip("'") for line in agent.log.splitlines() if line.startswith("import ")}
+    assert "faassupervisor.modes" in loaded
+    assert (
+        not {
+            f"faassupervisor.{name}"
+            for name in ("ledger", "state", "delegate", "modes_batch", "spill", "on_failure", "hops")
+        }
+        & loaded
+    )
+    assert "botocore" not in loaded

@@ -94,11 +94,12 @@ def test_a_refusal_that_passes_is_sent_again_and_submitted_once(submitting, stat
     assert len(submitting.fake.jobs) == 1 and submitting.clock.pauses == sorted(submitting.clock.pauses)
 
 
-def test_a_lost_answer_is_looked_up_and_not_submitted_again(submitting):
+@pytest.mark.parametrize("fault", [Fault(lose=True), Fault(cut=True)], ids=["lost", "cut"])
+def test_a_lost_answer_is_looked_up_and_not_submitted_again(submitting, fault):
     """TM7."""
-    submitting.fake.faults["submitjob"] = [Fault(lose=True)]
+    submitting.fake.faults = {"submitjob": [fault], "listjobs": [fault]}
     assert submitting.hand_over() == submitting.fake.jobs[0]["jobId"]
-    assert submitting.fake.calls == ["submitjob", "listjobs"]
+    assert submitting.fake.calls == ["submitjob", "listjobs", "listjobs"]
 
 
 def test_a_list_that_is_behind_is_asked_again_with_growing_pauses(submitting):
