@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scar.commands.common import settings_of
 from scar.errors import UsageError
@@ -133,8 +133,19 @@ def _describe(now: Status) -> list[str]:
         lines.append(f"No container can be made here: {now.engine['refused']}")
     else:
         lines.append("How containers are made is being tried out; ask again in a moment.")
+    lines += _of_batch(now.batch)
     lines += [_failed(event) for event in now.functions.get("failed_events", ())]
     return lines
+
+
+def _of_batch(batch: Mapping[str, Any]) -> list[str]:
+    """One line on what Batch has, where there is anything."""
+    things = ("compute environment", "job queue", "job definition")
+    counts = [plural(batch.get(thing.replace(" ", "_") + "s", 0), thing) for thing in things]
+    jobs = [f"{count} {status}" for status, count in sorted(batch.get("jobs", {}).items()) if count]
+    if not jobs and not any(batch.values()):
+        return []
+    return [f"Batch has {', '.join(counts)}; jobs: {', '.join(jobs) or 'none'}."]
 
 
 def _failed(event: Mapping[str, object]) -> str:

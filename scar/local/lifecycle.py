@@ -45,7 +45,7 @@ class Endpoint:
 @dataclass(frozen=True, slots=True)
 class Status:
     """What a running daemon says of itself. `functions` is the Lambda engine's own report; `engine` says what was `asked` for and,
-    once a function has run, the `name` of what runs them, its `isolation`, and why others were `passed_over`."""
+    once a function has run, the `name` of what runs them, its `isolation`, and why others were `passed_over`; `batch` counts what Batch has."""
 
     endpoint: Endpoint
     uptime_s: float
@@ -56,6 +56,7 @@ class Status:
     not_kept: Mapping[str, str]  # services whose state will be gone after a restart → why
     engine: Mapping[str, Any]
     functions: Mapping[str, Any]
+    batch: Mapping[str, Any]
 
 
 def ensure_up(
@@ -198,6 +199,7 @@ def status(folder: Path) -> Status | None:
         not_kept=document["not_kept"],
         engine=document["engine"],
         functions=document["functions"],
+        batch=document.get("batch", {}),  # an older daemon may still run
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -11,6 +12,7 @@ from scar.local.address import Environ, caller
 from scar.local.refusal import RefusalError
 
 _REGION: Final = "us-east-1"  # of a request that names none
+_REGIONS: Final = re.compile(r"[a-z]{2,4}(-[a-z]{2,12}){1,2}-[0-9]{1,2}")
 
 _TAGS: Final = "/v1/tags/"
 _TAG_OPERATIONS: Final = {"GET": "listtagsforresource", "POST": "tagresource", "DELETE": "untagresource"}
@@ -27,8 +29,11 @@ class Door:
         who = caller(environ)
         path = quote(environ.get("PATH_INFO", "").encode("latin-1"))
         target = f"{path}?{environ.get('QUERY_STRING', '')}"
+        region = who.region or _REGION
+        if not _REGIONS.fullmatch(region):
+            raise RefusalError(403, "InvalidSignatureException", "Credential should be scoped to a valid region.")
         name, content = operation(environ["REQUEST_METHOD"], target, environ["wsgi.input"].read())
-        answered = self._answer(_account(who.access_key), who.region or _REGION, name, content)
+        answered = self._answer(_account(who.access_key), region, name, content)
         body = json.dumps(answered).encode()
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _log = logging.getLogger("scar.local")
-_AGAIN_S: Final = 0.2  # at least, until something that could not be finished is tried again
+_AGAIN_S: Final = 0.2  # at least, until something that waits for others is looked at again
+_FAILED_S: Final = 5.0  # until something that failed (a full disk, most likely) is tried again
 
 Step = Callable[[], bool]  # whether it is finished; runs without any lock held
 
@@ -49,15 +50,17 @@ class Settling:
         """Run what is due now, on this thread."""
         with self._running:
             while (due := self._next()) is not None:
-                if not self._finished(due.step):
-                    self.later(due.step, after_s=max(self._after_s, _AGAIN_S))
+                again_s = self._run(due.step)
+                if again_s is not None:
+                    self.later(due.step, after_s=again_s)
 
-    def _finished(self, step: Step) -> bool:
+    def _run(self, step: Step) -> float | None:
+        """After how long to run it again; None when it is finished."""
         try:
-            return step()
-        except Exception:  # noqa: BLE001 - whoever's turn it is (a request, our thread) is not to blame: logged, and tried again
+            return None if step() else max(self._after_s, _AGAIN_S)
+        except Exception:  # noqa: BLE001 - whoever's turn it is (a request, our thread) is not to blame
             _log.exception("something of Batch could not be settled")
-            return False
+            return _FAILED_S
 
     def _next(self) -> _Due | None:
         with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,11 +12,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from botocore.exceptions import ClientError
 from control_bench import ACCOUNT, EC2, ON_EC2, ON_FARGATE, REGION, Bench, changed, queue_of
 
+from scar.local import lifecycle
+from scar.local.batch.door import Door
+from scar.local.lifecycle import Status
+from scar.local.refusal import RefusalError
 from scar.local.state import StateDamagedError
 from tests.local.core.local_daemon import Running
 
@@ -42,6 +48,20 @@ def daemon(tmp_path: Path) -> Iterator[Running]:
         yield running.start()
     finally:
         running.close()
+
+
+def status_of(daemon: Running) -> Status:
+    found = lifecycle.status(daemon.folder)
+    assert found is not None
+    return found
+
+
+def scar(daemon: Running, *argv: str) -> list[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(daemon.folder), "SCAR_LOCAL_STATE": str(daemon.folder)}
+    command = [sys.executable, "-m", "scar", *argv]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=True
+    ).stdout.splitlines()
 
 
 def environment_on(daemon: Running, *, profile: str, subnets: list[str]) -> dict[str, Any]:
@@ -107,19 +127,67 @@ def test_unmodified_clients_use_batch_and_find_everything_again_after_a_kill(dae
     with pytest.raises(batch.exceptions.ClientException):
         batch.deregister_job_definition(jobDefinition="job:9")
 
+    counts = {"compute_environments": 4, "job_queues": 1, "job_definitions": 1, "jobs": {}}
+    assert status_of(daemon).batch == counts
+    assert "Batch has 4 compute environments, 1 job queue, 1 job definition; jobs: none." in scar(
+        daemon, "local", "status"
+    )
+
     daemon.kill()
     daemon.start()
     batch = daemon.client("batch")
+    assert status_of(daemon).batch == counts
     assert until(lambda: environments()["late"]["status"] == "VALID")
     assert environments()["place"] == found["place"]
     assert sorted(one["SubnetId"] for one in daemon.client("ec2").describe_subnets()["Subnets"]) == subnets
-    queues = aws(daemon, "describe-job-queues", "--job-queues", line)["jobQueues"]
+    queues = batch.describe_job_queues(jobQueues=[line])["jobQueues"]
     assert [(queue["jobQueueArn"], queue["status"], queue["state"]) for queue in queues] == [(line, "VALID", "ENABLED")]
     assert batch.list_tags_for_resource(resourceArn=registered["jobDefinitionArn"])["tags"] == {"c": "ä/ ?"}
     batch.update_job_queue(jobQueue="line", state="DISABLED")
     until(lambda: batch.describe_job_queues()["jobQueues"][0]["status"] == "VALID")
     batch.delete_job_queue(jobQueue="line")
     until(lambda: not batch.describe_job_queues()["jobQueues"])
+
+
+@pytest.mark.parametrize(
+    ("region", "method", "path", "code"),
+    [
+        ("..", "POST", "/v1/describejobqueues", "InvalidSignatureException"),
+        ("us-east-1", "GET", "/v1/describejobqueues", "UnknownOperationException"),
+        ("us-east-1", "POST", "/v2/describejobqueues", "UnknownOperationException"),
+        ("us-east-1", "POST", "/v1/nonsense", "UnknownOperationException"),
+        ("us-east-1", "POST", "/v1/tags/arn%3Aaws%3Abatch%3Aus-east-1%3A1%3Ajob-queue%2Fa", "ClientException"),
+    ],
+)
+def test_what_is_no_request_to_batch_gets_an_answer_in_its_protocol(tmp_path, region, method, path, code):
+    bench = Bench(tmp_path)
+    scope = f"AWS4-HMAC-SHA256 Credential=local/20260101/{region}/batch/aws4_request"
+    environ = {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": unquote(path),
+        "QUERY_STRING": "",
+        "HTTP_AUTHORIZATION": scope,
+        "wsgi.input": io.BytesIO(b'{"tags": {"a": "b"}}' if "tags" in path else b"{}"),
+    }
+    with pytest.raises(RefusalError) as refused:
+        Door(bench.batch.answer)(environ, lambda *_: None)
+    headers, body = refused.value.wire("batch", "0")
+    assert (dict(headers)["x-amzn-ErrorType"], json.loads(body)["__type"]) == (code, code)
+
+
+def test_what_cannot_be_stored_is_not_answered_and_is_stored_once_there_is_room(tmp_path):
+    bench = Bench(tmp_path / "full", settle_s=5.0)
+    bench("CreateComputeEnvironment", EC2)
+    away = (tmp_path / "full").rename(tmp_path / "away")
+    with pytest.raises(OSError):
+        bench("CreateComputeEnvironment", EC2 | {"computeEnvironmentName": "second"})
+    bench.now_s += 5
+    assert bench.environment()["status"] == "VALID"  # settled, and to be written later
+    away.rename(tmp_path / "full")
+    bench.now_s += 5
+    bench.environment()
+    again = bench.restarted()
+    assert [again.environment(name)["status"] for name in ("place", "second")] == ["VALID", "VALID"]
 
 
 def test_what_was_under_way_is_finished_after_a_restart(tmp_path):
