@@ -84,7 +84,7 @@ class Handing:
         """One job for this record; `record.job_id` is its id. Nothing of the record runs or is published here any more."""
         name = claim.delegating()
         deadline = record.invocation.deadline
-        task = Task(self.spec.name, record.invocation.request_id, claim.run, claim.epoch, event="")
+        task = Task(self.spec.name, claim.entry.request_id, claim.run, claim.epoch, event="")
         task = delegate.task_that_fits(self.batch, task, record.item.event, name, self.state, may_spill=self.spec.spill)
         job_id = self.batch.hand_over(task, name, deadline, continued=not claim.fresh)
         claim.delegated(job_id)

@@ -131,6 +131,18 @@ def test_an_input_that_does_not_fit_the_disk_is_handed_over(handing):
     assert facts(agent.log, "handed over")[0]["reason"] == "no room"
 
 
+def test_at_the_very_threshold_a_record_is_either_published_or_handed_over(handing):
+    """TM3: three quarters of the time are the script's, which takes about as long."""
+    agent = handing.agent(handing.function(f"sleep 0.3; {COPY}"))
+    agent.invoke(event(handing.bucket.put("in/warm")))
+    for number in range(8):
+        record = handing.bucket.put(f"in/{number}")
+        (run,) = agent.invoke(event(record), timeout_s=0.38 + number * 0.02).document["runs"]
+        assert ("job_id" in run) != (f"out/{number}" in handing.outputs())
+    jobs = len(handing.batch.jobs)
+    assert jobs + len(handing.outputs()) == 9 and handing.batch.calls == ["submitjob"] * jobs
+
+
 def test_another_live_invocation_of_the_same_record_makes_this_one_fail_and_both_publish_once(handing, tmp_path):
     function = handing.function(f"{COPY}; sleep 1")
     first = handing.agent(function)
@@ -178,6 +190,20 @@ def test_lambda_may_die_between_any_two_steps_of_a_hand_over(handing, last):
     (job,) = handing.batch.jobs
     assert answer.document["runs"][0]["job_id"] == job["jobId"]
     assert (handing.entry()["state"], handing.entry()["job_id"]) == ("delegated", job["jobId"])
+
+
+def test_a_hand_over_that_another_request_goes_on_with_keeps_the_first_ones_id(handing):
+    """The lease of a leg that died is over; a duplicate of the event comes upon it."""
+    record = event(handing.bucket.put("in/a"))
+    handing.batch.faults["submitjob"] = [Fault(status=400, code="ClientException")]
+    agent = handing.agent(handing.function("true", "batch"))
+    assert agent.invoke(record, request_id="r-1").error_type == "HandOverFailed"
+    assert agent.invoke(record, request_id="r-2").error_type == "AlreadyRunning"
+    (key,) = handing.bucket.keys("functions/f/ledger/")
+    handing.bucket.put(key, json.dumps({**handing.entry(), "lease_until": 0}).encode())
+    assert agent.invoke(record, request_id="r-2").error_type is None
+    assert Task.from_json(handing.batch.task).request_id == "r-1"
+    assert handing.batch.calls == ["submitjob", "listjobs", "submitjob"]
 
 
 def test_a_leg_that_was_killed_while_its_script_ran_is_handed_over_by_the_retry_and_not_run_again(handing):
