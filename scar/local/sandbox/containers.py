@@ -74,6 +74,7 @@ class Podman:
             limited=False,
             watch=False,
             outer=(self.program, "conmon", "runc", "crun", "fuse-overlayfs", "slirp4netns", "pasta"),
+            ask=(self.program, "kill", "--signal", "TERM", name),
             undo=((self.program, "rm", "--force", *self._now(), name),),
             killed_is_oom=not self.tells_oom and spec.memory_mib is not None,
             oom_question=(self.program, "inspect", "--format", "{{.State.OOMKilled}}", name),

@@ -206,15 +206,22 @@ def start_tree(request: Request, memory: Memory, set_up: int) -> int:
     return main
 
 
-def run_command(command: list[str], environment: dict[str, str]) -> bytes:
-    """Run an engine's own command to its end, within bounds, and answer what it said; its failure is an empty answer."""
-    reading, writing = os.pipe()
+def begin_command(command: list[str], environment: dict[str, str], output: int | None = None) -> int:
+    """Start an engine's own command; its process."""
     pid = os.fork()
     if pid == 0:
-        os.dup2(writing, 1)
+        if output is not None:
+            os.dup2(output, 1)
         unblock_signals()
         replace_program(command, environment)
         os._exit(127)
+    return pid
+
+
+def run_command(command: list[str], environment: dict[str, str]) -> bytes:
+    """Run an engine's own command to its end, within bounds, and answer what it said; its failure is an empty answer."""
+    reading, writing = os.pipe()
+    pid = begin_command(command, environment, writing)
     os.close(writing)
     deadline = time.monotonic() + LINGER_S
     while os.waitpid(pid, os.WNOHANG)[0] == 0:
@@ -299,7 +306,9 @@ def main(set_up: int, result: int, shown: int) -> NoReturn:
         if tree:
             tick = Tracer(tree, memory.look).look if request["tracer"] else memory.look
             lifeline, interval_ms, depth = request["lifeline"], request["interval_ms"], request["depth"]
-            code = attend(tree, signals, lifeline=lifeline, tick=tick, interval_ms=interval_ms, depth=depth)
+            command, environment = request["ask"], request["environment"]
+            ask = (lambda: begin_command(command, environment)) if command else None
+            code = attend(tree, signals, lifeline=lifeline, tick=tick, interval_ms=interval_ms, depth=depth, ask=ask)
             memory.look()
             if code == 128 + SIGKILL:
                 memory.exceeded = memory.exceeded or killed_by_engine(request)

@@ -48,7 +48,8 @@ class Start:
     before the engine's program runs, `limited` whether limits are set on that program, `depth` how many of the engine's processes
     stand above the user's, `outer` what those are called that do not count as the user's memory, `tracer` that the engine's program
     ends only after all processes below it. `watch` is off where the engine bounds memory itself: then either a kill always means
-    that bound (`killed_is_oom`), or `oom_question` is a command that answers `true`. `seccomp` is a filter of system calls for the tree;
+    that bound (`killed_is_oom`), or `oom_question` is a command that answers `true`. `ask` is a command that asks the user's program to end, for
+    engines whose own program cannot be trusted to pass a signal on. `seccomp` is a filter of system calls for the tree;
     `filter_file` is one that the engine's program installs itself, from the descriptor whose number replaces FILTER_FILE in `argv`.
     """
 
@@ -66,6 +67,7 @@ class Start:
     depth: int = 0
     killed_is_oom: bool = False
     oom_question: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
     layer: Path | None = None
     copied: bool = False
     seccomp: bytes = b""
@@ -127,6 +129,7 @@ def _request(spec: SandboxSpec, start: Start, name: str, argv: list[str]) -> dic
         "depth": start.depth,
         "killed_is_oom": start.killed_is_oom,
         "oom_question": list(start.oom_question),
+        "ask": list(start.ask),
         "memory_bytes": None if spec.memory_mib is None or not start.watch else spec.memory_mib * MIB,
         "interval_ms": _PEAK_INTERVAL_MS if spec.memory_mib is None else _BOUNDED_INTERVAL_MS,
         "cgroups": [] if limits is None else [(folder, list(settings)) for folder, settings in limits.folders],

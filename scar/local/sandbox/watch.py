@@ -23,8 +23,9 @@ STOP_ROUNDS = 50
 LINGER_S = 20.0
 
 
-def reap(main: int) -> int | None:
-    """Take in every child that ended; the exit code of `main` when it is among them, 128 + signal as the shell has it."""
+def reap(main: int, others: dict[int, int] | None = None) -> int | None:
+    """Take in every child that ended; the exit code of `main` when it is among them, 128 + signal as the shell has it. `others` gets those of
+    the rest."""
     code = None
     while True:
         try:
@@ -33,15 +34,52 @@ def reap(main: int) -> int | None:
             return code
         if pid == 0:
             return code
+        ended = os.waitstatus_to_exitcode(status)
+        ended = ended if ended >= 0 else 128 - ended
         if pid == main:
-            ended = os.waitstatus_to_exitcode(status)
-            code = ended if ended >= 0 else 128 - ended
+            code = ended
+        elif others is not None:
+            others[pid] = ended
+
+
+class Asking:
+    """Passes SIGTERM on to the user's program: by a signal, or by the engine's command, again until that has worked.
+
+    A command because `podman run` and `docker run` show what a container says before they pass signals on to it: one that comes in between
+    ends the client, and the container with it, without a last word. Before the container is there the command fails, hence `again`.
+    """
+
+    def __init__(self, main: int, depth: int, command: Callable[[], int] | None) -> None:
+        self._main, self._depth, self._command = main, depth, command
+        self._wanted, self._running = False, 0
+
+    def begin(self) -> None:
+        if self._command is None:
+            send(program_below(self._main, self._depth), SIGTERM)
+        else:
+            self._wanted = True
+
+    def go_on(self, ended: dict[int, int]) -> None:
+        """`ended` are children that were reaped, with their exit codes."""
+        if self._running in ended:
+            self._wanted = self._wanted and ended[self._running] != 0
+            self._running = 0
+        if self._wanted and not self._running and self._command is not None:
+            self._running = self._command()
 
 
 def attend(
-    main: int, signals: int, *, lifeline: int | None, tick: Callable[[], bool], interval_ms: int | None, depth: int = 0
+    main: int,
+    signals: int,
+    *,
+    lifeline: int | None,
+    tick: Callable[[], bool],
+    interval_ms: int | None,
+    depth: int = 0,
+    ask: Callable[[], int] | None = None,
 ) -> int | None:
     """Forward SIGTERM and reap until `main` ends (its exit code), the lifeline closes, or `tick` says to stop (None)."""
+    asking = Asking(main, depth, ask)
     poll = select.poll()
     poll.register(signals, select.POLLIN)
     if lifeline is not None:
@@ -51,10 +89,12 @@ def attend(
             if descriptor == lifeline and not os.read(lifeline, 4096):
                 return None
             if descriptor == signals and wants_termination(signals):
-                send(program_below(main, depth), SIGTERM)
-        code = reap(main)
+                asking.begin()
+        others: dict[int, int] = {}
+        code = reap(main, others)
         if code is not None:
             return code
+        asking.go_on(others)
         if not tick():
             return None
 
