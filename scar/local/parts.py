@@ -6,6 +6,7 @@ The daemon knows these by their protocols only, so that its tests can plug in so
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -120,7 +121,7 @@ class EngineChoice:
 def lambda_and_registry(state: State, around: Around) -> Parts:
     """The real ones."""
     from scar.local.batch.jobs import Jobs
-    from scar.local.batch.service import Batch
+    from scar.local.batch.service import SETTLE_S, Batch
     from scar.local.batch.surroundings import Moto
     from scar.local.functions.engine import Functions
     from scar.local.registry import RegistryData
@@ -157,6 +158,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
             persist=around.persist,
         ),
         around=lambda region: Moto(region.account, region.region, around.wake),
+        settle_s=float(os.environ.get("SCAR_LOCAL_BATCH_SETTLE_S", SETTLE_S)),  # for tests of whoever waits
         persist=around.persist,
     )
     choice.begin()
