@@ -78,6 +78,7 @@ def _of_task(surroundings: environ.Surroundings, loaded: Function, task: Task, l
         answer = supervise(sandbox, Invocation(task.request_id, b"", Deadline(_TOTAL_S, 0)), log)
     except leaving.Leave:
         answer = job.stopped() or dataclasses.replace(_STOPPED, request_id=task.request_id)
+    leaving.stay()  # how it ended is decided
     job.close(answer, log)
     return answer
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LOST: Final = frozenset({409, 412})
 _MISSING: Final = frozenset({"NoSuchKey", "404"})
 _FIX: Final = {
-    403: "access denied; the function's role needs s3:GetObject and s3:PutObject on it and s3:ListBucket on its bucket",
+    403: "access denied; the role needs s3:GetObject and s3:PutObject on it (S3 says the same of what is gone to who may not list the bucket)",
     404: "the bucket does not exist; `scar init` makes it",
 }
 
