@@ -47,7 +47,7 @@ LAMBDA_LEASE_MARGIN_S: Final = 30.0  # an invocation's lease is what it has left
 JOB_LEASE_S: Final = 900.0
 JOB_RENEWAL_S: Final = 300.0  # two renewals may fail before the lease is over
 
-_PAUSES_S: Final = (0.2, 0.6, 1.8)  # between tries of one request; botocore has tried several times in each
+PAUSES_S: Final = (0.2, 0.6, 1.8)  # between tries of one request; botocore has tried several times in each
 _ROUNDS: Final = 8  # how often an entry may change under our hands before we give up
 
 
@@ -256,12 +256,14 @@ class Ledger:
         clock: Callable[[], float] = time.time,
         nonce: Callable[[], str] = lambda: os.urandom(12).hex(),
         sleep: Callable[[float], None] = time.sleep,
+        pauses_s: tuple[float, ...] = PAUSES_S,
     ) -> None:
         self._store = store
         self._function = function
         self.clock = clock
         self._nonce = nonce
         self._sleep = sleep
+        self._pauses_s = pauses_s
 
     def claim(
         self,
@@ -359,7 +361,7 @@ class Ledger:
         """
         entry = dataclasses.replace(entry, nonce=self._nonce(), updated=self.clock())
         body = entry.to_json()
-        for pause_s in (*_PAUSES_S, None):
+        for pause_s in (*self._pauses_s, None):
             try:
                 etag = self._store.create(run, body) if found is None else self._store.replace(run, body, found.etag)
             except Taken:
@@ -379,7 +381,7 @@ class Ledger:
         return LedgerUnreachable(f"ledger entry {run}: changed {_ROUNDS} times under our hands; try again")
 
     def _find(self, run: str) -> _Found | None:
-        for pause_s in (*_PAUSES_S, None):
+        for pause_s in (*self._pauses_s, None):
             try:
                 found = self._store.read(run)
             except Ambiguous as error:
