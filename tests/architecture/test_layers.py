@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "scar.package": {"scar.package", "scar.fdl.model", "scar.aws.clients", "scar.aws.names"},
     "scar.local": {"scar.local", "scar.package.oci"},
     "scar.local.registry_upstream": {"scar.local", "scar.package.oci", "scar.package.registry"},  # the pull-through cache is a client
+    "scar.local.batch.upstream": {"scar.local", "scar.package.oci", "scar.package.registry", "scar.package.source"},  # jobs run images of any registry
 }  # fmt: skip
 
 

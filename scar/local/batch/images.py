@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 from scar.errors import ScarError
 from scar.local.folders import Held
 from scar.local.functions.configuration import CannotRunError, ImageProcess, Rootfs
-from scar.local.registry import RegistryData, StoredImage
+from scar.local.registry import RegistryData
 from scar.package.oci import architecture
 
 _IMAGE: Final = re.compile(
@@ -52,34 +53,41 @@ class Images:
 
     def take(self, name: str) -> TakenImage:
         """Raises ImageError. Whoever gets the answer closes what it holds."""
-        stored = self._find(name)
-        _check_architecture(name, stored.config)
-        try:
-            process = ImageProcess.parse(stored.config)
-            held = self._rootfs.use(stored.digest, stored.layers)
-        except (CannotRunError, ScarError, OSError) as error:
-            raise ImageError(f"CannotPullContainerError: {name}: {error}") from error
-        return TakenImage(held, process, str((stored.config.get("config") or {}).get("User") or ""))
-
-    def _find(self, name: str) -> StoredImage:
         found = _IMAGE.fullmatch(name)
         if found is None:
             raise ImageError(f"CannotPullContainerError: invalid reference format: {name}")
         repository, reference = found["repository"], found["digest"] or found["tag"] or "latest"
-        if _ECR.fullmatch(repository) or self._registry.locate(repository) is not None:
-            try:
-                return self._registry.image(repository, reference)
-            except LookupError as error:
-                raise ImageError(
-                    f"CannotPullContainerError: Error response from daemon: manifest for {name} not found: "
-                    f"manifest unknown: Requested image not found ({error})"
-                ) from error
-        from scar.local.batch.upstream import fetch
-
+        if not _ECR.fullmatch(repository) and self._registry.locate(repository) is None:
+            return self._take_from_elsewhere(name)
         try:
-            return fetch(name, self._folder)
+            stored = self._registry.image(repository, reference)
+        except LookupError as error:
+            raise ImageError(
+                f"CannotPullContainerError: Error response from daemon: manifest for {name} not found: "
+                f"manifest unknown: Requested image not found ({error})"
+            ) from error
+        return self._unpacked(name, stored.digest, stored.config, stored.layers)
+
+    def _take_from_elsewhere(self, name: str) -> TakenImage:
+        from scar.local.batch.upstream import fetch, forget
+
+        folder = self._folder / secrets.token_hex(8)
+        try:
+            fetched = fetch(name, folder)
+            return self._unpacked(name, fetched.digest, fetched.config, fetched.layers)
         except (ScarError, OSError) as error:
             raise ImageError(f"CannotPullContainerError: Error response from daemon: {error}") from error
+        finally:
+            forget(folder)
+
+    def _unpacked(self, name: str, digest: str, config: Mapping[str, Any], layers: Sequence[Path]) -> TakenImage:
+        _check_architecture(name, config)
+        try:
+            process = ImageProcess.parse(config)
+            held = self._rootfs.use(digest, layers)
+        except (CannotRunError, ScarError, OSError) as error:
+            raise ImageError(f"CannotPullContainerError: {name}: {error}") from error
+        return TakenImage(held, process, str((config.get("config") or {}).get("User") or ""))
 
 
 def _check_architecture(name: str, config: Mapping[str, Any]) -> None:
