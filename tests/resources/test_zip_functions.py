@@ -46,7 +46,11 @@ def test_a_zip_function_is_made_with_its_layers_and_without_a_repository(acct: A
     made = account["functions"]["grayify"]["configuration"]
     assert made["PackageType"] == "Zip"
     assert (made["Runtime"], made["Handler"], made["CodeSha256"]) == ("python3.13", "scar.handler", code.sha256)
-    assert made["Environment"]["Variables"] == {"A": "1", "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/scar-bootstrap"}
+    assert made["Environment"]["Variables"] == {
+        "A": "1",
+        "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/scar-bootstrap",
+        "SCAR_STATE": f"s3://{STATE_BUCKET}/functions/grayify/",
+    }
     assert [layer["Arn"] for layer in made["Layers"]] == [_layer_arn()]
     assert objects() == {PREFIX + Kept(b"layer").name}
     assert account["repositories"] == {}
