@@ -188,6 +188,29 @@ def test_a_change_sends_what_differs_and_nothing_else(name: str) -> None:
         batch.assert_no_pending_responses()
 
 
+def test_machines_that_are_replaced_only_as_their_jobs_end_are_not_waited_for() -> None:
+    aws = _aws()
+    with Stubber(aws.batch) as batch:
+        batch.add_response("update_compute_environment", {})
+        for _ in range(30):
+            batch.add_response("describe_compute_environments", _found("UPDATING"))
+        ENVIRONMENT.update(aws, replace(ENVIRONMENT, resources=replace(EC2, subnets=("subnet-9",))))
+    assert 60 <= _slept(aws) < 66
+
+
+def test_an_invalid_environment_that_cannot_be_changed_is_made_anew() -> None:
+    """BA10."""
+    aws = _aws()
+    with Stubber(aws.batch) as batch:
+        batch.add_client_error("update_compute_environment", "ClientException", "Cannot update an INVALID environment")
+        batch.add_response("describe_compute_environments", _found("INVALID"))
+        _add_removal(batch)
+        batch.add_response("create_compute_environment", {}, CREATE)
+        batch.add_response("describe_compute_environments", _found())
+        ENVIRONMENT.update(aws, replace(ENVIRONMENT, status="INVALID"))
+        batch.assert_no_pending_responses()
+
+
 def test_a_higher_minimum_raises_what_is_desired_and_nothing_ever_lowers_it() -> None:
     wanted = replace(EC2, min_vcpus=3)
     assert wanted.update_of(EC2) == {"minvCpus": 3, "desiredvCpus": 3}

@@ -17,7 +17,10 @@ from scar.aws.errors import is_absent, is_busy
 from scar.aws.tags import Pairs
 from scar.aws.wait import until
 
+REPLACING_S: Final = 60.0
+
 VALID: Final = "VALID"
+UPDATING: Final = "UPDATING"
 INVALID: Final = "INVALID"
 DELETED: Final = "DELETED"
 ENABLED: Final = "ENABLED"
@@ -33,11 +36,18 @@ def status_of(found: Found | None) -> str:
 
 
 def settled(ask: Ask, aws: Aws, what: str) -> Found | None:
-    """Wait until Batch is done with a change; None: it is gone."""
+    """Wait until Batch is done with a change; None: it is gone.
+
+    A change of machines lasts until the jobs on the old ones have ended, hours perhaps, and jobs are taken meanwhile: what is UPDATING for
+    REPLACING_S seconds is well (Batch user guide, infrastructure-updates).
+    """
+    started = aws.clock.monotonic()
 
     def check() -> tuple[Found | None] | None:
         found = ask()
         status = status_of(found)
+        if status == UPDATING and aws.clock.monotonic() - started >= REPLACING_S:
+            return (found,)
         return (None if status == DELETED else found,) if status in (VALID, INVALID, DELETED) else None
 
     return until(check, deadline_s=aws.patience_s, what=f"{what} to settle", clock=aws.clock)[0]

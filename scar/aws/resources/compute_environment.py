@@ -116,7 +116,11 @@ class ComputeEnvironment:
         self._refuse_what_never_changes(actual)
         changes = self._changes(actual)
         if actual.status == states.INVALID or changes:
-            self._send(aws, {"state": self.state, **changes})
+            try:
+                self._send(aws, {"state": self.state, **changes})
+            except ClientError:
+                if actual.status != states.INVALID:
+                    raise  # else it is made anew, if it can be
             found = states.settled(lambda: self._ask(aws), aws, str(self.id))
             if found is None or (states.status_of(found) == states.INVALID and self._remove(aws, found)):
                 return self.create(aws)
