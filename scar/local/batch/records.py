@@ -2,7 +2,7 @@
 
 A record keeps the request as it was accepted (botocore's member names), so that a description gives back what was asked for, and beside
 it what Batch itself decides. Whoever reads or writes holds `Region.lock`; whoever changes something that a waiting job may depend on
-notifies `Region.changed`.
+notifies `Region.changed`. Members are replaced, never changed in place: the disk may be writing the old ones.
 """
 
 from __future__ import annotations

@@ -76,14 +76,18 @@ class _File:
 
 
 def _dump(region: Region) -> bytes:
-    with region.lock:
+    with region.lock:  # for as short as may be: a record's members are replaced, never changed in place
         document = {
-            "environments": [dataclasses.asdict(one) for one in region.environments.values()],
-            "queues": [dataclasses.asdict(one) for one in region.queues.values()],
-            "definitions": [dataclasses.asdict(one) for each in region.definitions.values() for one in each],
-            "policies": [dataclasses.asdict(one) for one in region.policies.values()],
+            "environments": [_row(one) for one in region.environments.values()],
+            "queues": [_row(one) for one in region.queues.values()],
+            "definitions": [_row(one) for each in region.definitions.values() for one in each],
+            "policies": [_row(one) for one in region.policies.values()],
         }
     return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _row(record: ComputeEnvironment | JobQueue | JobDefinition | SchedulingPolicy) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def _restore(region: Region, document: dict[str, Any]) -> None:

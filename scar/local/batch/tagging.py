@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from scar.local.batch.checks import ClientError_, check_tags
-from scar.local.batch.records import Region, named
+from scar.local.batch.records import ComputeEnvironment, JobDefinition, JobQueue, Region, SchedulingPolicy, named
 
 Asked = Mapping[str, Any]
+Tagged = ComputeEnvironment | JobDefinition | JobQueue | SchedulingPolicy
 
 MOST: Final = 50  # botocore batch:TagrisTagsMap
 
@@ -17,20 +18,20 @@ class Tagging:
     """Actions on the tables of a region, whose lock the caller holds."""
 
     def list(self, region: Region, request: Asked) -> dict[str, Any]:
-        return {"tags": dict(_tags(region, request))}
+        return {"tags": dict(_tagged(region, request).tags)}
 
     def tag(self, region: Region, request: Asked) -> dict[str, Any]:
-        tags = _tags(region, request)
+        found = _tagged(region, request)
         check_tags(request["tags"])
-        if len(tags.keys() | request["tags"].keys()) > MOST:
+        tags = {**found.tags, **request["tags"]}
+        if len(tags) > MOST:
             raise ClientError_(f"A resource can have at most {MOST} tags")
-        tags.update(request["tags"])
+        found.tags = tags
         return {}
 
     def untag(self, region: Region, request: Asked) -> dict[str, Any]:
-        tags = _tags(region, request)
-        for key in request["tagKeys"]:
-            tags.pop(key, None)
+        found = _tagged(region, request)
+        found.tags = {key: value for key, value in found.tags.items() if key not in request["tagKeys"]}
         return {}
 
 
@@ -38,10 +39,10 @@ def is_job(arn: str) -> bool:
     return ":job/" in arn
 
 
-def _tags(region: Region, request: Asked) -> dict[str, str]:
+def _tagged(region: Region, request: Asked) -> Tagged:
     arn = str(request["resourceArn"])
     kind = arn.removeprefix(region.arn("")).partition("/")[0]
-    found: Any = None
+    found: Tagged | None = None
     match kind:
         case "compute-environment":
             found = named(region.environments, arn)
@@ -55,5 +56,4 @@ def _tags(region: Region, request: Asked) -> dict[str, str]:
             pass
     if found is None:
         raise ClientError_(f"Resource {arn} does not exist")
-    tags: dict[str, str] = found.tags
-    return tags
+    return found

@@ -76,7 +76,7 @@ def _of(vcpus: float, memory_mib: int) -> dict[str, Any]:
     return changed(ON_FARGATE, {"containerProperties.resourceRequirements": amounts})
 
 
-def test_a_definition_may_have_24_kib_as_sent_and_not_a_byte_more(batch):
+def test_a_definition_may_have_24_kib_as_sent_and_not_a_byte_more(batch):  # BA1
     def of(size: int) -> bytes:
         padding = size - len(json.dumps(changed(ON_EC2, {"parameters": {"p": ""}})))
         content = json.dumps(changed(ON_EC2, {"parameters": {"p": "x" * padding}})).encode()

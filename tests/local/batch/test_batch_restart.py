@@ -244,7 +244,7 @@ def test_everything_that_many_ask_for_at_once_is_kept_whole(tmp_path):
     assert {one["jobDefinitionArn"] for one in kept} == {one["jobDefinitionArn"] for one in answers}
 
 
-def test_a_region_knows_nothing_of_another_and_reading_one_leaves_no_file(tmp_path):
+def test_a_region_knows_nothing_of_another_and_reading_one_leaves_no_file(tmp_path):  # BA14
     bench = Bench(tmp_path)
     bench("CreateComputeEnvironment", EC2)
     status, answer = bench.batch.handle(ACCOUNT, "us-east-1", "describecomputeenvironments", b"{}")
