@@ -121,7 +121,8 @@ def _is_there(registry: Registry, target: Reference, digest: str) -> bool:
 
 def _push_to_ecr(context: Context, aws: Aws, fn: Function) -> _Sent:
     """Through plan and apply, as `init` does it, but for the repository and the image only."""
-    from scar.design import Site, design
+    from scar.design import Site
+    from scar.design.code import design as code_of
     from scar.plan.apply import apply
     from scar.plan.diff import diff
     from scar.plan.observe import observe
@@ -129,7 +130,7 @@ def _push_to_ecr(context: Context, aws: Aws, fn: Function) -> _Sent:
     derived = derived_image(context, fn, LazyKeychain(context, (fn,), aws))
     publishing = FunctionImage(derived, context.report, settings_of(context, (fn,)).cache)
     site = Site.of(aws)
-    desired = [each for each in design(fn, site, publishing) if each.id.kind in {"repository", "image"}]
+    desired = code_of(fn, site, publishing).made
     plan = diff(desired, observe(aws, desired))
     if plan:
         apply(aws, plan, _Told(context.report))
@@ -162,7 +163,7 @@ def _refuse_without_repository(fn: Function) -> None:
             where=fn.name,
             fix="Remove it, or name a place with --to.",
         )
-    if fn.lambda_.runtime != "image":
+    if fn.lambda_.runtime != "image" and fn.jobs is None:
         raise UsageError(
             f"`runtime: {fn.lambda_.runtime}` needs no repository: `scar init` sends its code as a zip",
             where=fn.name,
