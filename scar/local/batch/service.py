@@ -131,8 +131,8 @@ class Batch:
         self._jobs.start()
 
     def stop(self) -> None:
-        self._jobs.stop()
         self._settling.stop()
+        self._jobs.stop()
 
     def status(self) -> Mapping[str, Any]:
         """What `scar local status` shows; plain values only."""
