@@ -57,7 +57,7 @@ def _remove(context: Context, args: Namespace, aws: Aws, name: str, buckets: Seq
     if args.stop_jobs:
         found = stopping(found)
     else:
-        refuse_unfinished(aws, name, found)
+        refuse_unfinished(aws, name, found, scar="scar --local" if context.asked_local else "scar")
     plan = diff((), found)
     if plan:
         head(context.report, name, plan)

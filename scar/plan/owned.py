@@ -122,12 +122,12 @@ def stopping(found: Mapping[Id, Resource]) -> Mapping[Id, Resource]:
     }
 
 
-def refuse_unfinished(aws: Aws, name: str, found: Mapping[Id, Resource]) -> None:
-    """ConflictError if jobs that have not finished would hold the function's queue."""
+def refuse_unfinished(aws: Aws, name: str, found: Mapping[Id, Resource], *, scar: str = "scar") -> None:
+    """ConflictError if jobs that have not finished would hold the function's queue. `scar` is how the user calls us."""
     for resource in found.values():
         if isinstance(resource, JobQueue):
             with mapped(f"list the jobs of {name}"):
-                unfinished_jobs.refuse(resource.unfinished(aws), name)
+                unfinished_jobs.refuse(resource.unfinished(aws), name, scar=scar)
 
 
 def _goes(resource: Resource, name: str) -> bool:

@@ -45,8 +45,8 @@ def unfinished(aws: Aws, queue: str, function: str | None) -> tuple[Unfinished, 
     return tuple(found.values())
 
 
-def refuse(jobs: Sequence[Unfinished], function: str) -> None:
-    """ConflictError if there are any."""
+def refuse(jobs: Sequence[Unfinished], function: str, *, scar: str = "scar") -> None:
+    """ConflictError if there are any. `scar` is how the user calls us."""
     if not jobs:
         return
     some = ", ".join(f"{job.name} ({job.status})" for job in jobs[:_NAMED])
@@ -54,7 +54,7 @@ def refuse(jobs: Sequence[Unfinished], function: str) -> None:
     count = "1 job has" if len(jobs) == 1 else f"{len(jobs)} jobs have"
     raise ConflictError(
         f"{function}: {count} not finished: {some}{more}",
-        fix=f"See them with `scar jobs -n {function}` and wait, or end them, too: `scar rm -n {function} --stop-jobs`",
+        fix=f"See them with `{scar} jobs -n {function}` and wait, or end them, too: `{scar} rm -n {function} --stop-jobs`",
     )
 
 
