@@ -216,8 +216,10 @@ class Jobs:
                 outbox.add(listing.detail(region, job))
 
         records = list(recorded(path))
-        table = Table(region, JobJournal(path), clock=self._clock, announce=announce)
-        scheduler = Scheduler(region, table, self._machine, self._tools, pace=self._pace, outbox=outbox)
+        table = Table(region, JobJournal(path), clock=self._clock, announce=announce, tell=self._tell)
+        scheduler = Scheduler(
+            region, table, self._machine, self._tools, pace=self._pace, outbox=outbox, tell=self._tell
+        )
         for job in table.restore(records):
             scheduler.lost(job)
         return _Part(region, table, scheduler)

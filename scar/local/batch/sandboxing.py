@@ -135,7 +135,7 @@ def _source(volume: Mapping[str, Any], places: Places) -> Path:
     elif host.get("sourcePath"):
         folder = Path(str(host["sourcePath"]))
     else:
-        folder = places.scratch / "volumes" / str(volume["name"])
+        folder = places.scratch / "volumes" / str(volume["name"]).encode().hex()
     try:
         made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from scar.local.batch.records import ComputeEnvironment, JobDefinition, JobQueue
 from scar.local.batch.retrying import is_retried
 from scar.local.batch.table import Sync, Table
 
+_AFTER_FAILURE_S: Final = 1.0
 _TAGS: Final = 50  # botocore batch:SubmitJobRequest.propagateTags
 
 
@@ -48,9 +49,11 @@ class Scheduler:
         *,
         pace: Pace,
         outbox: Outbox,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._region, self._table, self._tools, self._pace = region, table, tools, pace
         self._capacity, self._machine, self._outbox = Capacity(region, machine), machine, outbox
+        self._tell = tell
         self._attempts: dict[str, Attempt] = {}
         self._stuck: dict[Job, float] = {}  # when the reason why a RUNNABLE job cannot run was first told
         self._threads: set[threading.Thread] = set()
@@ -71,9 +74,10 @@ class Scheduler:
             self._stopped = True
             self._region.changed.notify_all()
             attempts, threads = list(self._attempts.values()), list(self._threads)
-        for attempt in attempts:
-            attempt.end("abandoned")
-        for thread in (self._thread, *threads):
+        enders = [threading.Thread(target=attempt.end, args=("abandoned",)) for attempt in attempts]
+        for ender in enders:
+            ender.start()
+        for thread in (self._thread, *enders, *threads):
             if thread.ident is not None:
                 thread.join()
         self._machine.freed.remove(self._wake)
@@ -114,16 +118,23 @@ class Scheduler:
 
     def _work(self) -> None:
         while not self._stopped:
-            self._outbox.deliver()
-            # One hold from the first look to the sleep: no change can fall between the two.
-            with self._region.lock:
-                self._table.admit()
-                self._cancel_overdue()
-                self._serve()
-                due = min(self._next_limit(), self._scale())
-                self._table.tidy()
-                if not self._stopped and not self._outbox.has_news:
-                    self._region.changed.wait(None if due == float("inf") else max(0.0, due - time.monotonic()))
+            try:
+                self._outbox.deliver()
+                self._look_and_sleep()
+            except Exception as error:  # noqa: BLE001  # a door: without this thread no job would ever run again
+                self._tell(f"the scheduler of jobs failed and goes on: {type(error).__name__}: {error}")
+                time.sleep(_AFTER_FAILURE_S)
+
+    def _look_and_sleep(self) -> None:
+        """One hold of the lock from the first look to the sleep: no change can fall between the two."""
+        with self._region.lock:
+            self._table.admit()
+            self._cancel_overdue()
+            self._serve()
+            due = min(self._next_limit(), self._scale())
+            self._table.tidy()
+            if not self._stopped and not self._outbox.has_news:
+                self._region.changed.wait(None if due == float("inf") else max(0.0, due - time.monotonic()))
 
     def _wake(self) -> None:
         with self._region.lock:
@@ -258,7 +269,7 @@ class Scheduler:
                 status_reason=f"The job and its definition have more than {_TAGS} tags together", final=True
             )
         else:
-            ending = attempt.run()
+            ending = self._attempted(job, attempt)
         with self._region.lock:
             self._threads.discard(threading.current_thread())
             self._attempts.pop(job.id, None)
@@ -267,6 +278,13 @@ class Scheduler:
                 return
             self._conclude(job, ending)
         self._machine.give_back(job)
+
+    def _attempted(self, job: Job, attempt: Attempt) -> Ending:
+        try:
+            return attempt.run()
+        except Exception as error:  # noqa: BLE001  # a door: a job must not run for ever because we failed
+            self._tell(f"an attempt of job {job.id} failed: {type(error).__name__}: {error}")
+            return Ending(status_reason=NOT_STARTED, reason=f"The local AWS failed: {type(error).__name__}"[:255])
 
     def _started(self, job: Job, stream: str) -> None:
         with self._region.lock:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from scar.local.batch.job import CHILD_FAILED, DEPENDENCY_FAILED, ENDED, Job, Status, children_of, job_of
@@ -32,7 +33,7 @@ class QueueJobs:
 
 
 class Table:
-    """Every method is called with `Region.lock` held. `announce` is told of each change of a status."""
+    """Every method is called with `Region.lock` held. `announce` is told of each change of a status, `tell` takes a line for the daemon's log."""
 
     def __init__(
         self,
@@ -41,10 +42,12 @@ class Table:
         *,
         clock: Callable[[], float],
         announce: Callable[[Job], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
         kept_jobs: int = KEPT_JOBS,
     ) -> None:
         self.region = region
-        self._journal, self._clock, self._announce, self._kept_jobs = journal, clock, announce, kept_jobs
+        self._journal, self._clock, self._announce, self._tell = journal, clock, announce, tell
+        self._kept_jobs = kept_jobs
         self.jobs: dict[str, Job] = {}  # without children, in the order of their submission
         self.queues: defaultdict[str, QueueJobs] = defaultdict(QueueJobs)
         self._fresh: deque[Job] = deque()
@@ -71,8 +74,8 @@ class Table:
 
     def accept(self, job: Job) -> Sync:
         """Take a new job; calling the answer returns when it is on disk."""
+        sync = self._journal.write({"job": job.submission()})  # first: what cannot be written is not taken
         self._add(job)
-        sync = self._journal.write({"job": job.submission()})
         self._announce(job)
         self._fresh.append(job)
         self.region.changed.notify_all()
@@ -123,8 +126,12 @@ class Table:
         self._settle()
 
     def note(self, job: Job) -> Sync:
-        """Write a job down as it is now."""
-        return self._journal.write({"at": job.progress()})
+        """Write a job down as it is now. Where that fails only `Sync` does: jobs go on, and a restart finds this one where it was before."""
+        try:
+            return self._journal.write({"at": job.progress()})
+        except OSError as error:
+            self._tell(f"job {job.id} could not be written down: {error}")
+            return partial(_fail, error)
 
     def tidy(self) -> None:
         """Forget jobs that ended long ago, and let the journal shrink. Cheap unless there is something to do."""
@@ -132,7 +139,10 @@ class Table:
             self._forget()
         if self._journal.is_long:
             self._forget()
-            self._journal.compact(self._records())
+            try:
+                self._journal.compact(self._records())
+            except OSError as error:  # a full disk, most likely: it may have room again next time
+                self._tell(f"the journal of jobs could not be written anew: {error}")
 
     def restore(self, records: Iterable[Record]) -> list[Job]:
         """Take over what an earlier daemon wrote; the jobs that it was running."""
@@ -273,6 +283,10 @@ class Table:
             for one in (job, *job.children):
                 if one.status != "SUBMITTED":
                     yield {"at": one.progress()}
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _dependencies(job: Job) -> list[Mapping[str, Any]]:

@@ -266,3 +266,19 @@ class Pushing(Local):
 
     def __init__(self, url: str) -> None:
         self.url = url
+
+
+def test_what_cannot_be_written_is_not_taken_and_what_runs_goes_on(tmp_path: Path) -> None:
+    """LO5."""
+    told: list[str] = []
+    table = new_table(tmp_path / "j", tell=told.append)
+    running = job(table, "running")
+    table.close()  # every write fails from now on, as on a full disk
+    with pytest.raises(OSError, match="Bad file"):
+        job(table, "refused")
+    assert list(table.jobs) == ["running"]
+    sync = table.move(running, "STARTING")
+    assert running.status == "STARTING"
+    assert "running could not be written down" in told[0]
+    with pytest.raises(OSError, match="Bad file"):
+        sync()
