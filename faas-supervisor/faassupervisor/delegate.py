@@ -155,7 +155,7 @@ class Batch:
                 raise _AgainError(reason) from error
             if status >= 500:
                 raise _AgainError(reason, perhaps=True) from error
-            raise HandOverError(f"{self._failed(None)}: {self._explained(status, reason)}") from error
+            raise HandOverError(f"{self._failed(None)}: {self._explained(status, reason.rstrip('.'))}") from error
         except (EndpointConnectionError, ConnectTimeoutError) as error:
             raise _AgainError(str(error)) from error
         except (BotoCoreError, HTTPError, OSError) as error:

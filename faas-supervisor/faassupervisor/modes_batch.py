@@ -10,7 +10,7 @@ hand over      delegating ─► one job of the entry's job name ─► delegate
 from __future__ import annotations
 
 import dataclasses
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, assert_never
 
@@ -86,7 +86,12 @@ class Handing:
         deadline = record.invocation.deadline
         task = Task(self.spec.name, claim.entry.request_id, claim.run, claim.epoch, event="")
         task = delegate.task_that_fits(self.batch, task, record.item.event, name, self.state, may_spill=self.spec.spill)
-        job_id = self.batch.hand_over(task, name, deadline, continued=not claim.fresh)
+        try:
+            job_id = self.batch.hand_over(task, name, deadline, continued=not claim.fresh)
+        except AgentError:
+            with suppress(AgentError):
+                claim.renew(0)  # nobody works on it now: another delivery need not wait until this one would have died
+            raise
         claim.delegated(job_id)
         record.job_id = job_id
         record.log.note("handed over", job_id=job_id, job_name=name, run=claim.run, reason=reason, key=record.key)
