@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scar.commands.common import connect, read_definition
 from scar.commands.steps import Teller, be_patient, command, head
-from scar.errors import NotFoundError, ScarError, UsageError
+from scar.errors import ConflictError, NotFoundError, ScarError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scar.aws.clients import Aws
     from scar.cli import Context
     from scar.fdl.model import Function
+    from scar.plan.resource import Id, Resource
 
 
 def rm(context: Context, args: Namespace) -> int:
@@ -27,13 +28,24 @@ def rm(context: Context, args: Namespace) -> int:
     inputs = {fn.name: tuple(item.bucket for item in fn.lambda_.input) for fn in functions}
     told: list[dict[str, Any]] = []
     failed: list[ScarError] = []
+    found: dict[str, Mapping[Id, Resource]] = {}
     for name in names:
         try:
-            told.append(_remove(context, args, aws, name, inputs.get(name, ())))
+            found[name] = _found(aws, args, name, inputs.get(name, ()))
         except ScarError as error:
             if len(names) == 1:
                 raise
             failed.append(error)  # the others can go all the same
+            context.report.complain(str(error))
+    if not args.stop_jobs:
+        _refuse_unfinished(context, aws, found)
+    for name, resources in found.items():
+        try:
+            told.append(_remove(context, args, aws, name, resources))
+        except ScarError as error:
+            if len(names) == 1:
+                raise
+            failed.append(error)
             context.report.complain(str(error))
     if args.name and not told[0]["steps"]:
         raise NotFoundError(f"there is no function called {args.name!r} here", fix="See what there is: scar ls")
@@ -44,20 +56,35 @@ def rm(context: Context, args: Namespace) -> int:
     return 0
 
 
-def _remove(context: Context, args: Namespace, aws: Aws, name: str, buckets: Sequence[str]) -> dict[str, Any]:
-    """Remove one function; answers what was done as a document. One that is not there is no error.
-
-    Jobs that have not finished are a reason to refuse before anything is touched, unless they are to be stopped.
-    """
-    from scar.plan.apply import apply
-    from scar.plan.diff import diff
-    from scar.plan.owned import owned, refuse_unfinished, stopping
+def _found(aws: Aws, args: Namespace, name: str, buckets: Sequence[str]) -> Mapping[Id, Resource]:
+    from scar.plan.owned import owned, stopping
 
     found = owned(aws, name, buckets)
-    if args.stop_jobs:
-        found = stopping(found)
-    else:
-        refuse_unfinished(aws, name, found, scar="scar --local" if context.asked_local else "scar")
+    return stopping(found) if args.stop_jobs else found
+
+
+def _refuse_unfinished(context: Context, aws: Aws, found: Mapping[str, Mapping[Id, Resource]]) -> None:
+    """Jobs that have not finished are a reason to refuse, of all functions, before anything of one is touched."""
+    from scar.plan.owned import refuse_unfinished
+
+    scar = "scar --local" if context.asked_local else "scar"
+    refusals: list[ConflictError] = []
+    for name, resources in found.items():
+        try:
+            refuse_unfinished(aws, name, resources, scar=scar)
+        except ConflictError as refusal:
+            refusals.append(refusal)
+    if len(refusals) == 1:
+        raise refusals[0]
+    if refusals:
+        raise ConflictError("\n".join(refusal.what for refusal in refusals), fix=refusals[0].fix)
+
+
+def _remove(context: Context, args: Namespace, aws: Aws, name: str, found: Mapping[Id, Resource]) -> dict[str, Any]:
+    """Remove one function; answers what was done as a document. One that is not there is no error."""
+    from scar.plan.apply import apply
+    from scar.plan.diff import diff
+
     plan = diff((), found)
     if plan:
         head(context.report, name, plan)

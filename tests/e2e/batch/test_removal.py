@@ -30,20 +30,21 @@ def _left(world: World, name: str) -> dict[str, Any]:
 def test_a_function_whose_job_runs_is_removed_only_when_its_jobs_may_be_stopped(world: World) -> None:
     """T1-23, and a second `init` that finds everything as it is (T1-12)."""
     name = "leaving"
-    world.deploy("leaving.yaml", function(name, "batch"))
+    world.deploy("leaving.yaml", function("without-jobs"), function(name, "batch"))
     assert "unchanged" in world.local.must("init", "-f", "leaving.yaml").out
     job = world.running(name, world.put(name, "long", sleep=300))
     before = _left(world, name)
 
-    refused = world.scar("rm", "-n", name)
+    refused = world.scar("rm", "-f", "leaving.yaml")
     assert refused.code == 5
+    assert _left(world, "without-jobs"), "the first of the file is there, too"
     assert "1 job has not finished" in refused.err
     assert f"(RUNNING)\n  See them with `scar --local jobs -n {name}`" in refused.err
     assert _left(world, name) == before
     assert len(before) == 7
 
-    world.local.must("rm", "-n", name, "--stop-jobs")
+    world.local.must("rm", "-f", "leaving.yaml", "--stop-jobs")
     (ended,) = world.described(job["jobId"])
     assert (ended["status"], ended["statusReason"]) == ("FAILED", f"scar rm -n {name} --stop-jobs")
-    assert _left(world, name) == {}
+    assert (_left(world, name), _left(world, "without-jobs")) == ({}, {})
     assert world.output(name, "long") is None
