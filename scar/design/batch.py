@@ -98,7 +98,10 @@ def _environment(fn: Function, batch: Batch, site: Site, place: _Place) -> Itera
         if given is None:
             role = _instance_role(site, place)
             yield role
-            made = InstanceProfile(role.name, role.name, fn.name, place.shared, place.tags, place.name, place.after)
+            note = "by which the machines come by their role"
+            made = InstanceProfile(
+                role.name, role.name, fn.name, place.shared, place.tags, place.name, place.after, note
+            )
             yield made
             after = (*after, made.id)
     yield ComputeEnvironment(

@@ -69,13 +69,14 @@ def _image(fn: Function, site: Site, image: FunctionImage) -> Design:
 
 
 def _prepared(fn: Function, site: Site, image: PreparedImage) -> Design:
-    """Jobs name the image as the definition does: by its tag, if that is how."""
+    """Jobs name the image as the definition does: by its tag, and by its digest only when it has no tag (see `image_tag`)."""
     found = re.fullmatch(limits.ECR_IMAGE_PATTERN, image.uri_by_digest.partition("@")[0])
     repository = image.uri_by_digest.partition("/")[2].partition("@")[0]
+    name, _, digest = (fn.lambda_.container.image or "").removeprefix("docker://").partition("@")
     where = (found["region"] or found["dual"], found["account"]) if found else (site.region, site.account)
     return Design(
         ImageCode(image.uri_by_digest),
-        job_image=(fn.lambda_.container.image or "").removeprefix("docker://"),
+        job_image=name if ":" in name.rpartition("/")[2] or not digest else f"{name}@{digest}",
         job_repository=f"arn:{site.partition}:ecr:{where[0]}:{where[1]}:repository/{repository}",
         note="an image that is there already",
     )

@@ -348,7 +348,8 @@ class Iam:
     role: Annotated[
         str | None,
         Key(
-            "The ARN of the role that the function takes on. Without it, `scar init` makes one that can do what the file asks for, and no more.",
+            "The ARN of the role that the function takes on. Without it, `scar init` makes one that can do what the file asks for, and no more. "
+            "It is the function's in Lambda; its jobs have roles of their own, and it has to be allowed to submit them.",
             Pattern(
                 limits.ROLE_ARN_PATTERN,
                 says="the ARN of a role: `arn:aws:iam::123456789012:role/name`",

@@ -138,7 +138,8 @@ def _table(field: Field, item: Shape) -> JsonSchema:
 
 def _scalar(field: Field, shape: Shape) -> JsonSchema:
     if field.key.as_written:
-        return {"type": list(AS_WRITTEN)}
+        written: JsonSchema = {"type": list(AS_WRITTEN)}
+        return {**written, "pattern": _whole(field.key.must.regex)} if isinstance(field.key.must, Pattern) else written
     schema: JsonSchema = {"type": TYPES[shape.kind]}
     if shape.kind == "path":
         schema["minLength"] = 1

@@ -280,6 +280,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "outputs": "output",
     "timeout_threshold_s": "container.timeout_threshold",
     "log_level": "log_level",
+    "spill": "spill",
 }
 
 

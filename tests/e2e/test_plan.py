@@ -22,13 +22,13 @@ planned: 15 to create
   + log group /aws/batch/job/planned
   + image scar/planned@sha256:…  (… MB)
   + role scar-planned.ec2-us-east-1  (for the machines that run jobs)
-  + instance profile scar-planned.ec2-us-east-1
+  + instance profile scar-planned.ec2-us-east-1  (by which the machines come by their role)
   + job definition scar-planned-…  (2 vCPUs, 4096 MiB, at most 86400 s)
   + compute environment scar-planned  (SPOT (default_x86_64), up to 4 vCPUs; 2 vCPUs are kept and paid for, jobs or not; \
 subnets and security group of the default VPC vpc-…)
   + job queue scar-planned  (waits for compute environment scar-planned; a job that finds no room for 86400 s is cancelled)
   + function planned
-  + invoke config planned
+  + invoke config planned  (what Lambda gives up on comes back, to be handed over)
 
 HOP                         LIMIT    KEPT    TAKEN    LEFT     LARGER
 synchronous invocation      6291456  -       -        6291456  by reference

@@ -39,6 +39,10 @@ class InvokeConfig:
         return (self.within,)
 
     @property
+    def note(self) -> str:
+        return "what Lambda gives up on comes back, to be handed over" if self.on_failure else ""
+
+    @property
     def within(self) -> Id:
         return Id("function", self.function)
 

@@ -32,6 +32,7 @@ from scar.design.sizes import BY_REFERENCE, REFUSED, sizes
 from scar.errors import UsageError
 from scar.fdl.load import validate
 from scar.fdl.model import Function, Iam
+from scar.package.spec import spec_of
 from scar.plan.diff import ordered
 from scar.plan.resource import Id, Resource
 from tests.support.account import FakeImage, FakeZip, function
@@ -311,14 +312,22 @@ class Prepared:
     uri_by_digest: str = f"999999999999.dkr.ecr.us-east-1.amazonaws.com/team/app@sha256:{'0' * 64}"
 
 
-def test_jobs_of_a_prepared_image_run_it_by_the_name_that_the_user_gave_it() -> None:
-    image = "999999999999.dkr.ecr.us-east-1.amazonaws.com/team/app:1.0"
-    resources = made(fn(container={"image": image, "create_image": False}), image=Prepared())
-    assert request(resources)["containerProperties"]["image"] == image
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        (":1.0", ":1.0"),
+        (f":1.0@sha256:{'0' * 64}", ":1.0"),
+        (f"@sha256:{'0' * 64}", f"@sha256:{'0' * 64}"),
+        ("", ""),
+    ],
+)
+def test_jobs_of_a_prepared_image_run_it_by_the_name_that_the_user_gave_it(written: str, asked: str) -> None:
+    image = "999999999999.dkr.ecr.us-east-1.amazonaws.com/team/app"
+    resources = made(fn(container={"image": image + written, "create_image": False}), image=Prepared())
+    assert request(resources)["containerProperties"]["image"] == image + asked
     assert one(LambdaFunction, resources).code == ImageCode(Prepared().uri_by_digest)
-    assert "arn:aws:ecr:us-east-1:999999999999:repository/team/app" in str(
-        role(resources, "scar-grayify.ecs-eu-west-1").policy
-    )
+    pull = statements(role(resources, "scar-grayify.ecs-eu-west-1").policy)["PullImage"]
+    assert pull["Resource"] == ["arn:aws:ecr:us-east-1:999999999999:repository/team/app"]
 
 
 # Who may do what
@@ -476,6 +485,15 @@ def test_what_is_too_large_goes_through_the_bucket_unless_that_is_forbidden() ->
         "asynchronous invocation",
         "Lambda environment",
     ]
+
+
+def test_the_agent_is_told_its_mode_and_whether_it_may_spill() -> None:
+    spec = spec_of(fn(mode="lambda-batch", spill=False))
+    assert (spec.mode, spec.spill) == ("lambda-batch", False)
+    assert spec_of(fn()).spill
+    assert spec_of(fn()).to_json() == spec_of(fn()).to_json()
+    # What Batch runs on is not in the image: another size of jobs is no other image.
+    assert spec_of(fn({"vcpus": 2, "environment": {"Variables": {"A": "b"}}})) == spec_of(fn())
 
 
 def test_the_definition_of_a_test_is_that_of_a_file() -> None:

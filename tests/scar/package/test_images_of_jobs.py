@@ -1,22 +1,25 @@
-"""A function's image is known in its repository by its digest, and by the one tag that its jobs name it by."""
+"""What jobs run: the function's own image, by the one tag that it bears; beside a zip too; and no image that has no agent in it."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scar.aws.clients import Aws
 from scar.aws.resources.repository import image_tag
+from scar.commands.code import made
 from scar.commands.function_image import FunctionImage
-from scar.errors import ConflictError
+from scar.errors import ConflictError, UsageError
 from scar.package import function_image
 from scar.package.ecr import ecr_registry
 from scar.report import Report, style_of
+from scar.settings import Asked, Settings, settle
 from tests.local.functions.lambda_bench import Local, reset_moto
-from tests.scar.package.ecr_bench import aws_of, definition, push_image
+from tests.scar.package.ecr_bench import HOST, aws_of, definition, push_image
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +37,8 @@ def aws(local: Local) -> Aws:
 @pytest.fixture
 def image(tmp_path: Path, cache: Path) -> FunctionImage:
     quiet = style_of("table", quiet=True, out=io.StringIO(), err=io.StringIO(), environ={})
-    made = function_image(definition(tmp_path, "scratch"), cache=cache)
-    return FunctionImage(made, Report(quiet, io.StringIO(), io.StringIO()), cache)
+    derived = function_image(definition(tmp_path, "scratch"), cache=cache)
+    return FunctionImage(derived, Report(quiet, io.StringIO(), io.StringIO()), cache)
 
 
 def tags(local: Local, repository: str) -> dict[str, list[str]]:
@@ -59,3 +62,20 @@ def test_a_tag_that_names_another_image_is_never_taken_for_its_own(
     with pytest.raises(ConflictError, match="immutable"):
         image.publish(aws, "scar/taken")
     assert tags(local, "scar/taken")[other] == [image_tag(image.digest)]
+
+
+def settings(cache: Path) -> Settings:
+    return settle(Asked(local=True), {"SCAR_CACHE": str(cache), "HOME": "/nonexistent"})
+
+
+def test_an_image_without_the_agent_hands_nothing_over_and_is_refused_for_jobs(
+    local: Local, aws: Aws, image: FunctionImage, tmp_path: Path, cache: Path
+) -> None:
+    push_image(local, "base/theirs", "1")
+    fn = definition(tmp_path, f"{HOST}/base/theirs:1", "        create_image: false\n")
+    assert fn.jobs is None
+    assert made(image.report, settings(cache), aws, fn)
+    jobs = replace(fn, lambda_=replace(fn.lambda_, execution_mode="lambda-batch"))
+    with pytest.raises(UsageError, match="agent is not in the image") as refused:
+        made(image.report, settings(cache), aws, jobs)
+    assert "execution_mode: lambda" in (refused.value.fix or "")

@@ -1,0 +1,50 @@
+"""What is known of EC2 instance types by their names: processor, GPU, and families that are gone or on their way out.
+
+A family that is not known is taken as x86_64 unless its name says Graviton; whether a region has it, only AWS knows.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# Batch's own words and the architecture that each stands for; botocore batch:ComputeResource.instanceTypes
+BUNDLES: Final = {"optimal": "x86_64", "default_x86_64": "x86_64", "default_arm64": "arm64"}
+
+# With GPUs for which ECS has drivers (NVIDIA). batch/latest/userguide/gpu-jobs; G4ad's are AMD's.
+_GPU: Final = re.compile(r"g4dn|g5g?|g6[ef]?|gr6f?|p[45][a-z]*|p6(-[a-z0-9]+)?")
+# Batch starts no machine with Amazon Linux 2 of its own any more (2026-06-30), and what it starts instead (ECS_AL2023, ECS_AL2023_NVIDIA)
+# supports none of these: botocore batch:Ec2Configuration.imageType
+_UNSUPPORTED: Final = {"a1": "m6g", "g2": "g4dn", "g3": "g4dn", "g3s": "g4dn", "p2": "g5", "p3": "p4d", "p3dn": "p4d"}
+# ec2/previous-generation: still there, dearer and slower than what came after them
+_PREVIOUS: Final = {
+    "m1": "m6i", "m2": "r6i", "m3": "m6i", "c1": "c6i", "c3": "c6i", "cc2": "c6i", "r3": "r6i", "i2": "i4i", "t1": "t3", "cr1": "r6i",
+    "hs1": "d3",
+}  # fmt: skip
+
+
+def family(instance_type: str) -> str:
+    """`c7i` of `c7i.xlarge`."""
+    return instance_type.partition(".")[0]
+
+
+def architecture(instance_type: str) -> str:
+    """x86_64 or arm64. A `g` after the generation's number is for Graviton: m6g, c7gn, im4gn, x2gd; A1 was the first."""
+    if instance_type in BUNDLES:
+        return BUNDLES[instance_type]
+    name = family(instance_type)
+    return "arm64" if name == "a1" or re.fullmatch(r"[a-z]+\d+[a-z]*g[a-z]*", name) else "x86_64"
+
+
+def has_gpu(instance_type: str) -> bool:
+    return _GPU.fullmatch(family(instance_type)) is not None
+
+
+def successor_of_unsupported(instance_type: str) -> str | None:
+    """What to take instead of a family that Batch's machine images do not run on."""
+    return _UNSUPPORTED.get(family(instance_type))
+
+
+def successor_of_previous(instance_type: str) -> str | None:
+    """What to take instead of a previous generation."""
+    return _PREVIOUS.get(family(instance_type))
