@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from scar.local.batch.checks import amounts, check_environment, executing
+from scar.local.batch.checks import ClientError_, amounts, check_environment, executing
 
 Properties = Mapping[str, Any]
 
@@ -87,10 +87,14 @@ def _check_ec2(properties: Properties) -> None:
 def _check_whole(given: Mapping[str, str]) -> None:
     for kind, value in given.items():
         if not re.fullmatch(r"[0-9]{1,9}", value):
-            # github.com/kestra-io/plugin-aws/issues/504
-            raise executing(
-                f"Value {value} for type {kind} in resourceRequirement is not valid. Please provide a numeric value."
-            )
+            raise _not_numeric(kind, value)
+
+
+def _not_numeric(kind: str, value: str) -> ClientError_:
+    # github.com/kestra-io/plugin-aws/issues/504
+    return executing(
+        f"Value {value} for type {kind} in resourceRequirement is not valid. Please provide a numeric value."
+    )
 
 
 def _check_fargate(properties: Properties) -> None:
@@ -122,11 +126,9 @@ def check_fargate_amounts(asked: Mapping[str, str]) -> None:
     if "MEMORY" not in asked:
         raise executing("Memory is not provided.")
     _check_whole({"MEMORY": asked["MEMORY"]})
-    try:
-        vcpus = float(asked["VCPU"])
-    except ValueError:
-        _check_whole({"VCPU": asked["VCPU"]})
-        raise
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})?", asked["VCPU"]):
+        raise _not_numeric("VCPU", asked["VCPU"])
+    vcpus = float(asked["VCPU"])
     if int(asked["MEMORY"]) not in FARGATE_MEMORY_MIB.get(vcpus, ()):
         # github.com/Netflix/metaflow/issues/749
         raise executing(f"Fargate resource requirements ({vcpus:.2f} vCPU, {asked['MEMORY']} MiB) not valid.")

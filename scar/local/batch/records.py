@@ -7,6 +7,7 @@ notifies `Region.changed`. Members are replaced, never changed in place: the dis
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -129,6 +130,6 @@ class Region:
         name, _, revision = asked.removeprefix(self.arn("job-definition/")).partition(":")
         revisions = self.definitions.get(name, [])
         if revision:
-            number = int(revision) if revision.isdigit() else 0
+            number = int(revision) if re.fullmatch("[0-9]{1,9}", revision) else 0
             return revisions[number - 1] if 0 < number <= len(revisions) else None
         return next((one for one in reversed(revisions) if one.active), None)

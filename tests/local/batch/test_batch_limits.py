@@ -123,6 +123,79 @@ def test_a_body_that_is_no_json_object_is_refused(batch, content):
     assert (status, answer["__type"]) == (400, "SerializationException")
 
 
+def leaves(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The ways to everything inside a document."""
+    inside = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    return [way for key, value in inside for way in [(*path, key), *leaves(value, (*path, key))]]
+
+
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    2**31,
+    1.5,
+    float("nan"),
+    "",
+    "x",
+    "1",
+    "²",
+    "1e3",
+    "a:1",
+    "arn:aws:batch:",
+    "\ud800",
+    "x" * 9000,
+    [],
+    [None],
+    [[]],
+    {},
+    {"": ""},
+]
+UPDATES = {
+    "change of an environment": (
+        "UpdateComputeEnvironment",
+        {
+            "computeEnvironment": "place",
+            "state": "ENABLED",
+            "computeResources": EC2["computeResources"],
+            "updatePolicy": {},
+        },
+    ),
+    "change of a queue": ("UpdateJobQueue", queue_of("place") | {"jobQueue": "line"}),
+    "end of a definition": ("DeregisterJobDefinition", {"jobDefinition": "job:1"}),
+    "tags": (
+        "TagResource",
+        {"resourceArn": "arn:aws:batch:eu-west-1:123456789012:job-definition/job:1", "tags": {"a": "b"}},
+    ),
+    "a look": ("DescribeJobDefinitions", {"jobDefinitions": ["job:1"], "maxResults": 5, "nextToken": "am9i"}),
+}
+
+
+@pytest.mark.parametrize("base", [*REQUESTS, *UPDATES])
+def test_whatever_stands_in_the_place_of_a_member_is_taken_or_refused_and_read_back(tmp_path, base):
+    operation, request = (REQUESTS | UPDATES)[base]
+    batch = Bench(tmp_path)
+    batch.make()
+    batch("RegisterJobDefinition", ON_EC2)
+    request = request | {name: "odd" for name in ("computeEnvironmentName", "jobQueueName") if name in request}
+    seen = set()
+    for way in leaves(request):
+        for odd in ODD:
+            document = json.loads(json.dumps(request))
+            inside = document
+            for step in way[:-1]:
+                inside = inside[step]
+            inside[way[-1]] = odd
+            status, answer = batch.batch.handle(ACCOUNT, REGION, operation.lower(), json.dumps(document).encode())
+            assert status in (200, 400, 404), (document, answer)
+            seen.add(status)
+    assert 400 in seen
+    assert batch.restarted().batch.status() == batch.batch.status()
+
+
 def test_an_operation_that_there_is_not_and_one_that_is_not_here_are_told_apart(batch):
     with pytest.raises(Refused) as unknown:
         batch("MakeCoffee")
