@@ -11,8 +11,9 @@ from typing import Final
 # Batch's own words and the architecture that each stands for; botocore batch:ComputeResource.instanceTypes
 BUNDLES: Final = {"optimal": "x86_64", "default_x86_64": "x86_64", "default_arm64": "arm64"}
 
-# With GPUs for which ECS has drivers (NVIDIA). batch/latest/userguide/gpu-jobs; G4ad's are AMD's.
-_GPU: Final = re.compile(r"g4dn|g5g?|g6[ef]?|gr6f?|p[45][a-z]*|p6(-[a-z0-9]+)?")
+# With GPUs for which ECS has drivers (NVIDIA), as far as names tell: batch/latest/userguide/gpu-jobs, botocore ec2:InstanceType. G4ad's are
+# AMD's; G2, G3, P2 and P3 are below.
+_GPU: Final = re.compile(r"g4dn|gr?([5-9]|\d\d)[a-z]*|p([4-9]|\d\d)[a-z]*(-[a-z0-9]+)?")
 # Batch starts no machine with Amazon Linux 2 of its own any more (2026-06-30), and what it starts instead (ECS_AL2023, ECS_AL2023_NVIDIA)
 # supports none of these: botocore batch:Ec2Configuration.imageType
 _UNSUPPORTED: Final = {"a1": "m6g", "g2": "g4dn", "g3": "g4dn", "g3s": "g4dn", "p2": "g5", "p3": "p4d", "p3dn": "p4d"}
@@ -29,11 +30,11 @@ def family(instance_type: str) -> str:
 
 
 def architecture(instance_type: str) -> str:
-    """x86_64 or arm64. A `g` after the generation's number is for Graviton: m6g, c7gn, im4gn, x2gd; A1 was the first."""
+    """x86_64 or arm64. A `g` after the generation's number is for Graviton: m6g, c7gn, im4gn, x2gd; A1 was the first. `-gb` is Grace Blackwell."""
     if instance_type in BUNDLES:
         return BUNDLES[instance_type]
     name = family(instance_type)
-    return "arm64" if name == "a1" or re.fullmatch(r"[a-z]+\d+[a-z]*g[a-z]*", name) else "x86_64"
+    return "arm64" if name == "a1" or re.fullmatch(r"[a-z]+\d+[a-z]*g[a-z]*|.*-gb\d+", name) else "x86_64"
 
 
 def has_gpu(instance_type: str) -> bool:
