@@ -64,15 +64,20 @@ class Report:
             self._wipe()
             print(printable(text), file=self._out, flush=True)
 
-    def table(self, rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, empty: str) -> None:
-        """Rows as a table that fits the terminal; `empty` is said (on standard error) when there are none."""
+    def table(
+        self, rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, empty: str, whole: Sequence[str] = ()
+    ) -> None:
+        """Rows as a table that fits the terminal; `empty` is said (on standard error) when there are none.
+
+        The columns of `whole` are never shortened: what is in them is there to be copied.
+        """
         if not rows:
             self.say(empty)
             return
         from tabulate import tabulate
 
         cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-        widths = _widths(cells, columns, self.style.width)
+        widths = _widths(cells, columns, self.style.width, whole)
         text = tabulate(
             [[_shorten(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells],
             headers=[column.upper() for column in columns],
@@ -253,13 +258,13 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _widths(cells: Sequence[Sequence[str]], columns: Sequence[str], width: int) -> list[int]:
+def _widths(cells: Sequence[Sequence[str]], columns: Sequence[str], width: int, whole: Sequence[str] = ()) -> list[int]:
     """Column widths that fit `width`: the widest column gives way first, down to ten characters."""
     # tabulate pads a heading by two more characters than it needs
     widths = [max(len(column) + 2, *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
-    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > 10:
-        widest = widths.index(max(widths))
-        widths[widest] -= 1
+    giving = [i for i, column in enumerate(columns) if column not in whole]
+    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths[i] for i in giving) > 10:
+        widths[max(giving, key=lambda i: widths[i])] -= 1
     return widths
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from scar.aws.jobs import Job, described
 from scar.aws.logs import BATCH_GROUP, Line, Question, Tail, in_time_order
-from scar.aws.request_log import RequestLog, fact, facts_of
+from scar.aws.request_log import RequestLog, facts_of, is_last_word
 from scar.aws.runs import place
 from scar.errors import NotFoundError
 
@@ -21,7 +21,6 @@ NEW_JOB_S: Final = 30.0  # a job that was submitted just now may not be describe
 NEW_RUN_S: Final = 300.0  # an asynchronous run may have to wait until a sandbox is free
 DRAIN_S: Final = 6.0  # the log driver sends every 5 s at the latest (docs.docker.com, awslogs)
 HAND_OVER_S: Final = 240.0  # Lambda tries a killed invocation again after one minute, then after two more
-JOB_ENDED: Final = "job ended"  # the agent's last word in a job
 
 
 class Watched(Protocol):
@@ -108,7 +107,7 @@ class JobsWatch:
 
     def _heard(self, lines: Iterator[Line]) -> Iterator[Line]:
         for line in lines:
-            if fact(facts_of(line.message)) == JOB_ENDED:
+            if is_last_word(facts_of(line.message)):
                 self._said_last.add(line.stream)
             yield line
 

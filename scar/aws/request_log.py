@@ -220,5 +220,10 @@ def is_output(message: str) -> bool:
     """Whether the user's process wrote it: neither Lambda's own lines, nor the agent's facts and its last word."""
     if message.startswith("{"):
         facts = facts_of(message)
-        return not ("request_id" in facts and ("fact" in facts or "schema" in facts))
+        return not ("request_id" in facts and ("fact" in facts or is_last_word(facts)))
     return _PLATFORM.match(message) is None
+
+
+def is_last_word(facts: Mapping[str, Any]) -> bool:
+    """Whether this is the document with which the agent ends a job: a Reply or a Failure."""
+    return "request_id" in facts and "schema" in facts and "runs" in facts

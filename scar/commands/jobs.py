@@ -54,7 +54,9 @@ def jobs(context: Context, args: Namespace) -> int:
         }
         for job in found
     ]
-    context.report.table(rows, _COLUMNS, empty="There is no such job. Batch forgets a finished one after some days.")
+    context.report.table(
+        rows, _COLUMNS, empty="There is no such job. Batch forgets a finished one after some days.", whole=("id",)
+    )
     return 0
 
 

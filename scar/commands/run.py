@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scar.aws.clients import Aws
     from scar.aws.following import Either, JobsWatch
     from scar.aws.jobs import Job
+    from scar.aws.logs import Line
     from scar.aws.runs import Answer
     from scar.cli import Context
 
@@ -164,17 +165,20 @@ def _await(
     context: Context, aws: Aws, watched: JobsWatch | Either, output: _Output, said: str, *, left: Callable[[], str]
 ) -> int:
     """What the script writes, as it comes, and then how it ended; its exit code."""
-    from scar.aws.request_log import is_output
+    from scar.aws.request_log import facts_of, is_output
+
+    reasons: list[str] = []
+
+    def show(line: Line) -> None:
+        if is_output(line.message):
+            output.line(line.message)
+        elif isinstance(reason := facts_of(line.message).get("errorMessage"), str):
+            reasons.append(reason)
 
     context.report.say(said)
-    code = attend(
-        context,
-        aws,
-        watched,
-        lambda line: output.line(line.message) if is_output(line.message) else None,
-        what=said,
-        after_interrupt=left,
-    )
+    code = attend(context, aws, watched, show, what=said, after_interrupt=left)
+    for reason in reasons[-1:] if code else ():
+        context.report.complain(f"scar: {reason}")
     for job in watched.jobs.values():
         if job.finished and job.result:
             context.report.complain(ended_text(job))

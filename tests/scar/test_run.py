@@ -118,13 +118,14 @@ def test_waiting_for_the_run_shows_what_the_job_writes_and_ends_with_its_code(
         "working",
         '{"mine": 1}',
         facts[1],
-        '{"request_id": "r", "schema": 1}',
+        '{"request_id": "r", "runs": [], "schema": 1, "errorMessage": "it failed because"}',
     )
     world.respond = lambda payload, asynchronous: (reply(Run("in/a", 0, output="in lambda\n", job_id=one)), None)
     name = world.function("r5", queue="scar-r5")
     done = scar("run", "-n", name, "--wait")
     assert (done.code, done.out) == (7, 'in lambda\nworking\n{"mine": 1}\n')
     assert f"Batch job {one}: FAILED, exit code 7: Essential container in task exited" in done.err
+    assert "scar: it failed because" in done.err
     done = scar("run", "-n", name, "--wait", "-o", "json")
     assert (done.code, done.json["exit_code"], done.json["jobs"][0]["id"]) == (7, 7, one)
     assert scar("run", "-n", name, "--wait", "-o", str(tmp_path / "out")).code == 7
