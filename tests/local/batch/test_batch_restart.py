@@ -66,7 +66,8 @@ def scar(daemon: Running, *argv: str) -> list[str]:
 
 def environment_on(daemon: Running, *, profile: str, subnets: list[str]) -> dict[str, Any]:
     groups = [group["GroupId"] for group in daemon.client("ec2").describe_security_groups()["SecurityGroups"]]
-    wanted = {"instanceRole": profile, "subnets": subnets, "securityGroupIds": groups}
+    disks = {"launchTemplateName": "disks"}
+    wanted = {"instanceRole": profile, "subnets": subnets, "securityGroupIds": groups, "launchTemplate": disks}
     return changed(EC2, {f"computeResources.{name}": value for name, value in wanted.items()})
 
 
@@ -92,6 +93,7 @@ def test_unmodified_clients_use_batch_and_find_everything_again_after_a_kill(dae
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(service))
         iam.create_instance_profile(InstanceProfileName=name)
         iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    ec2.create_launch_template(LaunchTemplateName="disks", LaunchTemplateData={"EbsOptimized": True})
     subnets = sorted(subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"])
     good = environment_on(daemon, profile="machines", subnets=subnets)
     wrong = environment_on(daemon, profile="wrong", subnets=subnets) | {"computeEnvironmentName": "wrong"}
@@ -105,17 +107,21 @@ def test_unmodified_clients_use_batch_and_find_everything_again_after_a_kill(dae
         )
         return {one["computeEnvironmentName"]: one for page in pages for one in page["computeEnvironments"]}
 
-    for request in (good, wrong, lost):
+    bare = changed(
+        good, {"computeEnvironmentName": "bare", "computeResources.launchTemplate.launchTemplateName": "none"}
+    )
+    for request in (good, wrong, lost, bare):
         batch.create_compute_environment(**request)
     until(lambda: all(one["status"] != "CREATING" for one in environments().values()))
     found = environments()
     assert {name: one["status"] for name, one in found.items()} == {
+        "bare": "INVALID",
         "lost": "INVALID",
         "place": "VALID",
         "wrong": "INVALID",
     }
     assert "does not trust ec2.amazonaws.com" in found["wrong"]["statusReason"]
-    assert "subnet-0" in found["lost"]["statusReason"]
+    assert "subnet-0" in found["lost"]["statusReason"] and "launch template 'none'" in found["bare"]["statusReason"]
     line = batch.create_job_queue(**queue_of("place"))["jobQueueArn"]
     registered = aws(daemon, "register-job-definition", "--cli-input-json", json.dumps(ON_EC2 | {"tags": {"a": "b"}}))
     batch.tag_resource(resourceArn=registered["jobDefinitionArn"], tags={"c": "ä/ ?"})
@@ -127,9 +133,9 @@ def test_unmodified_clients_use_batch_and_find_everything_again_after_a_kill(dae
     with pytest.raises(batch.exceptions.ClientException):
         batch.deregister_job_definition(jobDefinition="job:9")
 
-    counts = {"compute_environments": 4, "job_queues": 1, "job_definitions": 1, "jobs": {}}
+    counts = {"compute_environments": 5, "job_queues": 1, "job_definitions": 1, "jobs": {}}
     assert status_of(daemon).batch == counts
-    assert "Batch has 4 compute environments, 1 job queue, 1 job definition; jobs: none." in scar(
+    assert "Batch has 5 compute environments, 1 job queue, 1 job definition; jobs: none." in scar(
         daemon, "local", "status"
     )
 
