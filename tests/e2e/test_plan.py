@@ -67,4 +67,3 @@ def test_a_plan_tells_what_is_made_what_it_costs_while_nothing_runs_and_what_fit
         ("ECS overrides", 8192, "by reference"),
     ]
     assert all(hop["source"] for hop in sizes["hops"])
-    assert "sizes" not in local.must("plan", "-f", "planned.yaml", "-o", "json").json
