@@ -97,6 +97,7 @@ def spec_of(
         max_open_files=_open_files(container),
         hostname=hostname,
         held=(image.held.descriptor,),
+        capabilities=True,
         tmpfs=tuple(_tmpfs(linux)),
         shm_mib=int(linux.get("sharedMemorySize") or 64),
     )

@@ -21,7 +21,7 @@ from typing import IO, Final
 from scar.errors import ScarError
 from scar.local.sandbox import probing
 from scar.local.sandbox.restrictions import lambda_profile
-from scar.local.sandbox.spec import SHM_MIB, Isolation, SandboxSpec
+from scar.local.sandbox.spec import CONTAINER_CAPABILITIES, SHM_MIB, Isolation, SandboxSpec
 from scar.local.sandbox.tree import Start, Tree, new_name, start_tree
 
 _LABEL: Final = "scar-local"
@@ -213,6 +213,8 @@ def run_argv(
         "none",
     ]
     argv += ["--user", f"{spec.uid}:{spec.gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    if spec.capabilities:
+        argv += [word for name in CONTAINER_CAPABILITIES for word in ("--cap-add", name)]
     argv += [] if profile is None else ["--security-opt", f"seccomp={profile}"]
     argv += ["--pids-limit", str(spec.max_processes), "--workdir", spec.working_directory]
     for limit, bound in (

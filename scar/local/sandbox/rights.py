@@ -41,17 +41,19 @@ def set_limits(request: Request) -> None:
 
 
 def drop_privileges(request: Request) -> None:
-    """No way back to any right of root's: bounding set, identities, capabilities, and nothing regained by exec."""
+    """No way back to any right of root's but those to be kept: bounding set, identities, capabilities, and nothing regained by exec."""
+    kept: list[int] = request["capabilities"]
     capability = 0
-    while prctl(PR_CAPBSET_DROP, capability) == 0:
+    while capability in kept or prctl(PR_CAPBSET_DROP, capability) == 0:
         capability += 1
     if request["switch_user"]:
         os.setgroups([])
         os.setresgid(request["gid"], request["gid"], request["gid"])
         os.setresuid(request["uid"], request["uid"], request["uid"])
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    empty = (ctypes.c_uint32 * 6)()
-    checked(libc.capset(header, empty), "drop capabilities")
+    mask = sum(1 << number for number in kept)  # all below 32; effective, permitted, inheritable, and the same above
+    left = (ctypes.c_uint32 * 6)(mask, mask, 0, 0, 0, 0)
+    checked(libc.capset(header, left), "drop capabilities")
     checked(prctl(PR_SET_NO_NEW_PRIVS, 1), "no_new_privs")
 
 

@@ -9,6 +9,11 @@ from typing import IO, Final, Literal, Protocol
 
 Restrictions = Literal["none", "lambda"]
 SHM_MIB: Final = 64  # of /dev/shm, as Docker's
+# What root in a container may do by default (moby/profiles, oci/caps/defaults.go), but making devices, raw and low-numbered sockets, which
+# would reach this machine itself; by capability(7) and linux/capability.h.
+CONTAINER_CAPABILITIES: Final[Mapping[str, int]] = {
+    "CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6, "SETUID": 7, "SYS_CHROOT": 18,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class SandboxSpec:
     the processor time it may use a second, bounded by engines that can (see Isolation.processor). `restrictions` says which system
     calls are refused besides: Lambda's (see restrictions.py), or none. `held` are open descriptors that stay open for exactly as long
     as the tree lives and that nothing in it sees: locks on what it uses. The caller closes its own once the tree was started.
+    `capabilities`: root inside has those of a container, so that it can become another user; only namespaces, podman and docker give them.
     `tmpfs` and a `shm_mib` other than 64 are given by namespaces, podman and docker only.
     """
 
@@ -57,6 +63,7 @@ class SandboxSpec:
     hostname: str = "scar"
     restrictions: Restrictions = "none"
     held: tuple[int, ...] = ()
+    capabilities: bool = False
     tmpfs: tuple[Tmpfs, ...] = ()
     shm_mib: int = SHM_MIB
 

@@ -19,7 +19,7 @@ from faassupervisor.layers.unpack import remove_tree
 from scar.errors import ScarError
 from scar.limits import MIB
 from scar.local.sandbox.bounds import Groups
-from scar.local.sandbox.spec import Ended, SandboxSpec
+from scar.local.sandbox.spec import CONTAINER_CAPABILITIES, Ended, SandboxSpec
 
 _LAYERS: Final = "layers"
 FILTER_FILE: Final = "<filter>"  # in argv: stands for the number of the descriptor that Start.filter_file is read from
@@ -113,6 +113,7 @@ def _request(spec: SandboxSpec, start: Start, name: str, argv: list[str]) -> dic
         "uid": spec.uid,
         "gid": spec.gid,
         "binds": list(start.binds),
+        "capabilities": sorted(CONTAINER_CAPABILITIES.values()) if _keeps_capabilities(spec, start) else [],
         "tmp_mib": spec.tmp_mib,
         "tmpfs": [(one.target, one.size_mib) for one in spec.tmpfs],
         "shm_mib": spec.shm_mib,
@@ -138,6 +139,10 @@ def _request(spec: SandboxSpec, start: Start, name: str, argv: list[str]) -> dic
         "oom_file": "" if limits is None else limits.oom_file,
         "oom_key": "" if limits is None else limits.oom_key,
     }
+
+
+def _keeps_capabilities(spec: SandboxSpec, start: Start) -> bool:
+    return spec.capabilities and spec.uid == 0 and start.mode == "namespaces"
 
 
 class SetUpError(ScarError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -132,6 +133,16 @@ def test_who_the_job_runs_as(lab: JobLab) -> None:
     assert lab.output(lab.run("numbered", "id -u; id -g", user="7:8")) == ["7", "8"]
     job = lab.run("stranger", "id", user="nobody-here")
     assert "unable to find user nobody-here" in job["container"]["reason"]
+
+
+def test_root_in_a_job_has_the_rights_of_a_container_and_no_more(lab: JobLab) -> None:
+    """BA17: an image's own start may hand over to another user."""
+    rights = "touch /tmp/x; chown 7:8 /tmp/x && stat -c %u:%g /tmp/x; busybox mknod /tmp/d b 8 0 || echo no device"
+    lines = lab.output(lab.run("rights", f"{rights}; busybox mount -t tmpfs x /tmp || echo no mount"))
+    if os.geteuid() == 0:
+        assert lines.pop(0) == "7:8"
+    assert "no device" in lines
+    assert "no mount" in lines
 
 
 def test_a_root_is_written_to_or_not(lab: JobLab) -> None:
