@@ -85,8 +85,10 @@ class Handing:
         name = claim.delegating()
         deadline = record.invocation.deadline
         task = Task(self.spec.name, claim.entry.request_id, claim.run, claim.epoch, event="")
-        task = delegate.task_that_fits(self.batch, task, record.item.event, name, self.state, may_spill=self.spec.spill)
         try:
+            task = delegate.task_that_fits(
+                self.batch, task, record.item.event, name, self.state, may_spill=self.spec.spill
+            )
             job_id = self.batch.hand_over(task, name, deadline, continued=not claim.fresh)
         except AgentError:
             with suppress(AgentError):
