@@ -121,7 +121,7 @@ def _launched(context: Context, args: Namespace, aws: Aws, name: str, request_id
 
 def _show(context: Context, args: Namespace, aws: Aws, name: str, reply: Reply) -> int:
     ids = list(dict.fromkeys(run.job_id for run in reply.runs if run.job_id is not None))
-    text = "".join(item.output for item in reply.runs)
+    text = "".join(item.output for item in reply.runs if item.job_id is None)  # a job begins anew
     output = _Output(context, args.output)
     if text or not ids:
         output.whole(text)

@@ -120,7 +120,10 @@ def test_waiting_for_the_run_shows_what_the_job_writes_and_ends_with_its_code(
         facts[1],
         '{"request_id": "r", "runs": [], "schema": 1, "errorMessage": "it failed because"}',
     )
-    world.respond = lambda payload, asynchronous: (reply(Run("in/a", 0, output="in lambda\n", job_id=one)), None)
+    world.respond = lambda payload, asynchronous: (
+        reply(Run("in/b", 0, output="in lambda\n"), Run("in/a", 0, output="begun\n", job_id=one)),
+        None,
+    )
     name = world.function("r5", queue="scar-r5")
     done = scar("run", "-n", name, "--wait")
     assert (done.code, done.out) == (7, 'in lambda\nworking\n{"mine": 1}\n')
