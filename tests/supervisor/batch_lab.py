@@ -117,7 +117,37 @@ class Job:
     process: subprocess.Popen[bytes]
     log: str = ""
 
-    def says(agent: Agent, text: str, times: int = 1) -> None:
+    def says(self, text: str) -> None:
+        """Wait until its log holds a text."""
+        assert self.process.stdout is not None
+        end = time.monotonic() + 20
+        while text not in self.log:
+            chunk = os.read(self.process.stdout.fileno(), 65536)
+            self.log += chunk.decode()
+            assert chunk and time.monotonic() < end, self.log
+
+    def end(self) -> int:
+        """Its exit code."""
+        assert self.process.stdout is not None
+        with self.process.stdout as pipe:
+            self.log += pipe.read().decode()
+        return self.process.wait(20)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.log.splitlines()[-1])
+        return found
+
+    def facts(self, fact: str) -> list[dict[str, Any]]:
+        return facts(self.log, fact)
+
+
+def facts(log: str, fact: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith('{"time"')]
+    return [line for line in lines if line["fact"] == fact]
+
+
+def says(agent: Agent, text: str, times: int = 1) -> None:
     """Wait until an agent's log holds a text so often: an answer comes another way, and may be here first."""
     end = time.monotonic() + 10
     while agent.log.count(text) < times:
