@@ -140,6 +140,7 @@ class Daemon:
             events=events,
             registry=parts.registry,
             batch=None if batch is None else Door(batch.answer),
+            changed=(lambda _: None) if batch is None else batch.changed,
             own=lambda page, authorization: self._page(page, authorization, keys, services, parts),
         )
         s3_store.install(bodies, front.settle_alone)

@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from flask import Flask
@@ -79,13 +79,14 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         events: Events,
         registry: Application | None,
         batch: Application | None,
+        changed: Callable[[Collection[str]], None],
         own: Callable[[str, str | None], Any],
     ) -> None:
-        """`own` answers `/_scar/<page>`, given the page and the request's Authorization header."""
+        """`changed` is told which services of moto's a request changed, once that is on disk; `own` answers `/_scar/<page>`, given the page and the request's Authorization header."""
         werkzeug_app.DISABLE_GLOBAL_CORS = True
         super().__init__(create_app)
         self._bodies, self._keys, self._services, self._events = bodies, keys, services, events
-        self._registry, self._batch, self._own = registry, batch, own
+        self._registry, self._batch, self._changed, self._own = registry, batch, changed, own
         self._locks = KeyLocks()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -211,6 +212,7 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         self._keys.sync(ticket)
         self._events.hand_on(scope)
         self._services.save(scope.changed_services)
+        self._changed(scope.changed_services)
         for body in scope.discarded:
             self._bodies.discard(body)
 

@@ -110,6 +110,21 @@ class Environments:
         """Let an environment that is changing come to rest in Batch's own time; also after a restart."""
         self._later(region, lambda: self._settled(region, environment))
 
+    def look_again(self, region: Region) -> None:
+        """Roles have changed: an environment that is VALID may have lost its own. Batch notices when it next needs it; here, soon."""
+        if region.environments:
+            self._later(region, lambda: self._looked(region))
+
+    def _looked(self, region: Region) -> bool:
+        with region.lock:
+            valid = [one for one in region.environments.values() if one.status == "VALID"]
+        problems = [(one, self._roles_problem(region, one)) for one in valid]
+        with region.lock:
+            for environment, problem in problems:
+                if problem is not None and environment.status == "VALID":
+                    environment.status, environment.status_reason = "INVALID", problem
+        return True
+
     def _settled(self, region: Region, environment: ComputeEnvironment) -> bool:
         problem = self._problem(region, environment)
         with region.lock:
@@ -132,21 +147,30 @@ class Environments:
         around, resources = self._around(region), environment.resources
         template = resources.get("launchTemplate") or {}
         asked: list[Callable[[], str | None]] = [
-            lambda: self._role_problem(region, environment),
+            lambda: self._roles_problem(region, environment),
             lambda: around.subnets(resources.get("subnets") or ()),
             lambda: around.security_groups(resources.get("securityGroupIds") or ()),
         ]
+        if template:
+            asked.append(lambda: around.launch_template(_template(template)))
+        return _first(asked)
+
+    def _roles_problem(self, region: Region, environment: ComputeEnvironment) -> str | None:
+        around, resources = self._around(region), environment.resources
+        asked: list[Callable[[], str | None]] = [lambda: self._role_problem(region, environment)]
         if "instanceRole" in resources:
             asked.append(lambda: around.instance_profile(resources["instanceRole"]))
         if "spotIamFleetRole" in resources:
             asked.append(lambda: around.role(resources["spotIamFleetRole"], SPOT_FLEET))
-        if template:
-            asked.append(lambda: around.launch_template(_template(template)))
-        return next((problem for ask in asked if (problem := ask()) is not None), None)
+        return _first(asked)
 
     def _role_problem(self, region: Region, environment: ComputeEnvironment) -> str | None:
         role = str(environment.request["serviceRole"])
         return None if _is_linked(role) else self._around(region).role(role, BATCH)
+
+
+def _first(asked: list[Callable[[], str | None]]) -> str | None:
+    return next((problem for ask in asked if (problem := ask()) is not None), None)
 
 
 def _check_kind(request: Asked) -> None:

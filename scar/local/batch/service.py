@@ -7,7 +7,7 @@ It knows which part answers an operation, that a change is on disk before it is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -124,6 +124,12 @@ class Batch:
     def page(self, path: str, authorization: str | None) -> Any:
         """What `/_scar/batch/<path>` says; None when there is no such page."""
         return self._jobs.page(path, authorization)
+
+    def changed(self, services: Collection[str]) -> None:
+        """These services of moto's have changed: what stands on them is looked at again."""
+        if "iam" in services:
+            for region in self._store.regions():
+                self._environments.look_again(region)
 
     def start(self) -> None:
         """Let time pass: only after what the environments ask for (roles, subnets) has been loaded."""

@@ -79,6 +79,27 @@ def test_an_environment_cannot_go_without_the_role_that_takes_it_down(batch):
     assert batch.environment() is None
 
 
+@pytest.mark.parametrize("role", [OWN_ROLE, EC2["computeResources"]["instanceRole"]])
+def test_an_environment_whose_role_goes_later_is_invalid_until_it_is_updated(slow, role):  # BA10
+    slow("CreateComputeEnvironment", EC2 | {"serviceRole": OWN_ROLE})
+    slow.now_s += 5
+    slow.batch.changed({"s3", "iam"})
+    slow.now_s += 5
+    assert status(slow) == ("ENABLED", "VALID")
+    slow.world.gone.add(role)
+    slow.batch.changed({"iam"})
+    slow.now_s += 5
+    assert status(slow) == ("ENABLED", "INVALID") and role in slow.environment()["statusReason"]
+    slow.world.gone.clear()
+    slow.batch.changed({"iam"})
+    slow.now_s += 5
+    again = slow.restarted()
+    assert status(again) == ("ENABLED", "INVALID")
+    again("UpdateComputeEnvironment", computeEnvironment="place", state="ENABLED")
+    again.now_s += 5
+    assert status(again) == ("ENABLED", "VALID")
+
+
 def test_a_name_is_taken_once(batch):
     batch("CreateComputeEnvironment", EC2)
     with pytest.raises(Refused, match="Object already exists"):

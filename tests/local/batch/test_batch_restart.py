@@ -149,6 +149,9 @@ def test_unmodified_clients_use_batch_and_find_everything_again_after_a_kill(dae
     queues = batch.describe_job_queues(jobQueues=[line])["jobQueues"]
     assert [(queue["jobQueueArn"], queue["status"], queue["state"]) for queue in queues] == [(line, "VALID", "ENABLED")]
     assert batch.list_tags_for_resource(resourceArn=registered["jobDefinitionArn"])["tags"] == {"c": "ä/ ?"}
+    daemon.client("iam").remove_role_from_instance_profile(InstanceProfileName="machines", RoleName="machines")
+    until(lambda: environments()["place"]["status"] == "INVALID")
+    assert "machines has no role" in environments()["place"]["statusReason"]
     batch.update_job_queue(jobQueue="line", state="DISABLED")
     until(lambda: batch.describe_job_queues()["jobQueues"][0]["status"] == "VALID")
     batch.delete_job_queue(jobQueue="line")
