@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from scar.settings import Settings
 
 CHANGES_EXIT_CODE = 20  # of `plan --detailed-exitcode`, when there is something to do
+# Kinds of which one and the same may be several functions': a user's bucket, and what stands under a label of Batch
+_COMMON = frozenset({"bucket", "compute environment", "job queue", "instance profile", "role"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +130,12 @@ def _plans(report: Report, aws: Aws, settings: Settings, functions: Sequence[Fun
     from scar.plan.observe import observe
     from scar.plan.owned import strays
 
-    shared: set[tuple[str, Id]] = set()
+    made_before: set[Id] = set()
     for fn, site in sites_of(aws, functions):
         desired = design(fn, site, made(report, settings, aws, fn))
         actual = observe(aws, [*desired, *strays(aws, fn.name, desired)])
         full = diff(desired, actual)
-        # A bucket that two functions share is shown where it is made, and not again.
-        steps = tuple(step for step in full.steps if (step.verb, step.id) not in shared)
-        shared |= {(step.verb, step.id) for step in steps if step.id.kind == "bucket"}
+        # What two functions share is shown where it is made, and not again. It goes with the last of them, so each is to leave it.
+        steps = tuple(step for step in full.steps if step.verb != "create" or step.id not in made_before)
+        made_before |= {step.id for step in steps if step.verb == "create" and step.id.kind in _COMMON}
         yield _Planned(fn.name, Plan(steps, full.unchanged), sizes(fn, desired))

@@ -55,9 +55,27 @@ def test_a_plan_tells_what_is_made_what_it_costs_while_nothing_runs_and_what_fit
     (local.folder / "planned.yaml").write_text(json.dumps({"functions": {"aws": [DEFINITION]}}))
     told = local.must("plan", "-f", "planned.yaml", "--sizes").out
     assert steady(told) == PLAN
-    document = local.must("plan", "-f", "planned.yaml", "--sizes", "-o", "json").json
-    (sizes,) = document["sizes"]
-    assert sizes["function"] == "planned"
+
+
+def test_what_functions_share_is_shown_where_it_is_made_and_the_numbers_are_there_for_programs(local: Local) -> None:
+    """T1-17"""
+    names = ("sharing", "too")
+    functions = [
+        {
+            "lambda": {"name": name, "execution_mode": "batch", "container": {"image": "scratch"}},
+            "batch": {"shared": "lab"},
+        }
+        for name in names
+    ]
+    (local.folder / "sharing.yaml").write_text(json.dumps({"functions": {"aws": functions}}))
+    document = local.must("plan", "-f", "sharing.yaml", "--sizes", "-o", "json").json
+    made = {name: {step["name"] for step in document["steps"] if step["function"] == name} for name in names}
+    common = {"scar-shared-lab", "scar-shared-lab.ec2-us-east-1"}
+    assert common <= made["sharing"]
+    assert not common & made["too"]
+    assert "too in scar-shared-lab" in made["too"]
+    sizes = document["sizes"][0]
+    assert [each["function"] for each in document["sizes"]] == list(names)
     assert [(hop["hop"], hop["limit"], hop["larger"]) for hop in sizes["hops"]] == [
         ("synchronous invocation", 6 << 20, "by reference"),
         ("asynchronous invocation", 1 << 20, "by reference"),
