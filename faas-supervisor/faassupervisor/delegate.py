@@ -78,15 +78,19 @@ class Batch:
         Raises HandOverError when there is none or nobody can tell. The usual case is one call.
         """
         patience = _Patience(deadline, self._pause)
-        found = self._find(name, patience) if continued else None
-        while found is None:
-            try:
-                found = self._submit(task, name)
-            except _AgainError as error:
-                patience.wait(f"{self._failed(name)}: {error}")
-                found = self._find(name, patience) if error.perhaps else None
-            except _LostError as error:
-                found = self._look(name, patience, str(error))
+        try:
+            found = self._find(name, patience) if continued else None
+            while found is None:
+                try:
+                    found = self._submit(task, name)
+                except _AgainError as error:
+                    patience.wait(f"{self._failed(name)}: {error}")
+                    found = self._find(name, patience) if error.perhaps else None
+                except _LostError as error:
+                    found = self._look(name, patience, str(error))
+        finally:
+            # Lambda freezes us now. A connection that Batch closes meanwhile would look like a lost answer the next time.
+            self._client.close()
         return found
 
     def request(self, task: Task, name: str) -> dict[str, Any]:

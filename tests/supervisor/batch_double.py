@@ -41,6 +41,7 @@ class FakeBatch:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     bodies: list[bytes] = field(default_factory=list)
+    connections: int = 0
     credentials_asked: int = 0
     credentials_last_s: float = 3600.0
 
@@ -95,6 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         pass
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.batch.connections += 1
 
     def do_GET(self) -> None:
         batch = self.server.batch

@@ -240,6 +240,19 @@ def test_a_job_that_batch_refuses_fails_the_invocation_with_what_to_do_and_the_r
     assert len(handing.batch.jobs) == 1
 
 
+def test_a_ledger_that_may_not_be_written_fails_the_invocation_before_anything_runs(handing):
+    rule = lambda request: S3Fault(status=403, code="AccessDenied") if "/ledger/" in request.path else None  # noqa: E731
+    with FaultyS3(handing.lab.endpoint, rule) as s3:
+        agent = handing.agent(handing.function("echo started"), AWS_ENDPOINT_URL_S3=s3.endpoint)
+        answer = agent.invoke(event(handing.bucket.put("in/a")), request_id="r-1")
+    assert answer.error_type == "HandOverFailed"
+    assert (
+        "/functions/f/ledger/" in answer.document["errorMessage"] and "s3:PutObject" in answer.document["errorMessage"]
+    )
+    says(agent, "a record failed")
+    assert "started\n" not in agent.log and handing.batch.calls == []
+
+
 def test_a_lost_answer_of_the_ledger_does_not_make_a_stranger_of_our_own_entry(handing):
     """botocore sends a lost If-None-Match again, and gets 412 for our own write."""
     lost = [S3Fault(lose=True)]

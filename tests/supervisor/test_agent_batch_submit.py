@@ -72,6 +72,14 @@ def test_a_new_hand_over_is_one_call(submitting):
     assert submitting.fake.calls == ["submitjob"]
 
 
+def test_no_connection_is_kept_for_the_next_invocation(submitting):
+    """Batch may close it while Lambda has us frozen, and then it would be in doubt whether the job was submitted."""
+    before = submitting.fake.connections
+    submitting.hand_over()
+    submitting.hand_over()
+    assert submitting.fake.connections == before + 2
+
+
 def test_a_continued_one_asks_for_the_job_first(submitting):
     """TM10."""
     first = submitting.hand_over()
