@@ -17,6 +17,7 @@ from faassupervisor.errors import CannotStartError
 
 _NOT_EXECUTABLE: Final = 126
 _ETC: Final = Path("/etc")
+_UID_MAP: Final = Path("/proc/self/uid_map")  # user_namespaces(7): first inside, first outside, how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,19 @@ class Identity:
 
 
 def to_become(user: str) -> Identity | None:
-    """Whom the user's process has to become, None when it stays who the agent is: not root, or not in the image."""
+    """Whom the user's process has to become, None when it stays who the agent is: not root, not in the image, or root that cannot become anybody else."""
     if not user or os.geteuid() != 0 or not Path(__file__).is_relative_to(AGENT_ROOT):
         return None
     identity = identity_of(user, _lines(_ETC / "passwd"), _lines(_ETC / "group"))
-    return identity if (identity.uid, identity.gid) != (0, 0) else None
+    return identity if (identity.uid, identity.gid) != (0, 0) and not _is_alone() else None
+
+
+def _is_alone() -> bool:
+    """Whether root is the only user there is: in a user namespace of one, which is what a local sandbox without root's rights has."""
+    try:
+        return [line.split()[2] for line in _UID_MAP.read_text().splitlines()] == ["1"]
+    except (OSError, IndexError):
+        return False
 
 
 def identity_of(user: str, passwd: Iterable[str], group: Iterable[str]) -> Identity:
