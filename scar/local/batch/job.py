@@ -59,6 +59,7 @@ class Job:
     waits_for: int = 0
     runnable_ms: int = 0
     environment: str = ""  # ARN of the compute environment that it runs in, or ran last
+    own_tags: dict[str, str] | None = None  # where they were changed since the submission
     children: list[Job] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)  # of the children, by status
 
@@ -84,6 +85,10 @@ class Job:
             unpacked: Mapping[str, Any] = json.loads(zlib.decompress(self.request))
             return unpacked
         return self.request or {}
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return (self.asked.get("tags") or {}) if self.own_tags is None else self.own_tags
 
     def pack(self) -> None:
         """Let an ended job take less memory."""
@@ -120,8 +125,12 @@ class Job:
             "terminated": self.terminated,
             "runnable": self.runnable_ms,
             "environment": self.environment,
+            "tags": self.own_tags,
         }
-        return {"id": self.id, **{key: value for key, value in told.items() if value}}
+        return {
+            "id": self.id,
+            **{key: value for key, value in told.items() if value or (key == "tags" and value is not None)},
+        }
 
     def restore(self, told: Mapping[str, Any]) -> None:
         """Take over what `progress` wrote."""
@@ -131,6 +140,7 @@ class Job:
         self.started_ms, self.stopped_ms = told.get("started"), told.get("stopped")
         self.attempts = told.get("attempts", [])
         self.cancelled, self.terminated = told.get("cancelled", False), told.get("terminated", False)
+        self.own_tags = told.get("tags")
         self.runnable_ms, self.environment = told.get("runnable", 0), told.get("environment", "")
 
 

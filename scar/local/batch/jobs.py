@@ -17,7 +17,7 @@ from scar.local.batch import listing, submitting
 from scar.local.batch.announcing import Outbox
 from scar.local.batch.attempt import Tools
 from scar.local.batch.capacity import Machine
-from scar.local.batch.checks import ClientError_
+from scar.local.batch.checks import ClientError_, check_tags
 from scar.local.batch.credentials import JobCredentials
 from scar.local.batch.images import Images
 from scar.local.batch.job import Job
@@ -35,6 +35,14 @@ from scar.local.sandbox.spec import Choice
 __all__ = ["Jobs", "Pace"]
 
 _REASON_CHARACTERS: Final = 1024  # botocore batch:CancelJobRequest.reason
+
+
+def _found(part: _Part, named: object) -> Job:
+    """By id or ARN; raises ClientError_."""
+    job = part.table.find(str(named).rpartition("job/")[2])
+    if job is None:
+        raise ClientError_(f"Job {named} does not exist.")
+    return job
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,9 @@ class Jobs:
             "CancelJob": self._cancel,
             "TerminateJob": self._terminate,
             "GetJobQueueSnapshot": self._snapshot,
+            "ListTagsForResource": self._tags,
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
         }
 
     def unfinished(self, region: Region, queue_arn: str) -> int:
@@ -180,10 +191,33 @@ class Jobs:
         if not reason or len(reason) > _REASON_CHARACTERS:
             raise ClientError_(f"The reason must have from 1 to {_REASON_CHARACTERS} characters.")
         with region.lock:
-            job = part.table.find(str(request["jobId"]).rpartition("job/")[2])
-            if job is None:
-                raise ClientError_(f"Job {request['jobId']} does not exist.")
-            sync = how(part, job, reason)
+            sync = how(part, _found(part, request["jobId"]), reason)
+        sync()
+        return {}
+
+    # Tags of jobs (the service sends only those here); children have none of their own: botocore batch:ListTagsForResourceRequest.
+
+    def _tags(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
+        part = self._part(region)
+        with region.lock:
+            return {"tags": dict(_found(part, request["resourceArn"]).tags)}
+
+    def _tag(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._retag(region, request, lambda tags: {**tags, **request["tags"]})
+
+    def _untag(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._retag(region, request, lambda tags: {n: v for n, v in tags.items() if n not in request["tagKeys"]})
+
+    def _retag(
+        self, region: Region, request: Mapping[str, Any], change: Callable[[Mapping[str, str]], dict[str, str]]
+    ) -> dict[str, Any]:
+        part = self._part(region)
+        with region.lock:
+            job = _found(part, request["resourceArn"])
+            tags = change(job.tags)
+            check_tags(tags)
+            job.own_tags = tags
+            sync = part.table.note(job)
         sync()
         return {}
 

@@ -45,7 +45,7 @@ def detail(region: Region, job: Job) -> dict[str, Any]:
         "jobDefinition": job.definition,
         "parameters": parameters_of(registered, asked),
         "container": _container(container_of(registered, asked), job),
-        "tags": tags_of({"tags": {}}, asked)[0],
+        "tags": dict(job.tags),
         "propagateTags": tags_of(registered, asked)[1],
         "platformCapabilities": list(registered.get("platformCapabilities") or ()),
         "isCancelled": job.cancelled,

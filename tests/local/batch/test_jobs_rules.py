@@ -95,6 +95,17 @@ def test_jobs_are_described_by_id_a_hundred_at_a_time_and_strangers_left_out(lab
     assert "at most 100" in lab.refused("DescribeJobs", jobs=[NOBODY] * 101)
 
 
+def test_tags_of_a_job_are_changed_by_its_arn(lab: JobLab) -> None:
+    job = lab.job(lab.submit("plain", tags={"a": "1", "b": "2"}))
+    lab.ask("TagResource", resourceArn=job["jobArn"], tags={"c": "3"})
+    lab.ask("UntagResource", resourceArn=job["jobArn"], tagKeys=["a", "b"])
+    assert lab.ask("ListTagsForResource", resourceArn=job["jobArn"])["tags"] == {"c": "3"}
+    assert lab.job(job["jobId"])["tags"] == {"c": "3"}
+    assert "does not exist" in lab.refused(
+        "ListTagsForResource", resourceArn=job["jobArn"].replace(job["jobId"], NOBODY)
+    )
+
+
 def names(lab: JobLab, **asked: Any) -> list[str]:
     asked = {"jobQueue": "listed", **asked}
     return [job["jobName"] for job in lab.ask("ListJobs", **asked)["jobSummaryList"]]
