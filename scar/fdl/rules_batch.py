@@ -17,6 +17,8 @@ from scar.fdl.vocabulary import SITE_NAMES
 Add = Callable[[str, str, str], None]  # key below the section, what, fix
 
 OLD_TEMPLATE: Final = "faas-supervisor"  # the launch template that earlier versions made
+# What earlier versions wrote for everybody into their configuration file, which says nothing of what its owner wants on Fargate.
+_WRITTEN_FOR_ALL: Final = (OLD_TEMPLATE, "arn:aws:iam::{account_id}:instance-profile/ecsInstanceRole")
 _API: Final = "AWS Batch API reference"
 _SHORTEST_REGION: Final = "us-east-1"
 _MNP_HOSTS: Final = "AWS Batch user guide, mnp-ce"
@@ -242,7 +244,7 @@ def _fargate(batch: Batch, add: Add) -> None:
         ("min_v_cpus", batch.compute_resources.min_v_cpus),
         ("desired_v_cpus", batch.compute_resources.desired_v_cpus),
     ):
-        if given and given != OLD_TEMPLATE:
+        if given and given not in _WRITTEN_FOR_ALL:
             add(
                 f"compute_resources.{key}",
                 f"`{key}` is of machines, and {kind} has none of yours ({_API}, ComputeResource)",
