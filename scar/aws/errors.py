@@ -94,6 +94,13 @@ def _batch_says(error: ClientError, what: re.Pattern[str]) -> bool:
     return code_of(error) == _BATCH and what.search(error.response["Error"].get("Message", "")) is not None
 
 
+def is_passing(error: ClientError | BotoCoreError) -> bool:
+    """Whether the same question may well be answered in a moment: AWS is busy or broken, or cannot be reached."""
+    if isinstance(error, ClientError):
+        return code_of(error) in _BUSY or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+    return isinstance(error, boto.HTTPClientError)
+
+
 @contextmanager
 def mapped(doing: str) -> Iterator[None]:
     """Turn what botocore raises inside the block into a ScarError that says what was being done: `create role x`."""

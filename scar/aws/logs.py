@@ -115,7 +115,7 @@ class Tail:
     """The lines that fit a question as they come: each exactly once, whenever it is seen, unless it is more than LATE_MS late.
 
     Every `poll` asks from a little before the newest line on and leaves out what it has given already, told by the events' ids: lines of one
-    millisecond are neither lost nor given twice.
+    millisecond are neither lost nor given twice. A poll that ends in an error may be followed by another.
     """
 
     def __init__(self, aws: Aws, asked: Question) -> None:
@@ -132,11 +132,12 @@ class Tail:
         for line in lines(self._aws, asked):
             if line.id in self._given:
                 continue
+            yield line
+            # Only now: a reader that merges us with others may hold this line when another of them fails, and then never shows it.
             self._given[line.id] = line.time_ms
             self._newest_ms = max(line.time_ms, self._newest_ms or 0)
             if len(self._given) % 10_000 == 0:
                 self._forget()
-            yield line
 
     def _forget(self) -> None:
         """Ids of lines too old to be asked for again."""

@@ -179,9 +179,9 @@ class _Stream:
         return self._ours
 
     def poll(self) -> Iterator[Line]:
-        self.due = False
         for line in self._tail.poll():
             yield from self._take(line)
+        self.due = False
 
     def _take(self, line: Line) -> Iterator[Line]:
         if begun := _START.match(line.message):

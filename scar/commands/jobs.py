@@ -112,7 +112,8 @@ def _one(context: Context, aws: Aws, job_id: str) -> int:
         if value not in {None, ""}:
             context.report.line(f"{word:<11} {value}")
     for number, attempt in enumerate(job.attempts, 1):
-        code = "no exit code" if attempt.exit_code is None else f"exit code {attempt.exit_code}"
+        ended = "no exit code" if job.finished or attempt.stopped_ms else "under way"
+        code = ended if attempt.exit_code is None else f"exit code {attempt.exit_code}"
         told = ", ".join(text for text in (code, one_line(attempt.reason), attempt.stream) if text)
         context.report.line(f"{f'attempt {number}':<11} {told}")
     for uri in outputs:

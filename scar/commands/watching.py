@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scar.aws.errors import is_passing, told
 from scar.aws.wait import until
 from scar.commands.times import iso, length
 
@@ -33,11 +36,26 @@ def attend(
     deadline_s: float = math.inf,
     longest_pause_s: float = LONGEST_PAUSE_S,
 ) -> int:
-    """Show what comes until it has ended; answers its exit code, or 130 after Ctrl-C, which stops nothing but the watching."""
+    """Show what comes until it has ended; answers its exit code, or 130 after Ctrl-C, which stops nothing but the watching.
+
+    While AWS is busy or cannot be reached it goes on asking, for as long as `aws.patience_s`: jobs may run for days.
+    """
+    failing_since: float | None = None
 
     def look() -> int | None:
-        for line in watched.poll():
-            show(line)
+        nonlocal failing_since
+        try:
+            for line in watched.poll():
+                show(line)
+        except (ClientError, BotoCoreError) as error:
+            now = aws.clock.monotonic()
+            if not is_passing(error) or (failing_since is not None and now - failing_since >= aws.patience_s):
+                raise
+            if failing_since is None:
+                failing_since = now
+                context.report.say(f"{told(error, '').what.rstrip(': ')}: trying again")
+            return None
+        failing_since = None
         return watched.exit_code if watched.ended else None
 
     try:

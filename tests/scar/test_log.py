@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -100,7 +101,10 @@ def hand_over(world: World, name: str, exit_code: int | None, **more: str) -> st
     )  # fmt: skip
     world.log(f"/aws/batch/job/{name}", "n/default/1", "first attempt")
     world.log(
-        f"/aws/batch/job/{name}", "n/default/2", "second attempt", fact(REQUEST, "job ended", exit_code=exit_code)
+        f"/aws/batch/job/{name}",
+        "n/default/2",
+        "second attempt",
+        json.dumps({"request_id": REQUEST, "runs": [], "schema": 1}),
     )
     world.log(f"/aws/batch/job/{name}", "n/default/3", "another job")
     return one
@@ -175,6 +179,26 @@ def test_lines_of_one_millisecond_and_late_ones_are_each_given_once(world: World
     world.log("/aws/lambda/f1", "t", (now - LATE_MS + 1000, "late"))
     assert [line.message for line in tail.poll()] == ["late", "3", "1"]
     assert list(tail.poll()) == []
+
+
+@pytest.mark.parametrize("failing", [{1, 3, 6, 8}, {2, 4, 5, 7, 9}])
+def test_following_survives_an_aws_that_is_out_of_reach_for_a_moment(
+    world: World, scar: Scar, monkeypatch: pytest.MonkeyPatch, failing: set[int]
+) -> None:
+    """Whichever call fails, every line is shown once, and the exit code is the job's."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    name = f"f8-{len(failing)}"
+    hand_over(world, name, 7)
+    asked = itertools.count(1)
+    world.fails = lambda call: "Get" not in call and next(asked) in failing
+    done = scar("log", "-n", name, "-ri", REQUEST, "--follow", "-o", "json")
+    assert done.code == 7
+    said = messages(done.documents)
+    assert {text: said.count(text) for text in ("mine in lambda", "first attempt", "second attempt")} == {
+        "mine in lambda": 1, "first attempt": 1, "second attempt": 1,
+    }  # fmt: skip
+    assert "trying again" in done.err
+    assert next(asked) > max(failing)
 
 
 def test_following_a_run_ends_with_its_job_and_its_exit_code(world: World, scar: Scar) -> None:

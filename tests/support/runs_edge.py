@@ -56,6 +56,9 @@ class World:
     ended: list[tuple[str, str, str]] = field(default_factory=list)  # operation, job, reason
     each_describe: Callable[[], object] = lambda: None
     cancels: bool = True  # whether CancelJob does what it says
+    fails: Callable[[str], bool] = lambda _: (
+        False
+    )  # whether this call (`describejobs`, `Logs_20140328.FilterLogEvents`) is answered with 503
 
     def aws(self, clock: Clock) -> Aws:
         """The same with another clock."""
@@ -164,6 +167,8 @@ class World:
 
     def answer(self, environ: dict[str, Any], body: bytes) -> tuple[int, dict[str, str], bytes] | None:
         path = environ["PATH_INFO"]
+        if self.fails(path.removeprefix("/v1/") if path != "/" else environ.get("HTTP_X_AMZ_TARGET", "")):
+            return 503, {}, b"{}"
         if path.startswith("/v1/"):
             operation = path.removeprefix("/v1/")
             self.calls[operation] += 1
