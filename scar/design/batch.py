@@ -100,7 +100,7 @@ def _environment(fn: Function, batch: Batch, site: Site, place: _Place) -> Itera
             yield role
             note = "by which the machines come by their role"
             made = InstanceProfile(
-                role.name, role.name, fn.name, place.shared, place.tags, place.name, place.after, note
+                role.name, role.name, fn.name, place.shared, place.tags, after=place.after, note=note
             )
             yield made
             after = (*after, made.id)
@@ -127,7 +127,6 @@ def _instance_role(site: Site, place: _Place) -> Role:
         tags=place.tags,
         attached=(iam.ecs_instance_policy(site),),
         shared=place.shared,
-        place=place.name,
         after=place.after,
         note="for the machines that run jobs",
     )

@@ -10,7 +10,7 @@ from typing import Final
 
 from scar.aws import names
 from scar.aws.clients import Aws
-from scar.aws.resources.batch_share import BatchShare, sharers
+from scar.aws.resources.batch_share import BatchShare, Leaving, sharers
 from scar.aws.resources.compute_environment import ComputeEnvironment
 from scar.aws.resources.instance_profile import InstanceProfile
 from scar.aws.resources.invoke_config import InvokeConfig
@@ -54,6 +54,7 @@ def old_definitions(name: str, keep: frozenset[str], after: tuple[Id, ...] = ())
 def _place(aws: Aws, name: str, place: str, shared: str | None, after: tuple[Id, ...]) -> list[Resource]:
     state_bucket = after[0].name
     share: list[Resource] = []
+    leaving: Leaving | None = None
     note = ""
     if shared is not None:
         users = sharers(aws, place)
@@ -63,10 +64,11 @@ def _place(aws: Aws, name: str, place: str, shared: str | None, after: tuple[Id,
         if others:
             note = f"stays: {', '.join(sorted(others))} {'use' if len(others) > 1 else 'uses'} it, too"
         share = [BatchShare(place, name, state_bucket)]
+        leaving = Leaving(place, name)
     marks = (*after, *(resource.id for resource in share))
     machines = names.instance_role(place, aws.region)
-    role = Role(machines, name, "", None, (), shared=shared, place=place, after=marks, note=note)
-    profile = InstanceProfile(machines, "", name, shared, (), place=place, after=(*marks, role.id), note=note)
+    role = Role(machines, name, "", None, (), shared=shared, leaving=leaving, after=marks, note=note)
+    profile = InstanceProfile(machines, "", name, shared, (), leaving=leaving, after=(*marks, role.id), note=note)
     environment = ComputeEnvironment(
         name=place,
         function=name,
@@ -76,10 +78,19 @@ def _place(aws: Aws, name: str, place: str, shared: str | None, after: tuple[Id,
         service_role=None,
         resources=None,
         tags=(),
+        leaving=leaving,
         after=(*marks, role.id, profile.id),
         note=note,
     )
     queue = JobQueue(
-        name=place, function=name, shared=shared, environment=place, state="", tags=(), after=marks, note=note
+        name=place,
+        function=name,
+        shared=shared,
+        environment=place,
+        state="",
+        tags=(),
+        leaving=leaving,
+        after=marks,
+        note=note,
     )
     return [*share, role, profile, environment, queue]

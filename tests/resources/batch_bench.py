@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from moto.backends import get_backend
@@ -17,18 +17,29 @@ from scar.plan.owned import owned, strays
 from scar.plan.resource import Resource
 from tests.support.account import ACCOUNT, Account, FakeImage
 
-KINDS = {"state bucket", "share", "instance profile", "compute environment", "job queue", "job definition"}
+KINDS = {
+    "state bucket",
+    "share",
+    "instance profile",
+    "compute environment",
+    "job queue",
+    "job definition",
+    "old job definitions",
+}
 
 
 def resources(aws: Aws, fn: Function) -> tuple[Resource, ...]:
     """Those of the function that are in Batch or stand for it in the state bucket, and the machines' role."""
-    wanted = design(fn, Site.of(aws), FakeImage())
-    return tuple(item for item in wanted if item.id.kind in KINDS or ".ec2-" in item.id.name)
+    return _ours(design(fn, Site.of(aws), FakeImage()))
+
+
+def _ours(items: Iterable[Resource]) -> tuple[Resource, ...]:
+    return tuple(item for item in items if item.id.kind in KINDS or ".ec2-" in item.id.name)
 
 
 def plan_of(aws: Aws, fn: Function) -> Plan:
     desired = resources(aws, fn)
-    return diff(desired, observe(aws, [*desired, *strays(aws, fn.name, desired)], threads=1))
+    return diff(desired, observe(aws, [*desired, *_ours(strays(aws, fn.name, desired))], threads=1))
 
 
 def make(aws: Aws, fn: Function) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scar.aws.resources.batch_share import Leaving
 from scar.errors import ConflictError, ScarError
 from scar.plan.apply import ApplyError, Silent, apply
 from scar.plan.diff import diff
@@ -213,6 +214,15 @@ def test_of_two_that_leave_a_shared_place_at_once_nothing_is_left(acct: Account)
         list(pool.map(lambda plan: apply(acct.aws, plan, Silent()), plans))
     left = dump(acct)
     assert not any(left[kind] for kind in ("job queues", "compute environments", "profiles", "roles"))
+
+
+def test_who_finds_another_in_a_shared_place_leaves_everything_to_that_one(acct: Account) -> None:
+    """Also what it comes to after the other has left: the other takes it away, in its own order."""
+    for name in ("one", "two"):
+        make(acct.aws, batch_function(name, batch={"shared": "gpu"}))
+    one, two = Leaving(SHARED, "one"), Leaving(SHARED, "two")
+    assert (one.stays(acct.aws), two.stays(acct.aws), one.stays(acct.aws)) == (True, False, True)
+    assert not Leaving(SHARED, "one").stays(acct.aws), "after a crash, whoever comes next finishes"
 
 
 def test_two_inits_at_once_make_one_of_everything(acct: Account) -> None:

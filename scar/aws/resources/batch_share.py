@@ -1,11 +1,12 @@
 """Who uses a place of Batch that several functions share: a mark for each function, in the state bucket.
 
 Whatever is shared (queue, compute environment, instance profile and role) asks here before it goes: a function that leaves takes its own
-mark away first and looks for others then, so of two that leave at once at least one sees that none is left.
+mark away first and looks for others then, so of two that leave at once at least one sees that none is left, and takes all of it away.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -67,10 +68,27 @@ def sharers(aws: Aws, place: str) -> frozenset[str]:
     return state_bucket.listed(aws, _bucket(aws), names.shares_prefix(place))
 
 
-def leave(aws: Aws, place: str, function: str) -> bool:
-    """Take the function's mark away; answers whether anybody else still uses the place."""
-    BatchShare(place, function, _bucket(aws)).delete(aws)
-    return bool(sharers(aws, place) - {function})
+class Leaving:
+    """One function's way out of a place, asked by all that is shared there before it goes.
+
+    The first answer holds for all: whoever finds another function there leaves everything to that one, even if it goes meanwhile.
+    """
+
+    def __init__(self, place: str, function: str) -> None:
+        self.place, self.function = place, function
+        self._lock = threading.Lock()
+        self._stays: bool | None = None
+
+    def others(self, aws: Aws) -> frozenset[str]:
+        return sharers(aws, self.place) - {self.function}
+
+    def stays(self, aws: Aws) -> bool:
+        """Take the function's mark away; answers whether anybody else still used the place then."""
+        with self._lock:
+            if self._stays is None:
+                BatchShare(self.place, self.function, _bucket(aws)).delete(aws)
+                self._stays = bool(self.others(aws))
+            return self._stays
 
 
 def _bucket(aws: Aws) -> str:

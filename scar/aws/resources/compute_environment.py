@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from scar.aws import tags
 from scar.aws.clients import Aws
 from scar.aws.errors import is_related, is_taken
-from scar.aws.resources import batch_share
 from scar.aws.resources import batch_states as states
+from scar.aws.resources.batch_share import Leaving
 from scar.aws.resources.machines import Machines
 from scar.aws.tags import Pairs
 from scar.aws.wait import until
@@ -37,7 +37,7 @@ class ComputeEnvironment:
     """`shared` is the label of the functions that share it, None for one function's own. `resources` is None for an unmanaged one.
 
     `service_role` is None for Batch's own role. `status` is VALID unless Batch has not finished, or failed, making it so; `reason` is what
-    it says of that. Without `state` it is looked for by name, and what is not ours is not there.
+    it says of that. Without `state` it is looked for by name, and what is not ours is not there; `leaving` is then how what is shared goes.
     """
 
     name: str
@@ -50,6 +50,7 @@ class ComputeEnvironment:
     tags: Pairs
     status: str = states.VALID
     reason: str = field(default="", compare=False)
+    leaving: Leaving | None = field(default=None, compare=False)
     after: tuple[Id, ...] = field(default=(), compare=False)
     note: str = field(default="", compare=False)
 
@@ -130,7 +131,7 @@ class ComputeEnvironment:
         return None
 
     def delete(self, aws: Aws) -> None:
-        if self.shared is not None and batch_share.leave(aws, self.name, self.function):
+        if self.leaving is not None and self.leaving.stays(aws):
             return
         found = self._ask(aws)
         if found is None or not tags.is_ours(tags.pairs(found.get("tags") or {}), self.function, self.shared):

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from scar.aws import tags
 from scar.aws.clients import Aws
 from scar.aws.errors import code_of, is_absent
-from scar.aws.resources import batch_share
+from scar.aws.resources.batch_share import Leaving
 from scar.aws.tags import Pairs
 from scar.plan.resource import Id
 
@@ -18,7 +18,7 @@ from scar.plan.resource import Id
 class InstanceProfile:
     """`role` is the one role in it; '' for a profile without one, or one that is looked for by name (what is not ours is not there then).
 
-    `shared` is the label of functions that share it, all of which must have left `place` before it goes.
+    `shared` is the label of functions that share it; `leaving` is then how it goes.
     """
 
     name: str
@@ -26,7 +26,7 @@ class InstanceProfile:
     function: str
     shared: str | None
     tags: Pairs
-    place: str = field(default="", compare=False)
+    leaving: Leaving | None = field(default=None, compare=False)
     after: tuple[Id, ...] = field(default=(), compare=False)
     note: str = field(default="", compare=False)
 
@@ -74,7 +74,7 @@ class InstanceProfile:
                 aws.iam.untag_instance_profile(InstanceProfileName=self.name, TagKeys=surplus)
 
     def delete(self, aws: Aws) -> None:
-        if self.shared is not None and batch_share.leave(aws, self.place, self.function):
+        if self.leaving is not None and self.leaving.stays(aws):
             return
         if self.role:
             self._take_out(aws, self.role)

@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError
 from scar.aws import tags
 from scar.aws.clients import Aws
 from scar.aws.errors import is_taken
-from scar.aws.resources import batch_share
 from scar.aws.resources import batch_states as states
 from scar.aws.resources import unfinished_jobs as jobs
+from scar.aws.resources.batch_share import Leaving
 from scar.aws.tags import Pairs
 from scar.errors import ScarError
 from scar.plan.resource import Id
@@ -34,7 +34,7 @@ class TimeLimit:
 class JobQueue:
     """`environment` is a compute environment's name. Without `state` the queue is looked for by name, and what is not ours is not there.
 
-    `stop_jobs`: `delete` ends the jobs that have not finished instead of refusing to go.
+    `stop_jobs`: `delete` ends the jobs that have not finished instead of refusing to go. `leaving` is how a queue that is shared goes.
     """
 
     name: str
@@ -47,6 +47,7 @@ class JobQueue:
     time_limits: tuple[TimeLimit, ...] = ()
     status: str = states.VALID
     stop_jobs: bool = field(default=False, compare=False)
+    leaving: Leaving | None = field(default=None, compare=False)
     after: tuple[Id, ...] = field(default=(), compare=False)
     note: str = field(default="", compare=False)
 
@@ -104,11 +105,11 @@ class JobQueue:
 
         Where other functions share the queue, only this function's jobs matter, and the queue stays.
         """
-        others = self.shared is not None and batch_share.sharers(aws, self.name) - {self.function}
-        if others:
-            self._clear(aws, all_jobs=False)
-        if self.shared is not None and batch_share.leave(aws, self.name, self.function):
-            return
+        if self.leaving is not None:
+            if self.leaving.others(aws):
+                self._clear(aws, all_jobs=False)
+            if self.leaving.stays(aws):
+                return
         found = self._ask(aws)
         if found is None or not tags.is_ours(tags.pairs(found.get("tags") or {}), self.function, self.shared):
             return
@@ -130,7 +131,7 @@ class JobQueue:
 
     def unfinished(self, aws: Aws) -> tuple[jobs.Unfinished, ...]:
         """The function's jobs that would hold the queue; all of its jobs where the queue would go with them."""
-        others = self.shared is not None and batch_share.sharers(aws, self.name) - {self.function}
+        others = self.leaving is not None and self.leaving.others(aws)
         return self._unfinished(aws, all_jobs=not others)
 
     def _unfinished(self, aws: Aws, *, all_jobs: bool) -> tuple[jobs.Unfinished, ...]:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from scar.aws import tags
 from scar.aws.clients import Aws
 from scar.aws.errors import code_of, is_absent
-from scar.aws.resources import batch_share
+from scar.aws.resources.batch_share import Leaving
 from scar.aws.tags import Pairs
 from scar.plan.resource import Id
 
@@ -24,7 +24,7 @@ class Role:
     """`trust` and `policy` are JSON in canonical form (`canonical`), so that equal documents are equal strings.
 
     `attached` are the ARNs of managed policies; what others attached beside them is no difference. `shared` is the label of functions that
-    share it, all of which must have left `place` before it goes. Without `trust` it is looked for by name, and what is not ours is not there.
+    share it. Without `trust` it is looked for by name, and what is not ours is not there; `leaving` is then how what is shared goes.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Role:
     tags: Pairs
     attached: tuple[str, ...] = ()
     shared: str | None = None
-    place: str = field(default="", compare=False)
+    leaving: Leaving | None = field(default=None, compare=False)
     after: tuple[Id, ...] = field(default=(), compare=False)
     note: str = field(default="", compare=False)
 
@@ -92,7 +92,7 @@ class Role:
 
     def delete(self, aws: Aws) -> None:
         """Takes away policies that others attached to it, which would hold it."""
-        if self.shared is not None and batch_share.leave(aws, self.place, self.function):
+        if self.leaving is not None and self.leaving.stays(aws):
             return
         try:
             aws.iam.delete_role_policy(RoleName=self.name, PolicyName=POLICY_NAME)
@@ -106,8 +106,12 @@ class Role:
                 return
             if code_of(error) != "DeleteConflict":
                 raise
-            self._strip(aws)
-            aws.iam.delete_role(RoleName=self.name)
+            try:
+                self._strip(aws)
+                aws.iam.delete_role(RoleName=self.name)
+            except ClientError as late:  # another who shared it was at it, too
+                if not is_absent(late):
+                    raise
 
     def _read_policy(self, aws: Aws) -> str | None:
         try:

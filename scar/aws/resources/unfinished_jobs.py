@@ -40,8 +40,13 @@ class Unfinished:
 
 
 def unfinished(aws: Aws, queue: str, function: str | None) -> tuple[Unfinished, ...]:
-    """The jobs in a queue that have not finished: all of them, or one function's. An array job counts as one."""
-    found = {job.id: job for status in _STATUSES for job in _listed(aws, queue, status, function)}
+    """The jobs in a queue that have not finished: all of them, or one function's; none when it is gone. An array job counts as one."""
+    try:
+        found = {job.id: job for status in _STATUSES for job in _listed(aws, queue, status, function)}
+    except ClientError as error:
+        if is_absent(error):
+            return ()
+        raise
     return tuple(found.values())
 
 
