@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,6 +163,67 @@ def test_an_ended_daemon_writes_nothing_of_what_it_killed(local: Local, tmp_path
     lab = lab.reopened(engine=lambda: Choice(Instant()))
     assert lab.job(job_id)["status"] in ("SUBMITTED", "RUNNABLE")
     lab.close()
+
+
+def ask_at_random(lab: JobLab, ids: list[str], seed: int, times: int) -> None:
+    """Whatever may be asked of jobs, in no order."""
+    chance = random.Random(seed)
+    for _ in range(times):
+        match chance.randrange(8) if ids else 0:
+            case 0 | 1 | 2:
+                more: dict[str, Any] = {"retryStrategy": {"attempts": chance.randint(1, 3)}}
+                if chance.random() < 0.3:
+                    more["arrayProperties"] = {"size": chance.randint(2, 5)}
+                if ids and chance.random() < 0.4:
+                    more["dependsOn"] = [{"jobId": chance.choice(ids)}]
+                ids.append(lab.submit("any", **more))
+            case 3:
+                lab.ask("CancelJob", jobId=chance.choice(ids), reason="cancelled")
+            case 4:
+                lab.ask("TerminateJob", jobId=chance.choice(ids), reason="terminated")
+            case 5:
+                lab.batch.page(f"reclaim/{chance.choice(ids)}", None)
+            case _:
+                lab.ask("ListJobs", jobQueue="queue", jobStatus="RUNNABLE")
+
+
+def test_whatever_is_asked_of_jobs_at_once_all_end_and_nothing_is_counted_wrongly(local: Local, tmp_path: Path) -> None:
+    """LO2, LO7: many callers at once, a restart in the middle, and afterwards the machine is as free as before."""
+    settings: dict[str, Any] = {"engine": lambda: Choice(Instant()), "machine": Machine(400), "vcpus": 4}
+    lab = JobLab(local, tmp_path, **settings)
+    lab.define("any", "x")
+    ids: list[str] = []
+    callers = [threading.Thread(target=ask_at_random, args=(lab, ids, seed, 60)) for seed in range(5)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    lab = lab.reopened(**{**settings, "machine": Machine(400)})
+    queue = lab.region.queues["queue"].arn
+    until(lambda: lab.jobs.unfinished(lab.region, queue) == 0, 30)
+    assert len(ids) > 60
+    assert {lab.job(job_id)["status"] for job_id in ids} <= {"SUCCEEDED", "FAILED"}
+    usage = lab.ask("GetJobQueueSnapshot", jobQueue="queue")["queueUtilization"]["totalCapacityUsage"]
+    assert usage == [{"capacityUnit": "VCPU", "quantity": 0.0}]
+    lab.define("all", "x", resourceRequirements=[{"type": "VCPU", "value": "4"}, {"type": "MEMORY", "value": "300"}])
+    assert lab.ended(lab.submit("all"))["status"] == "SUCCEEDED"
+    lab.close()
+    assert lab.told == []
+    cut_anywhere(next((tmp_path / "batch" / "jobs").glob("*.journal")))
+
+
+def cut_anywhere(journal: Path) -> None:
+    """Wherever the machine stops, what is left of the journal is a table that adds up."""
+    whole = journal.read_bytes()
+    for size in range(0, len(whole), max(1, len(whole) // 40)):
+        journal.write_bytes(whole[:size])
+        table = new_table(journal)
+        table.admit()
+        everyone = [one for top in table.jobs.values() for one in (top, *top.children)]
+        assert sum(queue.unfinished for queue in table.queues.values()) == sum(not one.ended for one in everyone)
+        for parent in table.jobs.values():
+            assert +parent.counts == Counter(child.status for child in parent.children)
+        table.close()
 
 
 def start_daemon(state: Path) -> tuple[subprocess.Popen[bytes], str]:
