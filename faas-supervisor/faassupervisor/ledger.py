@@ -143,9 +143,13 @@ class Claim:
     May be used by two threads: the one that works and the one that renews the lease.
     """
 
-    def __init__(self, ledger: Ledger, run: str, found: _Found, *, fresh: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, run: str, found: _Found, *, fresh: bool = False, renewed_s: float | None = None
+    ) -> None:
+        """`renewed_s` is the lease of an owner that may live on (a job), None for one that Lambda ends."""
         self.run = run
         self.fresh = fresh
+        self._renewed_s = renewed_s
         self._ledger = ledger
         self._found = found
         self._lock = threading.Lock()
@@ -169,7 +173,14 @@ class Claim:
         Waits for a publisher before us that may still be alive (see Entry.fence_until); that is rare.
         """
         self._ledger.wait_until(self.entry.fence_until)
-        self._write(state="publishing", exit_code=0)
+        if self._renewed_s is None:
+            self._write(state="publishing", exit_code=0)
+            return
+        self._write(state="publishing", exit_code=0, lease_until=self._ledger.clock() + self._renewed_s)
+        if self.entry.lease_until <= self._ledger.clock():
+            raise LedgerUnreachable(
+                f"ledger entry {self.run}: the lease was over before it was answered; nothing is published"
+            )
 
     def done(self) -> None:
         """Everything is published. A publisher that was wrongly said to be dead still gets this through: nobody published since."""
@@ -336,7 +347,7 @@ class Ledger:
                 exit_code=None,
             )
             try:
-                return Proceed(Claim(self, run, self.put(run, found, entry), fresh=False))
+                return Proceed(Claim(self, run, self.put(run, found, entry), renewed_s=lease_s))
             except _Beaten:
                 continue
         raise self.restless(run)
