@@ -107,7 +107,9 @@ def strays(aws: Aws, name: str, desired: Sequence[Resource]) -> tuple[Resource, 
         candidates.append(_old_code(aws, name, bucket, state_bucket, keep))
     definitions = frozenset(resource.name for resource in desired if isinstance(resource, JobDefinition))
     if definitions or marked.batch:
-        candidates.append(owned_batch.old_definitions(name, definitions))
+        # A queue that running jobs keep from going keeps what they need through these: their roles first of all.
+        needed = next((resource.needs for resource in jobs if isinstance(resource, OldDefinitions)), ())
+        candidates.append(owned_batch.old_definitions(name, definitions, after=tuple(needed)))
     # The log of the jobs that were stays until the function goes.
     candidates += [resource for resource in jobs if not isinstance(resource, (LogGroup, OldDefinitions))]
     known = {resource.id for resource in desired}

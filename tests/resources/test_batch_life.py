@@ -265,8 +265,12 @@ def test_a_mode_without_jobs_waits_for_those_that_have_not_finished(acct: Accoun
     job = _job(acct)
     with pytest.raises(ApplyError, match="1 job has not finished"):
         init(acct.aws, function())
-    assert list(acct.dump()["job queues"]) == [PLACE]
+    left = acct.dump()
+    assert list(left["job queues"]) == [PLACE]
     assert acct.batch.jobs.status_of(job) == "RUNNING"
+    # A running job reads and writes with its role, and is read about in its definition.
+    assert {f"scar-grayify.{whose}-eu-west-1" for whose in ("job", "ecs", "ec2")} <= set(left["roles"])
+    assert left["job definitions"]
 
 
 def test_other_machines_are_another_place_and_the_old_one_goes(acct: Account) -> None:
