@@ -203,9 +203,10 @@ def s3_endpoint() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def bucket(s3_endpoint: str) -> Bucket:
-    client = botocore.session.Session().create_client(
+@pytest.fixture(scope="session")
+def s3_client(s3_endpoint: str) -> Any:
+    """One for all tests: a client costs more than most of them."""
+    return botocore.session.Session().create_client(
         "s3",
         region_name="us-east-1",
         endpoint_url=s3_endpoint,
@@ -213,9 +214,13 @@ def bucket(s3_endpoint: str) -> Bucket:
         aws_secret_access_key="canary-secret",
         config=Config(s3={"addressing_style": "path"}),
     )
+
+
+@pytest.fixture
+def bucket(s3_client: Any, s3_endpoint: str) -> Bucket:
     name = f"b-{uuid.uuid4().hex}"
-    client.create_bucket(Bucket=name)
-    return Bucket(client, name, s3_endpoint)
+    s3_client.create_bucket(Bucket=name)
+    return Bucket(s3_client, name, s3_endpoint)
 
 
 @pytest.fixture
