@@ -6,8 +6,6 @@ import hashlib
 import shlex
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.batch.world import ENDED
 from tests.e2e.conftest import ROOT, Local, until
 from tests.e2e.test_docs import blocks
@@ -22,14 +20,19 @@ def report(text: Path) -> str:
     return "".join(f"{number:3} {hashlib.sha256(line.encode()).hexdigest()[:16]} {line}\n" for number, line in lines)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how-to/batch.md"])
-def test_the_example_works_as_the_page_shows(own_local: Local, page: str) -> None:
+def session(page: str) -> list[list[str]]:
+    """What a page shows of the example, word by word."""
+    (block,) = [block for block in blocks(ROOT / page, "sh") if "scar --local" in block and NAME in block]
+    return [shlex.split(line.partition("#")[0]) for line in block.splitlines()]
+
+
+def test_the_example_works_as_the_pages_show(own_local: Local) -> None:
     """Every line is typed in its order; `JOB` is what `scar jobs` told."""
-    (session,) = [block for block in blocks(ROOT / page, "sh") if "scar --local" in block and NAME in block]
+    lines = session("docs/how-to/batch.md")
+    assert session("README.md") == lines[:-1]  # without the removal
     (own_local.folder / "examples").symlink_to(ROOT / "examples")
     job = ""
-    for line in session.splitlines():
-        words = shlex.split(line.partition("#")[0])
+    for words in lines:
         assert words[:2] == ["scar", "--local"]
         if "jobs" in words:
             until("the short one", lambda: own_local.keys(BUCKET, "out/short") == ["out/short.report.txt"])

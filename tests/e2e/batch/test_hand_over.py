@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
 import pytest
 
-from tests.e2e.batch.world import World
+from tests.e2e.batch.world import World, function
 from tests.e2e.conftest import until
 from tests.e2e.test_main_job import processes_with
 from tests.support.fault_proxy import Answer, Cut, Fault, Lose, Refuse
@@ -32,7 +33,7 @@ def test_what_ends_in_time_is_published_by_lambda_and_makes_no_job(world: World)
 def test_what_outlives_its_time_leaves_no_process_and_no_part_and_goes_on_in_batch(world: World) -> None:
     """TM2, TM4, TM5: children that are deaf to SIGTERM, in sessions of their own, with no parent."""
     marker = f"scar-tm4-{time.time_ns()}"
-    world.hidden("both", "tm4", marker_lambda=marker, sleep_lambda=60)
+    world.hidden("both", "tm4", marker_lambda=marker, deaf_lambda=True, sleep_lambda=60)
     answer, failed = world.invoke("both", world.event("both", "aside/tm4.json"))
     assert failed is None
     (run,) = answer["runs"]
@@ -128,8 +129,6 @@ def test_duplicates_in_parallel_and_later_are_one_job_and_one_output(world: Worl
 
 def test_a_threshold_that_leaves_no_time_is_refused(world: World) -> None:
     """TM12."""
-    from tests.e2e.batch.world import function
-
     world.write("tm12.yaml", function("tm12", "lambda-batch", container={"image": "scratch", "timeout_threshold": 4}))
     refused = world.scar("validate", "-f", "tm12.yaml")
     assert refused.code == 2
@@ -139,7 +138,7 @@ def test_a_threshold_that_leaves_no_time_is_refused(world: World) -> None:
 def test_a_queue_that_takes_nothing_fails_the_invocation_and_the_retry_hands_over(world: World) -> None:
     """TM13: the failure is Lambda's to retry; its message names the queue."""
     key = world.hidden("heavy", "tm13")
-    world.batch.update_job_queue(jobQueue="scar-heavy", state="DISABLED")
+    set_queue(world, "DISABLED")
     try:
         answer, failed = world.invoke("heavy", world.event("heavy", key))
         assert failed
@@ -148,14 +147,22 @@ def test_a_queue_that_takes_nothing_fails_the_invocation_and_the_retry_hands_ove
         assert world.jobs("heavy", key) == []
         world.deliver("heavy", world.event("heavy", key))
     finally:
-        world.batch.update_job_queue(jobQueue="scar-heavy", state="ENABLED")
+        set_queue(world, "ENABLED")
     done(world, "tm13", "heavy")
+
+
+def set_queue(world: World, state: str) -> None:
+    world.batch.update_job_queue(jobQueue="scar-heavy", state=state)
+
+    def settled() -> bool:
+        (queue,) = world.batch.describe_job_queues(jobQueues=["scar-heavy"])["jobQueues"]
+        return bool(queue["status"] == "VALID")
+
+    until("the queue", settled)
 
 
 def test_an_event_too_large_for_a_job_goes_by_reference(world: World) -> None:
     """TM14: 900 KB, nearly all that an asynchronous event may have, with letters of several bytes."""
-    import json
-
     key = world.hidden("heavy", "tm14", text="whole")
     record = json.loads(world.event("heavy", key))
     record["Records"][0]["about"] = "ü€" * 180_000

@@ -19,13 +19,12 @@ from faassupervisor import contract
 from tests.e2e.conftest import Done, Local, until
 from tests.support.fault_proxy import FaultProxy, Request
 
-STATUSES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
 ENDED = {"SUCCEEDED", "FAILED"}
 WRITES = (
     "Create", "Update", "Delete", "Put", "Register", "Deregister", "Add", "Attach", "Detach", "Remove", "Tag", "Untag", "Set", "Submit",
 )  # fmt: skip
 
-# Writes a part of its output first, so that a run that is stopped would show. `sleep`, `exit`, `signal`, `eat_mib`, `marker` may also be told for one
+# Writes a part of its output first, so that a run that is stopped would show. `sleep`, `exit`, `signal`, `eat_mib`, `marker`, `deaf` may also be told for one
 # place only: `sleep_lambda`, `exit_batch` …
 PROBE = r"""#!/usr/bin/env python3
 import json, os, pathlib, signal, subprocess, sys, time
@@ -38,11 +37,12 @@ told = lambda name, default: todo.get(f"{name}_{where}", todo.get(name, default)
 out = pathlib.Path(os.environ["TMP_OUTPUT_DIR"], source.stem + ".out")
 out.write_text("half")
 say("began")
+if told("deaf", False):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and so for the children
 if marker := told("marker", ""):
-    # deaf to SIGTERM, in a session of its own, its parent gone
-    stay = f"import os, signal, time; signal.signal(15, signal.SIG_IGN); os.setsid(); os.fork() and os._exit(0); time.sleep(300) # {marker}"
+    # in a session of its own, its parent gone
+    stay = f"import os, time; os.setsid(); os.fork() and os._exit(0); time.sleep(300) # {marker}"
     subprocess.Popen([sys.executable, "-c", stay])
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 attempt = int(os.environ.get("AWS_BATCH_JOB_ATTEMPT", "1"))
 if attempt < todo.get("from_attempt", 1):
     (out.parent / f"{source.stem}.attempt{attempt}").write_text("of an earlier attempt")
@@ -112,6 +112,10 @@ class World:
     @functools.cached_property
     def functions(self) -> Any:
         return self.local.client("lambda")
+
+    @functools.cached_property
+    def logs(self) -> Any:
+        return self.local.client("logs")
 
     def through(self, *services: str) -> dict[str, Any]:
         """`environment` of a function or of its jobs: these services are reached through the proxy."""
@@ -197,10 +201,9 @@ class World:
 
     def jobs(self, name: str, key: str = "") -> list[dict[str, Any]]:
         """All jobs of a function, or those whose event names a key; oldest first."""
-        listed: list[str] = []
-        for status in STATUSES:
-            pages = self.batch.get_paginator("list_jobs").paginate(jobQueue=f"scar-{name}", jobStatus=status)
-            listed += [job["jobId"] for page in pages for job in page["jobSummaryList"]]
+        named = [{"name": "JOB_NAME", "values": [f"scar-{name}-*"]}]
+        pages = self.batch.get_paginator("list_jobs").paginate(jobQueue=f"scar-{name}", filters=named)
+        listed = [job["jobId"] for page in pages for job in page["jobSummaryList"]]
         found = [job for start in range(0, len(listed), 100) for job in self.described(*listed[start : start + 100])]
         return sorted((job for job in found if key in self.event_of(job)), key=lambda job: job["createdAt"])
 
@@ -244,8 +247,13 @@ class World:
         return self.described(job["jobId"])[0]
 
     def lines(self, name: str) -> list[str]:
-        """What Lambda and the jobs wrote, through `scar log`."""
-        return [str(line["message"]) for line in self.local.must("log", "-n", name, "-o", "json").json]
+        """What Lambda and the jobs wrote."""
+        found: list[str] = []
+        groups = {group["logGroupName"] for group in self.logs.describe_log_groups()["logGroups"]}
+        for group in sorted({f"/aws/lambda/{name}", f"/aws/batch/job/{name}"} & groups):
+            pages = self.logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+            found += [event["message"].rstrip("\n") for page in pages for event in page["events"]]
+        return found
 
     def settled(self, name: str) -> bool:
         """Whether no job is left that has not ended."""
