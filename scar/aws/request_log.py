@@ -94,6 +94,8 @@ class Outcome:
                 self._ended, self.undecided = 1, True
             case said if said in _FAILURES:
                 self._failed = self._failed or self._ended or 1
+            case "a request is given up":
+                self._failed, self.undecided = self._failed or self._ended or 1, False
             case said if said in HANDED_OVER:
                 self._ended, self.undecided = 0, False
             case _:

@@ -45,7 +45,8 @@ def run(context: Context, args: Namespace) -> int:
     payload = payload_of(args, fn)
     hop = hops.ASYNC_INVOKE if asynchronous else hops.SYNC_INVOKE
     if not may_spill and not hop.fits(len(payload)):
-        raise ConflictError(hop.refusal(len(payload)), fix=hop.fix)
+        said = "--no-spill" if args.no_spill else "`lambda.spill: false`"
+        raise ConflictError(hop.refusal(len(payload)), fix=f"{hop.fix} Or leave out {said}.")
     aws, _ = connect(context, functions)
     payload = _fitted(aws, name, payload, hop)
     answer = invoke(aws, name, payload, asynchronous=asynchronous)

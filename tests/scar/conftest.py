@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -15,7 +12,7 @@ from werkzeug.serving import make_server
 
 from scar.aws.clients import Access, Aws
 from scar.cli import main
-from tests.support.runs_edge import World, served
+from tests.support.runs_edge import Said, Scar, World, served
 
 
 @pytest.fixture(scope="session")
@@ -56,27 +53,6 @@ def world(_wire: tuple[str, list[World]], monkeypatch: pytest.MonkeyPatch) -> Wo
     for name, value in made.environ().items():
         monkeypatch.setenv(name, value)
     return made
-
-
-@dataclass
-class Said:
-    """How a command ended, in this process."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def documents(self) -> list[Any]:
-        """One a line."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Scar = Callable[..., Said]
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 
 from scar.aws import jobs
 from scar.commands.times import iso, length, since
-from tests.scar.conftest import Scar
-from tests.support.runs_edge import RUN, World
+from tests.support.runs_edge import RUN, Scar, World
 
 
 def test_all_jobs_of_all_functions_are_listed_newest_first(world: World, scar: Scar) -> None:

@@ -15,9 +15,8 @@ import pytest
 from scar.aws.following import HAND_OVER_S, NEW_RUN_S, Either
 from scar.aws.logs import LATE_MS, Tail, of_lambda
 from scar.errors import NotFoundError
-from tests.scar.conftest import Scar
 from tests.support.account import FakeClock
-from tests.support.runs_edge import World, now_ms
+from tests.support.runs_edge import Scar, World, now_ms
 
 ROOT = Path(__file__).parents[2]
 REQUEST = "0a0a0a0a-0000-4000-8000-00000000000a"
@@ -248,6 +247,17 @@ def test_a_killed_run_is_followed_until_its_job_comes_or_cannot_come_any_more(wo
     list(alone.poll())
     clock.sleep(HAND_OVER_S + 1)
     assert (alone.ended, alone.exit_code) == (True, 124)
+
+
+def test_a_run_that_is_given_up_is_not_waited_for(world: World) -> None:
+    """TM13: its delivery could not hand it over in any attempt."""
+    world.function("f7", queue="scar-f7")
+    world.log("/aws/lambda/f7", "s", start(REQUEST), report(REQUEST, "\tStatus: timeout"))
+    given_up = json.dumps({"request_id": OTHER, "fact": "a request is given up", "of": REQUEST})
+    world.log("/aws/lambda/f7", "t", start(OTHER), given_up, report(OTHER))
+    watch = Either(world.mine, "f7", REQUEST)
+    assert given_up in [line.message for line in watch.poll()]
+    assert (watch.ended, watch.exit_code) == (True, 124)
 
 
 def test_a_run_that_has_not_begun_is_waited_for_and_not_for_ever(world: World) -> None:

@@ -13,8 +13,7 @@ import pytest
 from faassupervisor.contract import Failure, Reference, Reply, Run
 from scar.commands.run import exit_code_of
 from scar.limits import MIB
-from tests.scar.conftest import Scar
-from tests.support.runs_edge import STATE_BUCKET, World
+from tests.support.runs_edge import STATE_BUCKET, Scar, World
 
 
 @pytest.mark.parametrize(
@@ -89,6 +88,7 @@ def test_what_may_not_be_spilled_is_refused_before_any_call(
         done = scar("run", "-f", str(definition), "-s", str(script))
     assert done.code == 5
     assert "6291456" in done.err
+    assert ("--no-spill" if said == "flag" else "lambda.spill") in done.err
     assert "6666" in done.err
     assert not world.calls
 

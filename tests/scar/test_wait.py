@@ -12,9 +12,8 @@ import pytest
 
 from scar.aws.following import NEW_JOB_S, JobsWatch
 from scar.errors import NotFoundError
-from tests.scar.conftest import Scar
 from tests.support.account import FakeClock
-from tests.support.runs_edge import World
+from tests.support.runs_edge import Scar, World
 
 ROOT = Path(__file__).parents[2]
 

@@ -43,6 +43,27 @@ def now_ms() -> int:
 
 
 @dataclass
+class Said:
+    """How a command ended, in this process."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def documents(self) -> list[Any]:
+        """One a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Scar = Callable[..., Said]
+
+
+@dataclass
 class World:
     """What Lambda and Batch hold. `jobs` are as DescribeJobs gives them; `each_describe` is called before every description."""
 
