@@ -40,6 +40,11 @@ _LAST_WORDS_S: Final = 60.0
 End = Literal["terminated", "reclaimed", "abandoned"]
 
 
+def host_gone(instance: str, *, fargate: bool) -> str:
+    """What a job is told whose machine was taken away. Source: batch/latest/userguide/best-practices, fargate-capacity-providers of ECS"""
+    return "Your Spot Task was interrupted." if fargate else f"Host EC2 (instance {instance}) terminated."
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """All that an attempt needs to know of its job. `container` is the definition's with the overrides merged in."""
@@ -78,8 +83,7 @@ class Order:
 
     @property
     def host_gone(self) -> str:
-        """What a job is told whose machine was taken away. Source: batch/latest/userguide/job_retries, best-practices"""
-        return f"Host EC2 (instance {self.instance}) terminated."
+        return host_gone(self.instance, fargate=self.fargate)
 
 
 @dataclass(frozen=True, slots=True)

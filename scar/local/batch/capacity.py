@@ -6,12 +6,14 @@ this machine, so that no number of jobs makes it swap. What fits AWS but never t
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from scar.local.batch.job import Job
@@ -33,6 +35,10 @@ _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "default_x86_64": ("m6i", "c6i", "r6i", "c7i"),
     "default_arm64": ("m6g", "c6g", "r6g", "c7g"),
 }
+_MEMORY_LIMITS: Final = (  # control groups of version 2 and 1, as seen from inside a container
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 _AT_ONCE_PER_PROCESSOR: Final = 32
 
 
@@ -55,8 +61,7 @@ class Machine:
     """What this machine gives to the jobs of all regions together."""
 
     def __init__(self, memory_mib: int | None = None, at_once: int | None = None) -> None:
-        pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20)
-        self.total_mib = pages if memory_mib is None else memory_mib
+        self.total_mib = _memory_mib() if memory_mib is None else memory_mib
         self._left_mib = self.total_mib * 3 // 4
         self._left = at_once or _AT_ONCE_PER_PROCESSOR * (os.cpu_count() or 1)
         self._running = 0
@@ -88,6 +93,15 @@ class Machine:
             self._running -= 1
         for tell in self.freed:
             tell()
+
+
+def _memory_mib() -> int:
+    """What the machine has, or the container that we run in may use."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # absent, or `max`
+            found.append(int(path.read_text()))
+    return min(found) >> 20
 
 
 class Capacity:

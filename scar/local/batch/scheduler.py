@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scar.local.batch.announcing import Outbox
-from scar.local.batch.attempt import NOT_STARTED, Attempt, Ending, Order, Tools
+from scar.local.batch.attempt import NOT_STARTED, Attempt, Ending, Order, Tools, host_gone
 from scar.local.batch.capacity import Capacity, Machine, Room, Wait, is_fargate
 from scar.local.batch.job import NOT_STARTED as WAITING
 from scar.local.batch.job import Job
@@ -103,7 +103,9 @@ class Scheduler:
         instance = job.attempts[-1].get("instance", "i-00000000000000000") if job.attempts else "i-00000000000000000"
         if not job.attempts or "stoppedAt" in job.attempts[-1]:
             job.attempts.append({"container": {}})
-        self._conclude(job, Ending(status_reason=f"Host EC2 (instance {instance}) terminated."))
+        environment = self._region.environment(job.environment)
+        fargate = environment is not None and is_fargate(environment)
+        self._conclude(job, Ending(status_reason=host_gone(instance, fargate=fargate)))
 
     @property
     def running(self) -> int:

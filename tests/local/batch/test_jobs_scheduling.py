@@ -252,6 +252,19 @@ def test_a_spot_instance_that_is_taken_away_is_no_failure_of_the_program(lab: Jo
     assert lab.batch.page(f"reclaim/{job_id}", None) == {"reclaimed": False}
 
 
+def test_a_task_of_fargate_spot_is_interrupted_and_knows_its_region(lab: JobLab) -> None:
+    """BA7."""
+    lab.environment("tasks", 2, type="FARGATE_SPOT")
+    lab.queue("tasks", "tasks")
+    job_id = lab.submit(
+        lab.define("task", "echo $AWS_REGION $AWS_EXECUTION_ENV; while :; do sleep 0.05; done"), jobQueue="tasks"
+    )
+    job = lab.reach(job_id, "RUNNING")
+    assert until(lambda: lab.output(job)) == ["us-east-1 AWS_ECS_FARGATE"]
+    lab.batch.page(f"reclaim/{job_id}", None)
+    assert lab.ended(job_id)["statusReason"] == "Your Spot Task was interrupted."
+
+
 def test_cancelling_ends_what_has_not_started_and_nothing_else(lab: JobLab) -> None:
     definition = gated(lab)
     running = begin(lab, definition, "running", overrides=needs("2"))
