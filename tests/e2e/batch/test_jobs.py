@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import urllib.request
 from typing import Any
-
-import pytest
 
 from tests.e2e.batch.world import World, function
 from tests.e2e.conftest import until
@@ -105,33 +102,28 @@ def test_two_dozen_submissions_through_a_throttled_aws_are_two_dozen_jobs(world:
     assert all(world.published("heavy", name) == 1 for name in names)
 
 
-@pytest.mark.parametrize(
-    ("name", "process"),
-    [
-        pytest.param(
-            "ba17-entrypoint", {"Entrypoint": ["/bin/cat"], "Cmd": ["/no/such/file"]}, id="an-image-with-an-entrypoint"
-        ),
-        pytest.param("ba17-user", {"User": "12345:12345"}, id="a-user-that-is-not-root"),
-    ],
-)
-def test_images_that_are_not_made_for_scripts_run_them_in_batch(
-    world: World, name: str, process: dict[str, Any]
-) -> None:
-    """BA17, BA5, T1-18: an image that is gone is named; the agent is the entry point; one without a shell is what all other tests use (`scratch`)."""
-    docker_archive(world.folder / f"{name}.tar", **process)
-    script = '#!/bin/busybox sh\necho "by $(/bin/busybox id -u)" > "$TMP_OUTPUT_DIR/$(basename "$INPUT_FILE_PATH" .json).out"\n'
-    (world.folder / f"{name}.sh").write_text(script)
-    container = {"image_file": f"{name}.tar"}
-    world.deploy(f"{name}.yaml", function(name, "batch", container=container, init_script=f"{name}.sh"))
-    key = world.put(name, "who")
-    assert world.job(name, key)["status"] == "SUCCEEDED"
-    # where the local AWS has no root's rights, its sandboxes have one user only
-    may_become = "User" in process and os.geteuid() == 0
-    assert world.output(name, "who") == ("by 12345\n" if may_become else "by 0\n")
-    ecr = world.local.client("ecr")
-    images = ecr.list_images(repositoryName=f"scar/{name}")["imageIds"]
-    ecr.batch_delete_image(repositoryName=f"scar/{name}", imageIds=images)
-    key = world.put(name, "gone")
-    gone = world.job(name, key)
-    assert (gone["status"], "CannotPullContainerError" in gone["container"]["reason"]) == ("FAILED", True)
-    world.local.must("rm", "-n", name)
+WHO = """#!/bin/busybox sh
+echo "by $(/bin/busybox id -u)" > "$TMP_OUTPUT_DIR/$(basename "$INPUT_FILE_PATH" .json).out"
+"""
+IMAGES = {
+    "ba17-entrypoint": {"Entrypoint": ["/bin/cat"], "Cmd": ["/no/such/file"]},
+    "ba17-user": {"User": "12345:12345"},
+}
+
+
+def test_images_that_are_not_made_for_scripts_run_them_in_batch_and_one_that_is_gone_is_named(world: World) -> None:
+    """BA17, BA5, T1-18: the agent is the entry point; an image without a shell is what all other tests use (`scratch`)."""
+    (world.folder / "who.sh").write_text(WHO)
+    for name, process in IMAGES.items():
+        docker_archive(world.folder / f"{name}.tar", **process)
+    made = [function(name, "batch", container={"image_file": f"{name}.tar"}, init_script="who.sh") for name in IMAGES]
+    world.deploy("ba17.yaml", *made)
+    for name, user in (("ba17-entrypoint", 0), ("ba17-user", 12345)):
+        key = world.put(name, "who")
+        assert world.job(name, key)["status"] == "SUCCEEDED"
+        assert world.output(name, "who") == f"by {user}\n"
+    ecr, repository = world.local.client("ecr"), "scar/ba17-user"
+    ecr.batch_delete_image(repositoryName=repository, imageIds=ecr.list_images(repositoryName=repository)["imageIds"])
+    gone = world.job("ba17-user", world.put("ba17-user", "gone"))
+    assert gone["status"] == "FAILED"
+    assert "CannotPullContainerError" in gone["container"]["reason"]
