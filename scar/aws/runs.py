@@ -69,7 +69,14 @@ def absent(function: str) -> NotFoundError:
 
 def killed_by_platform(failure: Failure) -> bool:
     """Whether Lambda itself ended the run: its time or memory was up, or the agent's process was gone."""
-    return failure.kind in _KILLED
+    return failure.kind in _KILLED or timed_out(failure)
+
+
+def timed_out(failure: Failure) -> bool:
+    """Whether its time was up. Older answers have no `errorType`, only these words."""
+    return failure.kind == "Sandbox.Timedout" or (
+        failure.kind == "Unknown" and "Task timed out after" in failure.message
+    )
 
 
 def failure_record(where: Place, request_id: str, payload: bytes, response: bytes) -> bytes:

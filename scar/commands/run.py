@@ -62,7 +62,9 @@ def run(context: Context, args: Namespace) -> int:
 
 def exit_code_of(failure: Failure) -> int:
     """The exit code a failure means: the script's own, or what a shell would say when Lambda itself ended the run."""
-    if failure.kind == "Sandbox.Timedout":
+    from scar.aws.runs import timed_out
+
+    if timed_out(failure):
         return 124
     if failure.kind == "Runtime.ExitError" and "signal: killed" in failure.message:  # out of memory
         return 137
@@ -123,6 +125,8 @@ def _launched(context: Context, args: Namespace, aws: Aws, name: str, request_id
 def _show(context: Context, args: Namespace, aws: Aws, name: str, reply: Reply) -> int:
     ids = list(dict.fromkeys(run.job_id for run in reply.runs if run.job_id is not None))
     text = "".join(item.output for item in reply.runs if item.job_id is None)  # a job begins anew
+    for reason in reply.skipped:
+        context.report.say(f"{name}: {reason}")
     output = _Output(context, args.output)
     if text or not ids:
         output.whole(text)

@@ -23,6 +23,7 @@ from tests.support.runs_edge import STATE_BUCKET, Scar, World
         ('{"errorType": "Sandbox.Timedout", "errorMessage": "RequestId: x Error: Task timed out after 3.00 seconds"}', 124),
         ('{"errorType": "Runtime.ExitError", "errorMessage": "RequestId: x Error: Runtime exited with error: signal: killed"}', 137),
         ('{"errorType": "Runtime.ExitError", "errorMessage": "RequestId: x Error: Runtime exited with error: exit status 1"}', 1),
+        ('{"errorMessage": "2026-01-01T00:00:00.000Z x Task timed out after 3.00 seconds"}', 124),
         ('{"errorMessage": "something older"}', 1),
     ],
 )  # fmt: skip
@@ -185,6 +186,12 @@ def test_a_run_that_lambda_killed_is_handed_over_by_us(world: World, scar: Scar,
         "condition": "RetriesExhausted",
         "approximateInvokeCount": 1,
     }
+
+
+def test_why_nothing_ran_is_said(world: World, scar: Scar) -> None:
+    skipped = json.loads(Reply("r", (), ("'in/a' was processed already",)).to_json())
+    world.respond = lambda payload, asynchronous: (skipped, None)
+    assert "r11: 'in/a' was processed already" in scar("run", "-n", world.function("r11")).err
 
 
 def test_a_killed_run_of_a_function_without_a_queue_is_a_failure(world: World, scar: Scar) -> None:
