@@ -19,6 +19,7 @@ from faassupervisor.contract import Reply, Task
 from faassupervisor.errors import (
     AgentError,
     AlreadyRunningError,
+    HandOverError,
     NoRoomError,
     NotReusableError,
     ScriptFailedError,
@@ -164,8 +165,8 @@ class LambdaBatch:
                 place = record.work(left, marks_of(claim))
                 claim.publishing()
                 record.publish(place)
-            except ledger.Lost:
-                raise
+            except (ledger.Lost, ledger.LedgerUnreachable, HandOverError):
+                raise  # the entry is not ours, or stays as it is: the next attempt hands it over
             except (AgentError, OSError) as error:
                 reason = _why_elsewhere(error, timed_out=deadline.for_process_s() <= 0)
                 if reason is None:

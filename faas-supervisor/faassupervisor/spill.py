@@ -49,7 +49,7 @@ def put(state: State, body: bytes) -> Reference:
 
 def fetch(state: State, reference: Reference) -> bytes:
     """The bytes that the reference names. Raises StageInError for what is elsewhere, gone or falsified; AgentError when S3 cannot be asked."""
-    own = state.where(state.prefix)
+    own = state.where(f"{state.prefix}{SPILL_FOLDER}")
     key = reference.uri.removeprefix(f"s3://{state.bucket}/")
     if not reference.uri.startswith(own) or "/../" in f"/{key}/":
         raise StageInError(f"reference {reference.uri!a}: it leads outside of the function's own state, {own}")

@@ -253,6 +253,22 @@ def test_a_ledger_that_may_not_be_written_fails_the_invocation_before_anything_r
     assert "started\n" not in agent.log and handing.batch.calls == []
 
 
+def test_a_ledger_that_fails_after_the_run_publishes_nothing_and_the_next_attempt_hands_over(handing):
+    puts = []
+
+    def rule(request):
+        if request.method == "PUT" and "/ledger/" in request.path:
+            puts.append(request)
+        return S3Fault(status=403, code="AccessDenied") if len(puts) == 2 else None
+
+    with FaultyS3(handing.lab.endpoint, rule) as s3:
+        agent = handing.agent(handing.function(COPY), AWS_ENDPOINT_URL_S3=s3.endpoint)
+        record = event(handing.bucket.put("in/a"))
+        assert agent.invoke(record, request_id="r-1").error_type == "HandOverFailed"
+        assert handing.outputs() == [] and handing.entry()["state"] == "running"
+        assert agent.invoke(record, request_id="r-1").document["runs"][0]["job_id"] == handing.batch.jobs[0]["jobId"]
+
+
 def test_a_lost_answer_of_the_ledger_does_not_make_a_stranger_of_our_own_entry(handing):
     """botocore sends a lost If-None-Match again, and gets 412 for our own write."""
     lost = [S3Fault(lose=True)]

@@ -211,7 +211,8 @@ def test_a_reference_that_was_tampered_with_is_refused(handing):
         (reference.uri, event[:-1], "checksum mismatch"),
         (f"s3://{handing.bucket.name}/functions/g/x", event, elsewhere),
         (f"s3://another-bucket/functions/f/{key}", event, elsewhere),
-        (f"{handing.state}../g/x", event, elsewhere),
+        (f"{handing.state}ledger/x", event, elsewhere),
+        (f"{handing.state}spill/../../g/spill/x", event, elsewhere),
         (f"{handing.state}spill/none", event, "NoSuchKey"),
     ]:
         handing.bucket.put(key, body)
