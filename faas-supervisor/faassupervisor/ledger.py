@@ -140,7 +140,7 @@ class _Beaten(Exception):  # noqa: N818
 class Claim:
     """The right to write an entry next. Each method is one conditional write; Lost means that the right is gone.
 
-    May be used by two threads: the one that works and the one that renews the lease.
+    After LedgerUnreachable the same method may be called again. May be used by two threads: one that works and one that renews the lease.
     """
 
     def __init__(
@@ -152,6 +152,7 @@ class Claim:
         self._renewed_s = renewed_s
         self._ledger = ledger
         self._found = found
+        self._doubted: set[str] = set()
         self._lock = threading.Lock()
 
     @property
@@ -190,7 +191,7 @@ class Claim:
             for _ in range(_ROUNDS):
                 entry = dataclasses.replace(found.entry, state="done", place=mine.place, owner=mine.owner, exit_code=0)
                 try:
-                    self._found = self._ledger.put(self.run, found, entry)
+                    self._found = self._ledger.put(self.run, found, entry, self._doubted)
                 except _Beaten as beaten:
                     found = self._after_me(beaten.found, mine)
                 else:
@@ -216,7 +217,7 @@ class Claim:
             for _ in range(_ROUNDS):
                 entry = dataclasses.replace(self.entry, state="delegated", job_id=job_id)
                 try:
-                    self._found = self._ledger.put(self.run, self._found, entry)
+                    self._found = self._ledger.put(self.run, self._found, entry, self._doubted)
                 except _Beaten as beaten:
                     now = beaten.found
                     if now is None or now.entry.epoch != self.entry.epoch:
@@ -236,7 +237,8 @@ class Claim:
     def _write(self, **changes: Any) -> None:
         with self._lock:
             try:
-                self._found = self._ledger.put(self.run, self._found, dataclasses.replace(self.entry, **changes))
+                entry = dataclasses.replace(self.entry, **changes)
+                self._found = self._ledger.put(self.run, self._found, entry, self._doubted)
             except _Beaten as beaten:
                 raise self._lost(beaten.found) from None
 
@@ -364,13 +366,15 @@ class Ledger:
         while (left := when - self.clock()) > 0:
             self._sleep(left)
 
-    def put(self, run: str, found: _Found | None, entry: Entry) -> _Found:
+    def put(self, run: str, found: _Found | None, entry: Entry, doubted: set[str] | None = None) -> _Found:
         """Write `entry` in place of `found` (None: of nothing). Raises _Beaten with what is there instead, and LedgerUnreachable.
 
         After a lost answer the same bytes are sent again: if the first were stored, the second lose against them, and the nonce tells
-        whose they are.
+        whose they are. `doubted` are the nonces of this claim's writes that were given up without an answer.
         """
+        doubted = set() if doubted is None else doubted
         entry = dataclasses.replace(entry, nonce=self._nonce(), updated=self.clock())
+        doubted.add(entry.nonce)
         body = entry.to_json()
         for pause_s in (*self._pauses_s, None):
             try:
@@ -378,14 +382,16 @@ class Ledger:
             except Taken:
                 there = self._find(run)
                 if there is not None and there.entry.nonce == entry.nonce:
-                    return there
-                if there != found:
+                    return _told(there, doubted)
+                if there is not None and there.entry.nonce in doubted:
+                    found = there  # what we had given up was stored after all
+                elif there != found:
                     raise _Beaten(there) from None
-                self._pause(run, pause_s, "a conditional write is refused though nothing has changed")
+                self._pause(run, pause_s, "a conditional write is refused though nobody else has written")
             except Ambiguous as error:
                 self._pause(run, pause_s, error)
             else:
-                return _Found(entry, etag)
+                return _told(_Found(entry, etag), doubted)
         raise AssertionError("the last pause raises")
 
     def restless(self, run: str) -> LedgerUnreachable:
@@ -414,3 +420,9 @@ class Ledger:
         if before is not None and before.state == "publishing" and before.lease_until > self.clock():
             entry = dataclasses.replace(entry, fence_until=before.lease_until, fence_nonce=before.nonce)
         return entry
+
+
+def _told(found: _Found, doubted: set[str]) -> _Found:
+    """A write that was answered ends all doubts about those before it."""
+    doubted.clear()
+    return found

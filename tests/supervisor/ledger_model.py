@@ -21,7 +21,18 @@ from faassupervisor.contract import Task
 from faassupervisor.deadline import Deadline
 from faassupervisor.delegate import Batch
 from faassupervisor.errors import AgentError
-from faassupervisor.ledger import Ambiguous, Busy, Claim, HandOver, Ledger, Lost, Proceed, Settled, Taken
+from faassupervisor.ledger import (
+    Ambiguous,
+    Busy,
+    Claim,
+    HandOver,
+    Ledger,
+    LedgerUnreachable,
+    Lost,
+    Proceed,
+    Settled,
+    Taken,
+)
 
 RUN = "ab" * 32
 LIFE_S = 100.0  # a tick of the clock; no invocation survives one
@@ -139,25 +150,40 @@ def invocation(port: Port) -> str:
 def run_here(port: Port, claim: Claim) -> str:
     outcome = port.ask("script")
     while outcome == "alarm":
-        claim.renew(JOB_LEASE_S)
+        patiently(port, lambda: claim.renew(JOB_LEASE_S))
         outcome = port.ask("script")
     if outcome == "slow":
         return hand_over(port, claim)
     if outcome == "fails":
         claim.failed(3, "exit code 3")
         return "script failed"
-    claim.publishing()
+    patiently(port, claim.publishing)
     port.ask("put", 0)
     port.ask("put", 1)
-    claim.done()
+    patiently(port, claim.done)
     return "success"
+
+
+def patiently(port: Port, step: Callable[[], None]) -> None:
+    """A job asks again when the ledger does not answer; nobody else would."""
+    try:
+        step()
+    except LedgerUnreachable:
+        if port.leg.mode != "job":
+            raise
+        step()
 
 
 def hand_over(port: Port, claim: Claim) -> str:
     name = claim.delegating()
     batch, deadline = port.batch()
     task = Task("f", "r", RUN, claim.epoch, event="{}")
-    claim.delegated(batch.hand_over(task, name, deadline, continued=not claim.fresh))
+    try:
+        job_id = batch.hand_over(task, name, deadline, continued=not claim.fresh)
+    except AgentError:
+        claim.renew(0)  # nobody need wait for us
+        raise
+    claim.delegated(job_id)
     return "success"
 
 

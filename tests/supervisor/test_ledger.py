@@ -388,6 +388,19 @@ def test_a_write_that_was_stored_and_then_overtaken_is_lost(lab: Lab) -> None:
     assert lab.entry.nonce == second.entry.nonce
 
 
+@pytest.mark.parametrize("step", ["publishing", "done", "renew"])
+def test_a_step_that_was_given_up_in_doubt_may_be_taken_again(lab: Lab, step: str) -> None:
+    lab.delegated()
+    job = lab.running_job()
+    steps = {"publishing": job.publishing, "done": job.done, "renew": lambda: job.renew(900)}
+    lab.objects.faults = ["lost", "dropped", "dropped", "dropped"]
+    with pytest.raises(LedgerUnreachable):
+        steps[step]()
+    steps[step]()
+    job.done()
+    assert lab.entry.state == "done"
+
+
 def test_a_state_bucket_that_stays_silent_ends_in_a_bounded_time(lab: Lab) -> None:
     lab.objects.faults = ["dropped"] * 9
     with pytest.raises(LedgerUnreachable, match="no clear answer") as error:
