@@ -255,7 +255,7 @@ def _write_down(claim: Claim, error: AgentError | OSError) -> None:
 def _settled(record: Record, entry: Entry) -> Skipped | None:
     """Somebody has done it or will: success without a run."""
     if entry.state != "done" and entry.job_id is not None:
-        record.log.info("in the hands of Batch already", job_id=entry.job_id, state=entry.state)
+        record.log.note("in the hands of Batch already", job_id=entry.job_id, state=entry.state)
         record.job_id = entry.job_id
         return None
     what = "this record" if entry.key is None else ascii(entry.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from faassupervisor.contract import Task
+from faassupervisor.contract import Reference, Task
 from tests.supervisor.batch_double import Fault
 from tests.supervisor.batch_lab import ARN, TIMED_OUT, command_lines, failed_for_good, handing, says, told_by
 from tests.supervisor.faults import Fault as S3Fault
@@ -290,6 +291,16 @@ class TestOnFailure:
         assert told_by(agent, "handed over")[0]["request_id"] == "r-1"
         again = agent.invoke(failed_for_good(original, "r-1", TIMED_OUT), request_id="r-3")
         assert again.document["runs"][0]["job_id"] == handing.batch.jobs[0]["jobId"] and len(handing.batch.jobs) == 1
+
+    def test_a_large_payload_that_went_by_reference_goes_on_by_reference(self, handing):
+        body = json.dumps({"script": "A" * 40_000}).encode()
+        digest = hashlib.sha256(body).hexdigest()
+        handing.bucket.put(f"functions/f/spill/{digest}", body)
+        sent = Reference(f"{handing.state}spill/{digest}", len(body), digest)
+        agent = handing.agent(handing.function("true"))
+        answer = agent.invoke(failed_for_good(json.loads(sent.to_payload()), "r-1", TIMED_OUT), request_id="r-2")
+        assert answer.error_type is None
+        assert Task.from_json(handing.batch.task).reference == sent
 
     def test_of_several_records_only_those_that_nobody_settled_are_handed_over(self, handing):
         agent = handing.agent(
