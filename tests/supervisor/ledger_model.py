@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
@@ -39,6 +39,7 @@ LIFE_S = 100.0  # a tick of the clock; no invocation survives one
 LEASE_S = 101.0  # an invocation's: longer than its life
 JOB_LEASE_S = 150.0  # a job has to renew in every tick
 Answer = tuple[Any, ...]
+T = TypeVar("T")
 
 
 class Violation(Exception):
@@ -59,6 +60,7 @@ class Leg(NamedTuple):
     owner: str
     mode: Literal["lambda-batch", "batch", "job"]
     killed: bool = False
+    gives_up: bool = False
     epoch: int = 0
     attempt: int = 0
 
@@ -139,6 +141,9 @@ def invocation(port: Port) -> str:
                 return "success"
             case Busy():
                 return "failure"
+            case HandOver(claim) if leg.gives_up:
+                claim.failed(1, "it could not be handed over")
+                return "success"
             case HandOver(claim):
                 return hand_over(port, claim)
             case Proceed(claim):
@@ -164,14 +169,14 @@ def run_here(port: Port, claim: Claim) -> str:
     return "success"
 
 
-def patiently(port: Port, step: Callable[[], None]) -> None:
+def patiently(port: Port, step: Callable[[], T]) -> T:
     """A job asks again when the ledger does not answer; nobody else would."""
     try:
-        step()
+        return step()
     except LedgerUnreachable:
         if port.leg.mode != "job":
             raise
-        step()
+        return step()
 
 
 def hand_over(port: Port, claim: Claim) -> str:
@@ -191,7 +196,11 @@ def job(port: Port) -> str:
     """One attempt of a job. A job that has lost its claim, or never got it, ends with 0 and without output."""
     leg = port.leg
     try:
-        got = port.ledger().claim_job(RUN, epoch=leg.epoch, job_id=leg.owner, attempt=leg.attempt, lease_s=JOB_LEASE_S)
+        ledger = port.ledger()
+        got = patiently(
+            port,
+            lambda: ledger.claim_job(RUN, epoch=leg.epoch, job_id=leg.owner, attempt=leg.attempt, lease_s=JOB_LEASE_S),
+        )
         return run_here(port, got.claim) if isinstance(got, Proceed) else "success"
     except Lost:
         return "success"
@@ -239,7 +248,9 @@ class Chain(NamedTuple):
 
     name: str
     owner: str
-    deliveries: str  # one letter each: Lambda's own (`i`), or the on-failure path's (`k`, killed)
+    deliveries: (
+        str  # one letter each: Lambda's own (`i`), the on-failure path's (`k`, killed), its last (`g`, gives up)
+    )
     at: int = 0
     live: bool = False
 
@@ -343,6 +354,8 @@ class World:
             case "write":
                 etag, body = question
                 stored = {"body": body} if etag == state.body or not self.conditional else {}
+                if stored and state.body is not None and _entry(state)["state"] == "done":
+                    raise Violation(f"{leg.name} writes {_short(body)} over a record that is done")
                 yield told(
                     f"writes {_short(body)}: {bool(stored)}", ("value", body) if stored else ("taken",), **stored
                 )
@@ -389,7 +402,8 @@ class World:
 
     def _delivered(self, state: State, n: int, programs: Programs) -> State:
         chain = state.chains[n]
-        leg = Leg(f"{chain.name}.{chain.at}", chain.owner, self.mode, killed=chain.deliveries[chain.at] == "k")
+        now = chain.deliveries[chain.at]
+        leg = Leg(f"{chain.name}.{chain.at}", chain.owner, self.mode, killed=now in "kg", gives_up=now == "g")
         chains = (*state.chains[:n], chain._replace(live=True), *state.chains[n + 1 :])
         return state._replace(chains=chains, actors=(*state.actors, (leg, programs.begin(state.now))))
 

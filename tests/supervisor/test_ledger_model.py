@@ -1,7 +1,7 @@
 """All that can happen to one record, searched whole: invocations, retries, duplicates, jobs, kills, lost answers, late writes, stale lists.
 
 Asserted in every state and at every end (see `ledger_model.World`): outputs are published by nobody whose entry is not `publishing`;
-never by a second while the first lives or after it said that it is done; in Lambda no script runs after a kill, and in mode batch never;
+never by a second while the first lives or after it said that it is done; what is done is not written any more; in Lambda no script runs after a kill, and in mode batch never;
 of one hand-over one job runs the script at a time; `delegated` names a job that exists; no event disappears; it ends as done, with
 the outputs of one run, or as failed, or with a job that Batch shows as FAILED.
 """
@@ -51,8 +51,13 @@ def test_the_on_failure_path_speaks_of_a_leg_that_still_publishes() -> None:
     assert found.ends.keys() == {"done in lambda", "done in batch"}
 
 
-def test_two_deliveries_of_one_request_hand_over_at_once() -> None:  # TM11
-    found = search(World(mode="batch", requests=("r1:i", "r1:i"), job_script=OK, fair=False))
+def test_a_script_fails_or_runs_out_of_time_after_it_was_said_to_be_dead() -> None:
+    found = search(World(requests=("r1:i", "r1:k"), script=("fails",), job_script=OK))
+    assert found.ends.keys() == {"failed in lambda", "done in batch"}
+
+
+def test_two_legs_of_one_request_hand_over_at_once() -> None:  # TM11
+    found = search(World(requests=("r1:i", "r1:k"), script=SLOW, job_script=OK))
     assert found.ends.keys() == {"done in batch"}
 
 
@@ -60,6 +65,11 @@ def test_two_deliveries_of_one_request_hand_over_at_once() -> None:  # TM11
 def test_a_lost_answer_of_submit_job_and_worse(wrong: dict[str, int]) -> None:  # TM7, TM8, TM10
     found = search(World(mode="batch", requests=("r1:iik",), losses=1, job_script=OK, **wrong))  # type: ignore[arg-type]
     assert found.ends["done in batch"] > 0
+
+
+def test_a_hand_over_that_is_given_up_though_its_job_was_made() -> None:  # TM8
+    found = search(World(mode="batch", requests=("r1:ig",), losses=1, stale=4, job_script=OK))
+    assert found.ends.keys() == {"failed in lambda", "done in batch"}
 
 
 @pytest.mark.parametrize("mode", ["lambda-batch", "batch"])
