@@ -105,7 +105,9 @@ def _serve(api: RuntimeApi, sandbox: Sandbox, log: Log) -> None:
         invocation = Invocation(
             request_id,
             payload,
-            Deadline.at(int(headers["Lambda-Runtime-Deadline-Ms"]), spec.timeout_threshold_s),
+            Deadline.at(
+                int(headers["Lambda-Runtime-Deadline-Ms"]), spec.timeout_threshold_s, exact=spec.mode == "lambda-batch"
+            ),
             trace_id=headers.get("Lambda-Runtime-Trace-Id"),
             function_arn=headers.get("Lambda-Runtime-Invoked-Function-Arn"),
         )

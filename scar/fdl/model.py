@@ -62,7 +62,7 @@ class Container:
     timeout_threshold: Annotated[
         int,
         Key(
-            "Kept back before `timeout`, so that a script that is stopped can still be reported; at most a quarter of `timeout` is.",
+            "Kept back before `timeout`, so that a script that is stopped can still be reported, or handed over to Batch. In the mode `lambda` at most a quarter of `timeout` is.",
             Range(0, limits.LAMBDA_TIMEOUT_S[1] - 1, owner="SCAR's"),
             unit="s",
         ),

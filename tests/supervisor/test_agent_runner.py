@@ -346,6 +346,16 @@ def test_what_is_kept_back_is_the_threshold_but_never_more_than_a_quarter(total_
     assert (deadline.for_process_s(), deadline.for_agent_s()) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("total_s", "threshold_s", "process_s"), [(900, 300, 600), (6, 3, 3), (4, 3.5, 0.5), (8, 10, 6), (-1, 10, 0)]
+)
+def test_where_a_run_may_go_on_the_threshold_is_kept_whole_if_it_leaves_any_time(total_s, threshold_s, process_s):
+    """T1-02, TM18: the clock on the wall is not asked again."""
+    now = [1000.0]
+    deadline = Deadline(total_s, threshold_s, exact=True, clock=lambda: now[0])
+    assert deadline.for_process_s() == process_s
+
+
 def test_endings_as_numbers_and_sentences():
     assert exit_code(Exited(7, "")) == 7
     assert exit_code(OutOfTime(1.0, "")) == 124
