@@ -42,7 +42,7 @@ def test_a_second_event_for_the_same_object_and_a_kill() -> None:  # TM11
 
 
 def test_a_second_event_for_the_same_object_while_time_runs_out() -> None:  # TM3, TM9
-    found = search(World(requests=("r1:iikk", "r2:iik"), ticks=1, script=SLOW, job_script=OK))
+    found = search(World(requests=("r1:ii", "r2:ii"), ticks=1, script=SLOW, job_script=OK))
     assert found.ends.keys() == {"done in batch"}
 
 
