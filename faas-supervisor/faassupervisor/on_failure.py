@@ -1,7 +1,8 @@
 """What Lambda's on-failure destination sends back to us: an invocation whose attempts are all used up.
 
-The function is its own destination (lambda/latest/dg/invocation-async-retain-records), so that a record whose sandbox was killed, by its
-time limit or for its memory, still reaches Batch. An invocation that failed in answering such a document is wrapped once more.
+By way of the default event bus, whose rule hands on what Lambda wrote (lambda/latest/dg/invocation-async-retain-records): no function can
+be its own destination. So a record whose sandbox was killed, by its time limit or for its memory, still reaches Batch. An invocation that
+failed in answering such a document is wrapped once more.
 """
 
 from __future__ import annotations

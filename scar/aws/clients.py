@@ -114,6 +114,11 @@ class Aws:
         return client
 
     @cached_property
+    def events(self) -> Any:
+        """EventBridge. Nothing here needs its types but a handful of calls."""
+        return self._client("events")
+
+    @cached_property
     def sts(self) -> STSClient:
         client: STSClient = self._client("sts")
         return client

@@ -14,6 +14,7 @@ from scar import limits
 ROLE_CHARS: Final = 64  # botocore iam:roleNameType
 STATEMENT_CHARS: Final = 100  # botocore lambda:StatementId
 REPOSITORY_CHARS: Final = 256
+RULE_CHARS: Final = 64
 
 # Objects of the state bucket
 MEMBERS_PREFIX: Final = "members/"  # one empty object a function: the bucket goes with the last
@@ -105,6 +106,12 @@ def job_role(function: str, region: str) -> str:
 
 def execution_role(function: str, region: str) -> str:
     return role(f"{function}.ecs", region)
+
+
+def failure_rule(function: str) -> str:
+    """botocore events:RuleName takes 64 characters."""
+    plain = f"scar-{function}.failures"
+    return plain if len(plain) <= RULE_CHARS else f"scar-{function[:40]}.{digest8(function)}.failures"
 
 
 def instance_role(place: str, region: str) -> str:

@@ -14,6 +14,7 @@ from faassupervisor import contract
 from scar.aws import names, tags
 from scar.aws.resources.batch_share import BatchShare
 from scar.aws.resources.compute_environment import ComputeEnvironment
+from scar.aws.resources.failure_rule import FailureRule
 from scar.aws.resources.instance_profile import InstanceProfile
 from scar.aws.resources.invoke_config import InvokeConfig
 from scar.aws.resources.job_definition import JobDefinition
@@ -69,12 +70,25 @@ def design(fn: Function, site: Site, made: Made) -> Iterable[Resource]:
             _log_group(fn, site),
             definition,
         ),
-        behind=(InvokeConfig(fn.name, on_failure=site.arn("lambda", f"function:{fn.name}")),),
+        behind=_way_back(fn, site),
         variables={contract.JOB_QUEUE: queue.name, contract.JOB_DEFINITION: definition.name},
         statements=iam.hand_over(fn, site, queue.name),
         places=((place.name, batch.shared or ""),),
     )
     return with_jobs(fn, site, code, jobs)
+
+
+def _way_back(fn: Function, site: Site) -> tuple[FailureRule, InvokeConfig]:
+    """What Lambda gives up on returns to the function, which hands it over: by the default event bus, for no function is its own destination."""
+    name = names.failure_rule(fn.name)
+    rule = FailureRule(
+        name=name,
+        arn=site.arn("events", f"rule/{name}"),
+        function=fn.name,
+        function_arn=site.arn("lambda", f"function:{fn.name}"),
+        tags=tags.of_function(fn.name, fn.lambda_.tags),
+    )
+    return rule, InvokeConfig(fn.name, on_failure=site.arn("events", "event-bus/default"), after=(rule.id,))
 
 
 def _place(fn: Function, batch: Batch, state: Id) -> tuple[_Place, tuple[BatchShare, ...]]:

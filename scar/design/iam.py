@@ -45,7 +45,7 @@ def lambda_policy(
 
 
 def hand_over(fn: Function, site: Site, queue: str) -> tuple[Statement, ...]:
-    """What a function may do that hands runs over to `queue` (a name) of Batch, and gets its own failures back from Lambda."""
+    """What a function may do that hands runs over to `queue` (a name) of Batch, and whose failures Lambda tells to EventBridge."""
     # IAM matches a revision as `name:1`; a definition is named by 16 hex digits of its content, so each `?` stands for one of them.
     definition = site.arn("batch", f"job-definition/{names.job_definitions_of(fn.name)}{'?' * 16}")
     return (
@@ -54,7 +54,8 @@ def hand_over(fn: Function, site: Site, queue: str) -> tuple[Statement, ...]:
         ),
         # These two know no resources: service-authorization/latest/reference/list_awsbatch
         _allow("FindJobs", ["batch:DescribeJobs", "batch:ListJobs"], ["*"]),
-        _allow("OwnFailures", ["lambda:InvokeFunction"], [site.arn("lambda", f"function:{fn.name}")]),
+        # Lambda tells it, as the function, what it gives up on; a rule of ours brings it back.
+        _allow("OwnFailures", ["events:PutEvents"], [site.arn("events", "event-bus/default")]),
     )
 
 

@@ -15,6 +15,7 @@ from scar.aws.clients import Aws
 from scar.aws.errors import mapped
 from scar.aws.resources import unfinished_jobs
 from scar.aws.resources.code_objects import CodeObjects, OldCode
+from scar.aws.resources.failure_rule import FailureRule
 from scar.aws.resources.function import LambdaFunction
 from scar.aws.resources.invoke_config import InvokeConfig
 from scar.aws.resources.job_definition import JobDefinition, OldDefinitions
@@ -80,7 +81,7 @@ def owned(aws: Aws, name: str, buckets: Iterable[str] = ()) -> Mapping[Id, Resou
     notifications = [_notification(aws, name, bucket, state_bucket) for bucket in sorted(inputs)]
     code = [_old_code(aws, name, bucket, state_bucket) for bucket in (state.code if state else ())]
     # What runs jobs is needed by the function, which submits them: so it goes after it.
-    after = [*code, *(resource for resource in jobs if not isinstance(resource, InvokeConfig))]
+    after = [*code, *(resource for resource in jobs if not isinstance(resource, (InvokeConfig, FailureRule)))]
     function = _function(aws, name, state_bucket, after)
     found = dict(observe(aws, [_role(aws, name), _log_group(aws, name), function, *notifications, *code, *jobs]))
     found |= {resource.id: resource for resource in (state, repository) if resource is not None}

@@ -12,6 +12,7 @@ from scar.aws import names
 from scar.aws.clients import Aws
 from scar.aws.resources.batch_share import BatchShare, Leaving, sharers
 from scar.aws.resources.compute_environment import ComputeEnvironment
+from scar.aws.resources.failure_rule import FailureRule
 from scar.aws.resources.instance_profile import InstanceProfile
 from scar.aws.resources.invoke_config import InvokeConfig
 from scar.aws.resources.job_definition import OldDefinitions
@@ -41,7 +42,10 @@ def resources(aws: Aws, name: str, places: Pairs) -> tuple[Resource, ...]:
     # A job that came at the last moment stops the queue from going, and needs all of these.
     needed = (state, log_group.id, *(role.id for role in roles), Id("repository", names.repository(name)))
     definitions = old_definitions(name, frozenset(), after=needed)
-    found: list[Resource] = [InvokeConfig(name, ""), *roles, log_group, definitions]
+    rule = names.failure_rule(name)
+    arn = f"arn:{aws.partition}:%s:{aws.region}:{aws.account}:%s"
+    failures = FailureRule(rule, arn % ("events", f"rule/{rule}"), name, arn % ("lambda", f"function:{name}"), ())
+    found: list[Resource] = [InvokeConfig(name, "", after=(failures.id,)), failures, *roles, log_group, definitions]
     for place, label in places:
         found += _place(aws, name, place, label or None, (state, definitions.id))
     return tuple(found)

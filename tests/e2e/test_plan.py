@@ -12,7 +12,7 @@ DEFINITION = {
     "batch": {"vcpus": 2, "memory": 4096, "compute_resources": {"type": "SPOT", "min_v_cpus": 2, "max_v_cpus": 4}},
 }
 PLAN = """\
-planned: 15 to create
+planned: 16 to create
   + log group /aws/lambda/planned
   + repository scar/planned
   + state bucket scar-state-123456789012-us-east-1  (what is planned's in it)
@@ -28,7 +28,8 @@ planned: 15 to create
 subnets and security group of the default VPC vpc-…)
   + job queue scar-planned  (waits for compute environment scar-planned; a job that finds no room for 86400 s is cancelled)
   + function planned
-  + invoke config planned  (what Lambda gives up on comes back, to be handed over)
+  + failure rule scar-planned.failures  (what Lambda gives up on comes back, to be handed over)
+  + invoke config planned  (what Lambda gives up on is told to EventBridge)
 
 HOP                         LIMIT    KEPT    TAKEN    LEFT     LARGER
 synchronous invocation      6291456  -       -        6291456  by reference

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from botocore.exceptions import ClientError
@@ -12,6 +12,7 @@ from scar.aws.errors import code_of, is_absent
 from scar.aws.wait import until
 from scar.plan.resource import Id
 
+_OURS: Final = ":event-bus/default"
 ROLE_DEADLINE_S: Final = 120.0  # what a policy allows is known to Lambda within seconds, rarely a minute
 
 
@@ -19,7 +20,8 @@ ROLE_DEADLINE_S: Final = 120.0  # what a policy allows is known to Lambda within
 class InvokeConfig:
     """Of asynchronous events. `on_failure` is the ARN of what is told about an event that is given up on.
 
-    Without it the configuration is looked for by name, and one that does not send such events to the function itself is not ours.
+    Without it the configuration is looked for by name, and one that does not send such events to the default event bus is not ours (no function can
+    be its own destination: see `failure_rule`).
 
     Lambda tries at most twice again, and keeps an event between a minute and six hours (botocore lambda:MaximumRetryAttempts,
     MaximumEventAgeInSeconds).
@@ -29,6 +31,7 @@ class InvokeConfig:
     on_failure: str
     retries: int = 2
     max_age_s: int = 21_600
+    after: tuple[Id, ...] = field(default=(), compare=False)
 
     @property
     def id(self) -> Id:
@@ -36,11 +39,11 @@ class InvokeConfig:
 
     @property
     def needs(self) -> tuple[Id, ...]:
-        return (self.within,)
+        return (self.within, *self.after)
 
     @property
     def note(self) -> str:
-        return "what Lambda gives up on comes back, to be handed over" if self.on_failure else ""
+        return "what Lambda gives up on is told to EventBridge" if self.on_failure else ""
 
     @property
     def within(self) -> Id:
@@ -54,7 +57,7 @@ class InvokeConfig:
                 return None
             raise
         told = ((found.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination", "")
-        if not self.on_failure and not told.endswith(f":function:{self.function}"):
+        if not self.on_failure and not told.endswith(_OURS):
             return None
         return replace(
             self,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from moto.events.models import events_backends
+from moto.events.utils import _BASE_EVENT_MESSAGE
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
@@ -106,11 +109,26 @@ class Destinations:
                     self._invoke(target, text.encode(), account, region)
                 case _:
                     assert event is not None
-                    _put_event(target, text, event, document or {}, account=account, region=region)
+                    self._put_event(target, _bridge_event(text, event, document or {}, account=account, region=region))
             if service != "lambda":
                 self._persist(("sqs",))  # topics and event buses hand messages on to queues at once
         except Exception as error:  # a door: moto raises whatever its backends raise
             raise UndeliverableError(f"{target}: {type(error).__name__}: {error}") from error
+
+    def _put_event(self, target: str, event: dict[str, Any]) -> None:
+        """To the targets of each rule that fits. moto knows those of its own services; functions are ours."""
+        region, account = target.split(":")[3:5]
+        bus = events_backends[account][region].event_buses[target.rsplit("/", 1)[-1]]
+        for rule in list(bus.rules.values()):
+            if rule.state != "ENABLED" or not rule.event_pattern.matches_event(event):
+                continue
+            for found in list(rule.targets):
+                if found["Arn"].split(":")[2] == "lambda":
+                    self._invoke(found["Arn"], _input(found, event).encode(), account, region)
+            others = copy.copy(rule)
+            others.targets = [found for found in rule.targets if found["Arn"].split(":")[2] != "lambda"]
+            now = time.time()  # moto writes numbers for times
+            others.send_to_targets({**_BASE_EVENT_MESSAGE, **event, "time": now, "ingestion-time": now})
 
 
 def _send_to_queue(target: str, text: str, attributes: _Attributes, *, account: str, region: str) -> None:
@@ -123,14 +141,28 @@ def _publish(target: str, text: str, attributes: _Attributes, *, account: str, r
     sns_backends[account][region].publish(text, arn=target, message_attributes=named or None)
 
 
-def _put_event(target: str, text: str, event: Event, document: dict[str, Any], *, account: str, region: str) -> None:
+def _bridge_event(text: str, event: Event, document: Mapping[str, Any], *, account: str, region: str) -> dict[str, Any]:
+    """What Lambda puts onto a bus of EventBridge."""
     context = document["requestContext"]
     end = "Success" if context["condition"] == "Success" else "Failure"
-    entry = {
-        "Source": "lambda",
-        "DetailType": f"Lambda Function Invocation Result - {end}",
-        "Detail": text,
-        "EventBusName": target.rsplit("/", 1)[-1],
-        "Resources": [context["functionArn"], event.function],
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": f"Lambda Function Invocation Result - {end}",
+        "source": "lambda",
+        "account": account,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "region": region,
+        "resources": [context["functionArn"], event.function],
+        "detail": json.loads(text),
     }
-    events_backends[account][region].put_events([entry])
+
+
+def _input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+    """What a rule's target is given: the event, a part of it (`$.detail`), or a text of its own."""
+    if "Input" in target:
+        return str(target["Input"])
+    found: Any = event
+    for step in str(target.get("InputPath") or "$").split(".")[1:]:
+        found = found[step]
+    return json.dumps(found)

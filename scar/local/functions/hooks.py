@@ -63,7 +63,7 @@ USED: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.sts.models:STSBackend.assume_role": ("self", "region_name", "role_session_name", "role_arn", "policy"),
     "moto.sqs.models:SQSBackend.send_message": ("self", "queue_name", "message_body", "message_attributes"),
     "moto.sns.models:SNSBackend.publish": ("self", "message", "arn"),
-    "moto.events.models:EventsBackend.put_events": ("self", "events"),
+    "moto.events.models:Rule.send_to_targets": ("self", "original_event", "transform_input"),
     "moto.core.base_backend:BackendDict.iter_backends": ("self",),
 }
 
@@ -241,10 +241,19 @@ def _keep(function: LambdaFunction, spec: Mapping[str, Any]) -> None:
 def _put_event_config(backend: LambdaBackend, function_name: str, config: dict[str, Any]) -> dict[str, Any]:
     """Replaces what was there; moto appends and then reads the first."""
     function = backend.get_function(function_name)
+    _refuse_itself(function, config)
     settings = EventInvokeConfig(f"{control.unqualified_arn(function)}:$LATEST", function.last_modified, config)
     function.event_invoke_config[:] = [settings]
     answer: dict[str, Any] = settings.response()
     return answer
+
+
+def _refuse_itself(function: LambdaFunction, config: Mapping[str, Any]) -> None:
+    """As AWS does, whatever the qualifier: a function that fails would start itself for ever."""
+    own = control.unqualified_arn(function)
+    for told in (config.get("DestinationConfig") or {}).values():
+        if ":".join(str((told or {}).get("Destination", "")).split(":")[:7]) == own:
+            raise control.RefusedError(_INVALID, "You can't specify the function as a destination for itself.")
 
 
 def _update_event_config(backend: LambdaBackend, function_name: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,31 @@ def test_success_is_told_to_a_function_to_a_topic_and_to_an_event_bus(local: Loc
     assert by_bus["detail"]["requestPayload"] == "to-bus"
 
 
+def test_no_function_is_its_own_destination_but_a_rule_of_the_bus_brings_its_failures_back(local: Local) -> None:
+    """Batch's hand-over of runs that Lambda has given up on rests on this."""
+    local.make("back", FAIL)
+    with pytest.raises(ClientError, match="You can't specify the function as a destination for itself"):
+        local.lambda_.put_function_event_invoke_config(
+            FunctionName="back", DestinationConfig={"OnFailure": {"Destination": arn("back") + ":$LATEST"}}
+        )
+    events = local.client("events")
+    wanted = {"source": ["lambda"], "detail": {"requestContext": {"functionArn": [arn("back") + ":$LATEST"]}}}
+    events.put_rule(Name="back", EventPattern=json.dumps(wanted))
+    local.make("answering", "cat /tmp/event")
+    events.put_targets(Rule="back", Targets=[{"Id": "1", "Arn": arn("answering"), "InputPath": "$.detail"}])
+    local.lambda_.put_function_event_invoke_config(
+        FunctionName="back",
+        MaximumRetryAttempts=0,
+        DestinationConfig={"OnFailure": {"Destination": arn("default", "events:{}:{}:event-bus/")}},
+    )
+    send(local, "back", "mine")
+    until(lambda: any('"requestPayload": "mine"' in line for line in local.logs.of("answering")))
+    (line,) = [line for line in local.logs.of("answering") if "requestPayload" in line]
+    record = json.loads(line)
+    assert record["requestContext"]["condition"] == "RetriesExhausted"
+    assert "detail-type" not in record
+
+
 def test_an_event_of_a_deleted_function_ends_as_a_failure_that_is_told(local: Local) -> None:
     local.make("gone", FAIL)
     token = local.functions.accept(arn("gone"), b"{}", account=ACCOUNT, region=REGION)

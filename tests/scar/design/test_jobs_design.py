@@ -18,6 +18,7 @@ from scar.aws.network import Network
 from scar.aws.resources.batch_share import BatchShare
 from scar.aws.resources.code import ImageCode, ZipCode
 from scar.aws.resources.compute_environment import ComputeEnvironment
+from scar.aws.resources.failure_rule import FailureRule
 from scar.aws.resources.function import LambdaFunction
 from scar.aws.resources.instance_profile import InstanceProfile
 from scar.aws.resources.invoke_config import InvokeConfig
@@ -137,7 +138,11 @@ def test_the_resources_of_a_kind_of_machines_are_the_golden_ones(name: str) -> N
 
 
 def test_roles_and_logs_are_the_golden_ones() -> None:
-    found = [plain(item) for item in ordered(made(CASES["ec2"])) if isinstance(item, (Role, LogGroup, InvokeConfig))]
+    found = [
+        plain(item)
+        for item in ordered(made(CASES["ec2"]))
+        if isinstance(item, (Role, LogGroup, InvokeConfig, FailureRule))
+    ]
     text = json.dumps(found, indent=1) + "\n"
     assert text == (GOLDEN / "jobs_roles.json").read_text(), text
 
@@ -148,7 +153,7 @@ def test_both_modes_are_made_of_the_same_things(mode: str) -> None:
     assert kinds == sorted(
         [
             "log group", "log group", "repository", "image", "state bucket", "role", "role", "role", "role", "instance profile",
-            "compute environment", "job queue", "job definition", "function", "invoke config", "bucket", "permission", "notification",
+            "compute environment", "job queue", "job definition", "function", "failure rule", "invoke config", "bucket", "permission", "notification",
         ]
     )  # fmt: skip
 
@@ -192,8 +197,16 @@ def test_the_function_is_told_where_its_state_and_its_jobs_are() -> None:
 
 
 def test_what_lambda_gives_up_on_comes_back_to_the_function() -> None:
+    """By the default event bus: Lambda takes no function as its own destination."""
     resources = made(fn())
-    assert one(InvokeConfig, resources).on_failure == one(LambdaFunction, resources).arn
+    rule, told = one(FailureRule, resources), one(InvokeConfig, resources)
+    assert told.on_failure == "arn:aws:events:eu-west-1:123456789012:event-bus/default"
+    assert rule.function_arn == one(LambdaFunction, resources).arn
+    assert told.needs == (Id("function", "grayify"), rule.id)
+    long = one(FailureRule, made(fn(name="x" * 64)))
+    other = one(FailureRule, made(fn(name="x" * 63)))
+    assert re.fullmatch(r"[\w.-]{1,64}", long.name)  # botocore events:RuleName
+    assert long.name != other.name
 
 
 def test_a_job_runs_the_functions_own_image_by_a_tag_that_never_moves() -> None:
@@ -362,13 +375,14 @@ def test_a_function_hands_over_to_its_own_queue_and_definitions_only() -> None:
     assert allows(policy, "batch:SubmitJob", f"{arn}:job-queue/scar-grayify")
     assert allows(policy, "batch:SubmitJob", f"{arn}:job-definition/{definition}")
     assert allows(policy, "batch:SubmitJob", f"{arn}:job-definition/{definition}:1")
-    assert allows(policy, "lambda:InvokeFunction", "arn:aws:lambda:eu-west-1:123456789012:function:grayify")
+    assert allows(policy, "events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/default")
     for action, resource in (
         ("batch:SubmitJob", f"{arn}:job-queue/scar-other"),
         ("batch:SubmitJob", f"{arn}:job-definition/scar-grayify-more-{'0' * 16}"),
         ("batch:SubmitJob", f"{arn}:job-definition/scar-grayify"),
         ("batch:TerminateJob", f"{arn}:job/x"),
-        ("lambda:InvokeFunction", "arn:aws:lambda:eu-west-1:123456789012:function:other"),
+        ("events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/other"),
+        ("lambda:InvokeFunction", "arn:aws:lambda:eu-west-1:123456789012:function:grayify"),
         ("iam:PassRole", "arn:aws:iam::123456789012:role/scar-grayify.job-eu-west-1"),
     ):
         assert not allows(policy, action, resource), (action, resource)
