@@ -100,6 +100,9 @@ def test_removal_goes_in_the_order_that_batch_demands(acct: Account) -> None:
         "DeleteInstanceProfile",
     ]
     assert [name for name in writes if name in order] == order
+    names = [name for _, name in acct.wire.calls]
+    between = names[names.index("DeleteJobQueue") : names.index("UpdateComputeEnvironment")]
+    assert between.count("DescribeJobQueues") > 1, "the queue is seen to be gone"
     assert writes.index("DeleteJobQueue") < writes.index("DeregisterJobDefinition")
     roles = [at for at, name in enumerate(writes) if name == "DeleteRole"]
     assert sum(at > writes.index("DeregisterJobDefinition") for at in roles) >= 2, "those of jobs and of ECS"
@@ -318,6 +321,18 @@ def test_a_change_is_told_field_by_field_and_made_in_place(acct: Account) -> Non
         "UpdateJobQueue",
     ]
     assert not plan_of(acct.aws, fn)
+
+
+def test_tags_follow_the_definition(acct: Account) -> None:
+    make(acct.aws, batch_function(tags={"team": "a", "cost": "1"}))
+    edited = batch_function(tags={"team": "b"})
+    make(acct.aws, edited)
+    assert not plan_of(acct.aws, edited)
+    found = acct.batch.dump()
+    for kind in ("compute environments", "job queues", "job definitions"):
+        (one,) = found[kind].values()
+        tags = {key: value for key, value in one["tags"].items() if key != "scar:version"}
+        assert tags == {"team": "b", "createdby": "scar", "scar:function": "grayify"}, kind
 
 
 def test_what_batch_wants_by_itself_is_no_difference(acct: Account) -> None:

@@ -71,7 +71,6 @@ JOURNEYS = [
     Journey("init", _nothing, _made, all_faults=True),
     Journey("update", _made, _edited),
     Journey("move", _made, _moved),
-    Journey("rm", _made, _removed),
     Journey("rm of the last that shares", _last_of_a_shared_place, _removed),
     Journey("rm of one that shares", _shared_with_another, _removed),
 ]
