@@ -12,7 +12,7 @@ How a record goes through it (left: state of the entry; who writes it):
     failed           the script's own failure, or nobody can do more
 
 Every write says which entry it replaces. Of two that reach for one entry one wins, and the other learns it before it publishes anything.
-What may be done with an entry is `ledger_entry`; the object store behind is `Store`, which has no opinion.
+What may be done with an entry is `ledger_entry`; what the object store behind has to promise is `ledger_store`.
 
 What is trusted: Lambda stops an invocation at its deadline; Batch starts a further attempt of a job only when the one before is over;
 clocks differ by less than LAMBDA_LEASE_MARGIN_S; a job that cannot renew its lease stops (see `Claim.renew`).
@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from faassupervisor import contract
 from faassupervisor.errors import AgentError, AlreadyRunningError, HandOverError
@@ -40,8 +40,20 @@ from faassupervisor.ledger_entry import (
     identity,
     identity_of_request,
 )
+from faassupervisor.ledger_store import Ambiguous, Store, Taken
 
-__all__ = ["Entry", "LedgerUnreadable", "Place", "State", "identity", "identity_of_request"]  # seen through this module
+# Seen through this module
+__all__ = [
+    "Ambiguous",
+    "Entry",
+    "LedgerUnreadable",
+    "Place",
+    "State",
+    "Store",
+    "Taken",
+    "identity",
+    "identity_of_request",
+]
 
 LAMBDA_LEASE_MARGIN_S: Final = 30.0  # an invocation's lease is what it has left to live, and this
 JOB_LEASE_S: Final = 900.0
@@ -49,14 +61,6 @@ JOB_RENEWAL_S: Final = 300.0  # two renewals may fail before the lease is over
 
 PAUSES_S: Final = (0.2, 0.6, 1.8)  # between tries of one request; botocore has tried several times in each
 _ROUNDS: Final = 8  # how often an entry may change under our hands before we give up
-
-
-class Taken(Exception):  # noqa: N818 - the agreed word of the seam; control flow, not an error
-    """A conditional write lost: the object exists already, has changed, or is gone."""
-
-
-class Ambiguous(Exception):  # noqa: N818
-    """No answer came: the request may or may not have been carried out."""
 
 
 class Lost(AlreadyRunningError):  # noqa: N818
@@ -73,23 +77,6 @@ class LedgerUnreachable(HandOverError):  # noqa: N818
 
 class EntryGone(AgentError):  # noqa: N818
     """A job's entry does not exist: the function was removed, or the entry is past its retention. Nothing is run or published."""
-
-
-class Store(Protocol):
-    """The objects of one function's ledger.
-
-    1. `read` answers an object's body and entity tag as they are now (not an older state), or None when there is none.
-    2. `create` stores the object only if there is none, and answers its entity tag; else Taken. Of several at once one wins.
-    3. `replace` stores the object only if its entity tag is `etag`, and answers the new one; else Taken. Gone is Taken too.
-       It may also be Taken while another write is under way that then fails (S3's 409 ConditionalRequestConflict).
-    4. Each may raise Ambiguous: then it may have been carried out, may be carried out still, or never. It is asked again, with the same body.
-    5. Anything else that goes wrong (no permission, no bucket) is an AgentError in plain words.
-    6. An implementation that tries a write again by itself may answer Taken for a write of its own. The ledger finds that out.
-    """
-
-    def read(self, run: str) -> tuple[bytes, str] | None: ...
-    def create(self, run: str, body: bytes) -> str: ...
-    def replace(self, run: str, body: bytes, etag: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +166,7 @@ class Claim:
             return
         self._write(state="publishing", exit_code=0, lease_until=self._ledger.clock() + self._renewed_s)
         if self.entry.lease_until <= self._ledger.clock():
-            raise LedgerUnreachable(
-                f"ledger entry {self.run}: the lease was over before it was answered; nothing is published"
-            )
+            raise LedgerUnreachable(f"ledger entry {self.run}: answered when its lease was over; nothing is published")
 
     def done(self) -> None:
         """Everything is published. A publisher that was wrongly said to be dead still gets this through: nobody published since."""
@@ -244,11 +229,9 @@ class Claim:
 
     def _after_me(self, found: _Found | None, mine: Entry) -> _Found:
         """What was put in place of our publication, if it still waits for us."""
-        if (
-            found is None
-            or found.entry.fence_nonce != mine.nonce
-            or found.entry.state in ("publishing", "done", "failed")
-        ):
+        if found is None or found.entry.fence_nonce != mine.nonce:
+            raise self._lost(found)
+        if found.entry.state in ("publishing", "done", "failed"):
             raise self._lost(found)
         return found
 

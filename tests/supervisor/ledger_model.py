@@ -1,246 +1,25 @@
-"""Every order in which invocations, jobs, crashes and lost answers can meet over one ledger entry.
+"""Every order in which invocations, jobs, kills and lost answers can meet over one ledger entry.
 
-The programs are the real ones: `Ledger`, `Claim` and `delegate.Batch`; only the store, Batch and the clock are in memory. A program runs
-until it asks the world something (`Port.ask`). The search answers in every possible way, by running the program again with one more
-answer, and remembers the states it has seen. So a state is: what the store and Batch hold, and the answers each live program has got.
-
-What is asserted in every state is in `World.check`; `search` follows all of it breadth first, so a violation's story is a shortest one.
+The world answers the programs of `ledger_programs` in every possible way, and remembers the states it has seen. A state is what the
+store and Batch hold, and which answers each live program has got. `search` goes through all of it breadth first, so the story of a
+violation is a shortest one. What is asserted: `_may_run`, `_may_publish`, `check` and `check_end`.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
-from botocore.exceptions import ClientError, ReadTimeoutError
+from tests.supervisor.ledger_programs import Answer, Leg, Programs
 
-from faassupervisor.contract import Task
-from faassupervisor.deadline import Deadline
-from faassupervisor.delegate import Batch
-from faassupervisor.errors import AgentError
-from faassupervisor.ledger import (
-    Ambiguous,
-    Busy,
-    Claim,
-    HandOver,
-    Ledger,
-    LedgerUnreachable,
-    Lost,
-    Proceed,
-    Settled,
-    Taken,
-)
-
-RUN = "ab" * 32
-LIFE_S = 100.0  # a tick of the clock; no invocation survives one
-LEASE_S = 101.0  # an invocation's: longer than its life
-JOB_LEASE_S = 150.0  # a job has to renew in every tick
-Answer = tuple[Any, ...]
-T = TypeVar("T")
+LIFE_S = 100.0  # a tick of the clock: no invocation survives one, and a job has to renew its lease in each
 
 
 class Violation(Exception):
     """Something happened that must not."""
-
-
-class Paused(BaseException):
-    """The program asks `question`, and nobody has answered yet."""
-
-    def __init__(self, question: Answer) -> None:
-        self.question = question
-
-
-class Leg(NamedTuple):
-    """One life of one program: an invocation (of request `owner`) or an attempt of a job (`owner` is its id)."""
-
-    name: str
-    owner: str
-    mode: Literal["lambda-batch", "batch", "job"]
-    killed: bool = False
-    gives_up: bool = False
-    epoch: int = 0
-    attempt: int = 0
-
-
-class Port:
-    """A program's world: answers from the log, and `Paused` at its end. The client, store and clock of the real code, all at once."""
-
-    def __init__(self, leg: Leg, log: tuple[tuple[Answer, float], ...]) -> None:
-        self.leg, self._log, self._at, self._nonces, self._patience = leg, log, 0, 0, 0.0
-        self.now = log[0][1]
-
-    def ask(self, *question: Any) -> Any:
-        self._at += 1
-        if self._at == len(self._log):
-            raise Paused(question)
-        (kind, *value), self.now = self._log[self._at]
-        match kind:
-            case "taken":
-                raise Taken
-            case "ambiguous":
-                raise Ambiguous
-            case "timeout":
-                raise ReadTimeoutError(endpoint_url="batch")
-            case "500":
-                raise ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 500}}, "SubmitJob")
-        return value[0]
-
-    def ledger(self) -> Ledger:
-        return Ledger(self, "f", clock=lambda: self.now, nonce=self.nonce, sleep=self.sleep, pauses_s=(0.1,))
-
-    def nonce(self) -> str:
-        self._nonces += 1
-        return f"{self.leg.name}/{self._nonces}"
-
-    def sleep(self, seconds: float) -> None:
-        if seconds >= 1:  # else a pause between two tries
-            self.ask("sleep", self.now + seconds)
-
-    def read(self, run: str) -> tuple[bytes, str] | None:
-        return self.ask("read")
-
-    def create(self, run: str, body: bytes) -> str:
-        return self.ask("write", None, body)
-
-    def replace(self, run: str, body: bytes, etag: str) -> str:
-        return self.ask("write", etag, body)
-
-    def batch(self) -> tuple[Batch, Deadline]:
-        def pause(seconds: float) -> None:
-            self._patience += 25  # so that a doubt ends after two looks
-
-        return Batch(self, "queue", "definition", pause=pause), Deadline(90, 0, clock=lambda: self._patience)  # type: ignore[arg-type]
-
-    def submit_job(self, *, jobName: str, containerOverrides: dict[str, Any], **more: str) -> dict[str, str]:
-        task = Task.from_json(containerOverrides["environment"][0]["value"])
-        return {"jobId": self.ask("submit", jobName, task.epoch)}
-
-    def close(self) -> None:
-        pass
-
-    def get_paginator(self, name: str) -> Port:
-        return self
-
-    def paginate(self, *, filters: list[dict[str, Any]], **more: str) -> list[dict[str, Any]]:
-        found = self.ask("list", filters[0]["values"][0])
-        return [{"jobSummaryList": [{"jobName": filters[0]["values"][0], "jobId": job} for job in found]}]
-
-
-def invocation(port: Port) -> str:
-    """One leg in Lambda, as the agent goes through it. Answers `success`, `failure` or `script failed`."""
-    leg = port.leg
-    try:
-        got = port.ledger().claim(
-            RUN, owner=leg.owner, request_id=leg.owner, lease_s=LEASE_S, key="k", mode=leg.mode, killed=leg.killed
-        )
-        match got:
-            case Settled():
-                return "success"
-            case Busy():
-                return "failure"
-            case HandOver(claim) if leg.gives_up:
-                claim.failed(1, "it could not be handed over")
-                return "success"
-            case HandOver(claim):
-                return hand_over(port, claim)
-            case Proceed(claim):
-                return run_here(port, claim)
-    except AgentError:
-        return "failure"
-
-
-def run_here(port: Port, claim: Claim) -> str:
-    outcome = port.ask("script")
-    while outcome == "alarm":
-        patiently(port, lambda: claim.renew(JOB_LEASE_S))
-        outcome = port.ask("script")
-    if outcome == "slow":
-        return hand_over(port, claim)
-    if outcome == "fails":
-        claim.failed(3, "exit code 3")
-        return "script failed"
-    patiently(port, claim.publishing)
-    port.ask("put", 0)
-    port.ask("put", 1)
-    patiently(port, claim.done)
-    return "success"
-
-
-def patiently(port: Port, step: Callable[[], T]) -> T:
-    """A job asks again when the ledger does not answer; nobody else would."""
-    try:
-        return step()
-    except LedgerUnreachable:
-        if port.leg.mode != "job":
-            raise
-        return step()
-
-
-def hand_over(port: Port, claim: Claim) -> str:
-    name = claim.delegating()
-    batch, deadline = port.batch()
-    task = Task("f", "r", RUN, claim.epoch, event="{}")
-    try:
-        job_id = batch.hand_over(task, name, deadline, continued=not claim.fresh)
-    except AgentError:
-        claim.renew(0)  # nobody need wait for us
-        raise
-    claim.delegated(job_id)
-    return "success"
-
-
-def job(port: Port) -> str:
-    """One attempt of a job. A job that has lost its claim, or never got it, ends with 0 and without output."""
-    leg = port.leg
-    try:
-        ledger = port.ledger()
-        got = patiently(
-            port,
-            lambda: ledger.claim_job(RUN, epoch=leg.epoch, job_id=leg.owner, attempt=leg.attempt, lease_s=JOB_LEASE_S),
-        )
-        return run_here(port, got.claim) if isinstance(got, Proceed) else "success"
-    except Lost:
-        return "success"
-    except AgentError:
-        return "failure"
-
-
-class Programs:
-    """What a program does next, remembered: the same answers always lead to the same question."""
-
-    def __init__(self) -> None:
-        self._next: dict[tuple[Leg, int], tuple[str, Any]] = {}
-        self._logs: list[tuple[tuple[Answer, float], ...]] = []
-        self._ids: dict[tuple[tuple[Answer, float], ...], int] = {}
-
-    def begin(self, now: float) -> int:
-        return self._id(((("start",), now),))
-
-    def answered(self, log: int, answer: Answer, now: float) -> int:
-        return self._id((*self._logs[log], (answer, now)))
-
-    def next(self, leg: Leg, log: int) -> tuple[str, Any]:
-        """("asks", question) or ("ends", result)."""
-        if (leg, log) not in self._next:
-            port = Port(leg, self._logs[log])
-            try:
-                self._next[leg, log] = ("ends", job(port) if leg.mode == "job" else invocation(port))
-            except Paused as paused:
-                self._next[leg, log] = ("asks", paused.question)
-        return self._next[leg, log]
-
-    def heard_s(self, log: int) -> float:
-        """When the last answer came."""
-        return self._logs[log][-1][1]
-
-    def _id(self, log: tuple[tuple[Answer, float], ...]) -> int:
-        if log not in self._ids:
-            self._ids[log] = len(self._logs)
-            self._logs.append(log)
-        return self._ids[log]
 
 
 class Chain(NamedTuple):
@@ -538,7 +317,7 @@ class Found:
     ends: dict[str, int]  # how many end states there are of each kind
 
 
-def search(world: World, *, on_end: Callable[[State], None] = lambda state: None, most: int = 10**9) -> Found:
+def search(world: World, *, most: int = 10**9) -> Found:
     """All that can happen. Raises Violation with the shortest story that leads to it."""
     programs = Programs()
     first = world.first()
@@ -555,7 +334,6 @@ def search(world: World, *, on_end: Callable[[State], None] = lambda state: None
         except Violation as violation:
             raise Violation(f"{violation}, after:\n  " + "\n  ".join(_story(came, state))) from None
         if not made:
-            on_end(state)
             kind = "nothing" if state.body is None else "{state} in {place}".format(**_entry(state))
             ends[kind] = ends.get(kind, 0) + 1
         for what, after in made:

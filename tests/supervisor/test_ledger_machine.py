@@ -11,7 +11,8 @@ from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.supervisor.ledger_model import Programs, World
+from tests.supervisor.ledger_model import World
+from tests.supervisor.ledger_programs import Programs
 
 
 class Walk(RuleBasedStateMachine):
