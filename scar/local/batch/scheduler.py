@@ -57,6 +57,7 @@ class Scheduler:
         self._attempts: dict[str, Attempt] = {}
         self._stuck: dict[Job, float] = {}  # when the reason why a RUNNABLE job cannot run was first told
         self._threads: set[threading.Thread] = set()
+        self._owed: list[Job] = []  # whose memory is given back to the machine as soon as no lock is held
         self._idle_since: float | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name=f"batch {region.region}", daemon=True)
@@ -122,6 +123,8 @@ class Scheduler:
         while not self._stopped:
             try:
                 self._outbox.deliver()
+                while self._owed:
+                    self._machine.give_back(self._owed.pop())
                 self._look_and_sleep()
             except Exception as error:  # noqa: BLE001  # a door: without this thread no job would ever run again
                 self._tell(f"the scheduler of jobs failed and goes on: {type(error).__name__}: {error}")
@@ -135,7 +138,7 @@ class Scheduler:
             self._serve()
             due = min(self._next_limit(), self._scale())
             self._table.tidy()
-            if not self._stopped and not self._outbox.has_news:
+            if not self._stopped and not self._outbox.has_news and not self._owed:
                 self._region.changed.wait(None if due == float("inf") else max(0.0, due - time.monotonic()))
 
     def _wake(self) -> None:
@@ -234,7 +237,12 @@ class Scheduler:
             target=self._run, args=(job, attempt, definition, too_many), name=f"job {job.id}", daemon=True
         )
         self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine has no thread left; nothing of the attempt has begun
+            self._threads.discard(thread)
+            self._over(job, Ending(status_reason=NOT_STARTED, reason=f"CannotStartContainerError: {error}"))
+            self._owed.append(job)
 
     def _order(
         self, job: Job, queue: JobQueue, environment: ComputeEnvironment, definition: JobDefinition | None
@@ -274,12 +282,15 @@ class Scheduler:
             ending = self._attempted(job, attempt)
         with self._region.lock:
             self._threads.discard(threading.current_thread())
-            self._attempts.pop(job.id, None)
-            self._capacity.end(job)
             if attempt.asked == "abandoned":
                 return
-            self._conclude(job, ending)
+            self._over(job, ending)
         self._machine.give_back(job)
+
+    def _over(self, job: Job, ending: Ending) -> None:
+        self._attempts.pop(job.id, None)
+        self._capacity.end(job)
+        self._conclude(job, ending)
 
     def _attempted(self, job: Job, attempt: Attempt) -> Ending:
         try:

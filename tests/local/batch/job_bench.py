@@ -21,10 +21,17 @@ from scar.local.batch.service import Batch
 from scar.local.rootfs import RootfsStore
 from scar.local.sandbox import choose
 from scar.local.sandbox.spec import Ended, Isolation, SandboxSpec
-from tests.local.functions.lambda_bench import ACCOUNT, REGION, Local, Logs, _Quiet, until
+from tests.local.functions.lambda_bench import ACCOUNT, REGION, Local, Logs, _Quiet
+from tests.local.functions.lambda_bench import until as _until
 
+PATIENCE_S = 30.0  # of tests on a machine that is busy with others
 ENDED = ("SUCCEEDED", "FAILED")
 SLOW = ("STARTING", "RUNNING", *ENDED)
+
+
+def until(check: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:
+    """What `check` answers once it is true."""
+    return _until(check, seconds)
 
 
 class JobLab:
@@ -153,11 +160,11 @@ class JobLab:
     def job(self, job_id: str) -> dict[str, Any]:
         return dict(self.ask("DescribeJobs", jobs=[job_id])["jobs"][0])
 
-    def reach(self, job_id: str, *statuses: str, seconds: float = 15.0) -> dict[str, Any]:
+    def reach(self, job_id: str, *statuses: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
         """The job once it has one of these statuses."""
         return dict(until(lambda: job if (job := self.job(job_id))["status"] in statuses else None, seconds))
 
-    def ended(self, job_id: str, seconds: float = 15.0) -> dict[str, Any]:
+    def ended(self, job_id: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
         return self.reach(job_id, *ENDED, seconds=seconds)
 
     def run(

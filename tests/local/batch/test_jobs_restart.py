@@ -26,8 +26,8 @@ from scar.local.batch.records import Region
 from scar.local.batch.table import Table
 from scar.local.sandbox.spec import Choice
 from scar.local.state import StateDamagedError
-from tests.local.batch.job_bench import Instant, JobLab, plain_image
-from tests.local.functions.lambda_bench import Local, processes, reset_moto, until
+from tests.local.batch.job_bench import Instant, JobLab, plain_image, until
+from tests.local.functions.lambda_bench import Local, processes, reset_moto
 
 
 def new_table(path: Path, **settings: Any) -> Table:

@@ -10,8 +10,8 @@ import pytest
 
 from scar.local.batch.retrying import is_retried
 from scar.local.sandbox.spec import Choice
-from tests.local.batch.job_bench import Instant, JobLab
-from tests.local.functions.lambda_bench import Local, reset_moto, until
+from tests.local.batch.job_bench import Instant, JobLab, until
+from tests.local.functions.lambda_bench import Local, reset_moto
 
 
 @pytest.fixture(scope="module")

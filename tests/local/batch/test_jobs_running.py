@@ -15,8 +15,8 @@ from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 
 from scar.local.batch.attempt import NOT_STARTED, OUT_OF_MEMORY, TIMED_OUT, TOO_LONG
-from tests.local.batch.job_bench import JobLab
-from tests.local.functions.lambda_bench import ACCOUNT, Local, busybox, layer, processes, reset_moto, until
+from tests.local.batch.job_bench import JobLab, until
+from tests.local.functions.lambda_bench import ACCOUNT, Local, busybox, layer, processes, reset_moto
 
 
 @pytest.fixture(scope="module")

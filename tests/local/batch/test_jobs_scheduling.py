@@ -12,8 +12,8 @@ import pytest
 
 from scar.local.batch.capacity import JOB_REQUIREMENT, MAX_RESOURCE, Machine
 from scar.local.sandbox.spec import Choice
-from tests.local.batch.job_bench import Instant, JobLab
-from tests.local.functions.lambda_bench import Local, arn, reset_moto, until
+from tests.local.batch.job_bench import Instant, JobLab, until
+from tests.local.functions.lambda_bench import Local, arn, reset_moto
 
 LOOP = "while [ ! -e /gate/$NAME ]; do sleep 0.02; done; echo $AWS_BATCH_CE_NAME"
 
