@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from scar.plan.diff import diff
 from scar.plan.owned import owned, refuse_unfinished, stopping
 from scar.plan.resource import Id
 from tests.resources.batch_bench import dump, make, nothing, plan_of, remove
-from tests.support.account import READS, Account, batch_function, function
+from tests.support.account import READS, Account, Killed, batch_function, function, killed
 from tests.support.batch_account import SUBNETS
 from tests.support.deploying import init, plan_init, rm
 
@@ -251,7 +252,7 @@ def test_a_mode_without_jobs_takes_what_was_in_batch_away_and_the_way_back_makes
     with_jobs = acct.dump()
     init(acct.aws, function())
     without = acct.dump()
-    for kind in ("job queues", "compute environments", "job definitions", "instance profiles", "invoke"):
+    for kind in ("job queues", "compute environments", "job definitions", "instance profiles", "invoke", "rules"):
         assert without[kind] == {}, kind
     assert len(without["roles"]) == 1
     assert set(without["log groups"]) == {"/aws/lambda/grayify", "/aws/batch/job/grayify"}
@@ -261,6 +262,37 @@ def test_a_mode_without_jobs_takes_what_was_in_batch_away_and_the_way_back_makes
     init(acct.aws, function())
     rm(acct.aws)
     assert [kind for kind, found in acct.dump().items() if found] == ["buckets"]
+
+
+@pytest.mark.parametrize("journey", ["made", "taken away"])
+def test_the_way_back_of_failed_events_is_whole_after_a_death_at_any_of_its_calls(journey: str, acct: Account) -> None:
+    """CL1: the rule, its target, the leave to invoke, and the destination; and that none of them is left."""
+    fn = batch_function() if journey == "made" else function()
+
+    def before() -> None:
+        acct.reset()
+        init(acct.aws, function() if journey == "made" else batch_function())
+        acct.wire.clear()
+
+    before()
+    init(acct.aws, fn, threads=1)
+    wanted, calls = acct.dump(), list(acct.wire.calls)
+    assert (len(wanted["rules"]), len(wanted["invoke"])) == ((1, 1) if journey == "made" else (0, 0))
+    of_it = ("AddPermission", "RemovePermission", "PutFunctionEventInvokeConfig", "DeleteFunctionEventInvokeConfig")
+    deaths = [
+        at
+        for at, (service, name) in enumerate(calls, 1)
+        if name in of_it or (service == "events" and not name.startswith(READS))
+    ]
+    assert len(deaths) >= 4
+    for at in deaths:
+        before()
+        acct.wire.plant(at, "before", killed)
+        with suppress(Killed):
+            init(acct.aws, fn, threads=1)
+        acct.wire.clear()
+        init(acct.aws, fn)
+        assert acct.dump() == wanted, calls[at - 1]
 
 
 def test_a_mode_without_jobs_waits_for_those_that_have_not_finished(acct: Account) -> None:

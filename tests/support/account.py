@@ -131,6 +131,7 @@ class Account:
             **self.batch.dump(),
             "instance profiles": dict(_profiles()),
             "invoke": _invoke_configs(),
+            "rules": _rules(),
         }
 
 
@@ -313,6 +314,18 @@ def _roles(session: boto3.Session) -> Iterator[tuple[str, Any]]:
 def _profiles() -> Iterator[tuple[str, Any]]:
     for profile in get_backend("iam")[ACCOUNT]["aws"].instance_profiles.values():
         yield profile.name, {"roles": [role.name for role in profile.roles], "tags": sorted(map(str, profile.tags))}
+
+
+def _rules() -> dict[str, Any]:
+    client = _client(boto3.Session("testing", "testing", region_name=REGION), "events")
+    return {
+        rule["Name"]: (
+            _still(rule),
+            client.list_targets_by_rule(Rule=rule["Name"])["Targets"],
+            sorted(map(str, client.list_tags_for_resource(ResourceARN=rule["Arn"])["Tags"])),
+        )
+        for rule in client.list_rules()["Rules"]
+    }
 
 
 def _invoke_configs() -> dict[str, Any]:

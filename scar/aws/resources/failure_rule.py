@@ -86,13 +86,14 @@ class FailureRule:
             aws.events.untag_resource(ResourceARN=self.arn, TagKeys=surplus)
 
     def delete(self, aws: Aws) -> None:
+        """The leave to invoke goes first: without the rule nobody would look for it any more."""
+        self._forbid(aws)
         try:
             aws.events.remove_targets(Rule=self.name, Ids=[_TARGET])
             aws.events.delete_rule(Name=self.name)
         except ClientError as error:
             if not is_absent(error):
                 raise
-        self._forbid(aws)
 
     @property
     def _pattern(self) -> str:
