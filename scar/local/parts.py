@@ -156,6 +156,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
             ),
             tell=_log.info,
             persist=around.persist,
+            wake=around.wake,
         ),
         around=lambda region: Moto(region.account, region.region, around.wake),
         settle_s=float(os.environ.get("SCAR_LOCAL_BATCH_SETTLE_S", SETTLE_S)),  # for tests of whoever waits

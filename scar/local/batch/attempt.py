@@ -110,6 +110,7 @@ class Tools:
     efs: Path
     stop_s: float
     clock: Callable[[], float]
+    wake: Callable[[str], None]
 
 
 class Attempt:
@@ -236,7 +237,7 @@ class Attempt:
     def _own(self) -> dict[str, str]:
         order = self.order
         plain = {entry["name"]: entry.get("value", "") for entry in order.container.get("environment") or ()}
-        return {**plain, **secret_values(order.container, order.account, order.region)}
+        return {**plain, **secret_values(order.container, order.account, order.region, self._tools.wake)}
 
     def _role(self, stack: ExitStack) -> dict[str, str]:
         order, credentials = self.order, self._tools.credentials

@@ -6,7 +6,7 @@ Source: AmazonECS/latest/developerguide/secrets-envvar-secrets-manager and secre
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -14,9 +14,15 @@ class NoSecretError(Exception):
     """A secret that cannot be had, in ECS's words; its value is in no message."""
 
 
-def secret_values(container: Mapping[str, Any], account: str, region: str) -> dict[str, str]:
-    """Raises NoSecretError."""
-    return {entry["name"]: _value(str(entry["valueFrom"]), account, region) for entry in container.get("secrets") or ()}
+def secret_values(
+    container: Mapping[str, Any], account: str, region: str, wake: Callable[[str], None]
+) -> dict[str, str]:
+    """`wake` is told before a service of moto's is asked. Raises NoSecretError."""
+    entries = container.get("secrets") or ()
+    if entries:
+        wake("secretsmanager")
+        wake("ssm")
+    return {entry["name"]: _value(str(entry["valueFrom"]), account, region) for entry in entries}
 
 
 def _value(source: str, account: str, region: str) -> str:

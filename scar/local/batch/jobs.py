@@ -57,7 +57,8 @@ class _Part:
 class Jobs:
     """service.JobsPart. `endpoint` answers where the local AWS listens, as sandboxes see it; `engine` chooses the sandbox engine and may
     fail (ScarError); `state` is a folder of its own, `efs` holds one for each file system. `invoke` accepts an asynchronous event for a function (ARN, payload, account, region).
-    `tell` takes a line for the daemon's log; `persist` saves moto's services of these names."""
+    `tell` takes a line for the daemon's log; `persist` saves moto's services of these names, `wake` readies one
+    for whoever asks it without a request."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Jobs:
         clock: Callable[[], float] = time.time,
         tell: Callable[[str], None] = lambda _: None,
         persist: Callable[[Sequence[str]], None] = lambda _: None,
+        wake: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._regions, self._state, self._log, self._clock, self._tell = regions, state, log, clock, tell
         self._pace, self._machine = pace or Pace(), machine or Machine()
@@ -92,6 +94,7 @@ class Jobs:
             efs=efs,
             stop_s=self._pace.stop_s,
             clock=clock,
+            wake=wake,
         )
         self._parts: dict[tuple[str, str], _Part] = {}
         self._started = False
