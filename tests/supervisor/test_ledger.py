@@ -158,6 +158,22 @@ def test_a_leg_that_was_overtaken_learns_it_before_it_publishes(lab: Lab) -> Non
     assert lost.value.entry is not None and lost.value.entry.state == "delegating"
 
 
+@pytest.mark.parametrize("step", ["publishing", "failed", "delegating", "renew"])
+def test_a_leg_that_was_overtaken_writes_nothing_any_more(lab: Lab, step: str) -> None:
+    first = lab.proceeds("r1")
+    lab.claim("r1").claim.delegated("j1")
+    before = lab.entry
+    steps: dict[str, Any] = {
+        "publishing": first.publishing,
+        "failed": lambda: first.failed(3, "exit code 3"),
+        "delegating": first.delegating,
+        "renew": lambda: first.renew(LEASE_S),
+    }
+    with pytest.raises(Lost):
+        steps[step]()
+    assert lab.entry == before
+
+
 def test_a_script_that_failed_runs_again_with_the_next_attempt(lab: Lab) -> None:
     lab.proceeds().failed(3, "exit code 3")
     assert (lab.entry.state, lab.entry.exit_code, lab.entry.reason) == ("failed", 3, "exit code 3")
