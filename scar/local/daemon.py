@@ -110,7 +110,7 @@ class Daemon:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         # moto is imported here, after the lock is ours and the log is open
-        from scar.local import bucket_policy, hooks, managed_policies, paths, s3_store
+        from scar.local import bucket_policy, hooks, instance_profiles, managed_policies, paths, s3_store
         from scar.local.batch.door import Door
         from scar.local.bodies import Bodies
         from scar.local.front import Front
@@ -146,6 +146,7 @@ class Daemon:
         s3_store.install(bodies, front.settle_alone)
         bucket_policy.install()
         managed_policies.install()
+        instance_profiles.install()
         paths.install()
         logs.install()
         services.install()

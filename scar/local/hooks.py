@@ -44,6 +44,7 @@ NAMES: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.iam.aws_managed_policies:aws_managed_policies_data": None,
     "moto.iam.models:IAMBackend.get_roles": ("self",),
     "moto.iam.models:IAMBackend.get_instance_profiles": ("self",),
+    "moto.iam.models:IAMBackend.remove_role_from_instance_profile": ("self", "profile_name", "role_name"),
     "moto.events.models:EventPattern.matches_event": ("self", "event"),
     "moto.events.models:EventPattern.get_pattern": ("self",),
     "moto.events.models:EventTemplateParser.parse": ("input_template", "input_paths_map", "event"),

@@ -231,3 +231,13 @@ def test_log_groups_and_retention_have_their_values(shared):
         == "InvalidParameterException"
     )
     logs.put_retention_policy(logGroupName="/walls", retentionInDays=3653)
+
+
+def test_a_role_leaves_an_instance_profile_once(shared):
+    iam = shared.client("iam")
+    iam.create_instance_profile(InstanceProfileName="machines")
+    make_role(shared, "of-machines")
+    iam.add_role_to_instance_profile(InstanceProfileName="machines", RoleName="of-machines")
+    named = {"InstanceProfileName": "machines", "RoleName": "of-machines"}
+    iam.remove_role_from_instance_profile(**named)
+    assert refused(iam, "remove_role_from_instance_profile", **named)[0] == "NoSuchEntity"
