@@ -6,9 +6,9 @@ A resource that expects a code ("absent", "exists already") asks `code_of`; ever
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from botocore import exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
@@ -99,6 +99,14 @@ def is_passing(error: ClientError | BotoCoreError) -> bool:
     if isinstance(error, ClientError):
         return code_of(error) in _BUSY or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
     return isinstance(error, boto.HTTPClientError)
+
+
+def whole(answer: Mapping[str, Any], member: str) -> Any:
+    """What the answer says under `member`, which every answer of this operation has. One that was cut on its way has not, and botocore sees no error
+    in that. Raises ConnectionClosedError (botocore)."""
+    if member not in answer:
+        raise boto.ConnectionClosedError(endpoint_url="AWS")
+    return answer[member]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from faassupervisor import contract
 from scar.aws import runs
+from scar.aws.errors import whole
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
@@ -124,7 +125,7 @@ def queues(aws: Aws) -> tuple[str, ...]:
     return tuple(
         queue["jobQueueName"]
         for page in pages
-        for queue in page["jobQueues"]
+        for queue in whole(page, "jobQueues")
         if queue["jobQueueName"].startswith("scar-")
     )
 
@@ -153,7 +154,7 @@ def listed(aws: Aws, queue: str, function: str | None = None) -> Iterator[Job]:
     )
     try:
         for page in pages:
-            for raw in page["jobSummaryList"]:
+            for raw in whole(page, "jobSummaryList"):
                 whose = function_of(raw["jobName"])
                 if whose is not None and function in {None, whose}:
                     yield _job(raw)
@@ -168,7 +169,7 @@ def described(aws: Aws, ids: Iterable[str]) -> Mapping[str, Job]:
     found: dict[str, Job] = {}
     for start in range(0, len(asked), DESCRIBED_AT_ONCE):
         answer = aws.batch.describe_jobs(jobs=asked[start : start + DESCRIBED_AT_ONCE])
-        found |= {raw["jobId"]: _job(raw) for raw in answer["jobs"]}
+        found |= {raw["jobId"]: _job(raw) for raw in whole(answer, "jobs")}
     return found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from botocore.exceptions import ClientError
 
 from scar.aws import names
-from scar.aws.errors import code_of
+from scar.aws.errors import code_of, whole
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
@@ -83,7 +83,7 @@ def exists(aws: Aws, asked: Question) -> bool:
 def _lines(aws: Aws, asked: Question) -> Iterator[Line]:
     try:
         for page in aws.logs.get_paginator("filter_log_events").paginate(**_request(asked)):
-            for event in page["events"]:
+            for event in whole(page, "events"):
                 message = event["message"].rstrip("\n")
                 yield Line(event["timestamp"], event["logStreamName"], message, event["eventId"], asked.source)
     except ClientError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from faassupervisor import contract
+from scar.aws.errors import whole
 from scar.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def place(aws: Aws, function: str) -> Place | None:
     except aws.lambda_.exceptions.ResourceNotFoundException:
         return None
     variables: Mapping[str, str] = found["Environment"].get("Variables", {}) if "Environment" in found else {}
-    return Place(function, found["FunctionArn"], variables.get(contract.STATE), variables.get(contract.JOB_QUEUE))
+    return Place(
+        function, whole(found, "FunctionArn"), variables.get(contract.STATE), variables.get(contract.JOB_QUEUE)
+    )
 
 
 def invoke(aws: Aws, function: str, payload: bytes, *, asynchronous: bool) -> Answer:

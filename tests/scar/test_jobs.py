@@ -115,6 +115,14 @@ def test_hundreds_of_jobs_are_described_a_hundred_at_a_time(world: World) -> Non
     assert world.calls["describejobs"] == 3
 
 
+@pytest.mark.parametrize("words", [("jobs",), ("jobs", "11111111-2222-3333-4444-555555555555"), ("jobs", "-n", "cow")])
+def test_an_answer_that_was_cut_is_no_answer(world: World, scar: Scar, words: tuple[str, ...]) -> None:
+    """Least of all is it a list that is at its end, or a job that is not there."""
+    world.function("cow", queue="scar-cow")
+    world.fails = lambda call: 200 if call in {"describejobs", "listjobs"} else None
+    assert scar(*words).code == 6
+
+
 @pytest.mark.parametrize(
     ("status", "code", "result"),
     [

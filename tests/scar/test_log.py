@@ -180,16 +180,16 @@ def test_lines_of_one_millisecond_and_late_ones_are_each_given_once(world: World
     assert list(tail.poll()) == []
 
 
-@pytest.mark.parametrize("failing", [{1, 3, 6, 8}, {2, 4, 5, 7, 9}])
+@pytest.mark.parametrize(("failing", "status"), [({1, 3, 6, 8}, 503), ({2, 4, 5, 7, 9}, 200)])
 def test_following_survives_an_aws_that_is_out_of_reach_for_a_moment(
-    world: World, scar: Scar, monkeypatch: pytest.MonkeyPatch, failing: set[int]
+    world: World, scar: Scar, monkeypatch: pytest.MonkeyPatch, failing: set[int], status: int
 ) -> None:
     """Whichever call fails, every line is shown once, and the exit code is the job's."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     name = f"f8-{len(failing)}"
     hand_over(world, name, 7)
     asked = itertools.count(1)
-    world.fails = lambda call: "Get" not in call and next(asked) in failing
+    world.fails = lambda call: status if "Get" not in call and next(asked) in failing else None
     done = scar("log", "-n", name, "-ri", REQUEST, "--follow", "-o", "json")
     assert done.code == 7
     said = messages(done.documents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import threading
 import time
@@ -77,9 +78,8 @@ class World:
     ended: list[tuple[str, str, str]] = field(default_factory=list)  # operation, job, reason
     each_describe: Callable[[], object] = lambda: None
     cancels: bool = True  # whether CancelJob does what it says
-    fails: Callable[[str], bool] = lambda _: (
-        False
-    )  # whether this call (`describejobs`, `Logs_20140328.FilterLogEvents`) is answered with 503
+    # 503 for a call (`describejobs`, `Logs_20140328.FilterLogEvents`) that is not to be answered, 200 for an answer that is cut on its way
+    fails: Callable[[str], int | None] = lambda _: None
 
     def aws(self, clock: Clock) -> Aws:
         """The same with another clock."""
@@ -188,8 +188,9 @@ class World:
 
     def answer(self, environ: dict[str, Any], body: bytes) -> tuple[int, dict[str, str], bytes] | None:
         path = environ["PATH_INFO"]
-        if self.fails(path.removeprefix("/v1/") if path != "/" else environ.get("HTTP_X_AMZ_TARGET", "")):
-            return 503, {}, b"{}"
+        call = path.removeprefix("/v1/") if path != "/" else environ.get("HTTP_X_AMZ_TARGET", "")
+        if (status := self.fails(call)) is not None:
+            return status, {}, b"{}"
         if path.startswith("/v1/"):
             operation = path.removeprefix("/v1/")
             self.calls[operation] += 1
@@ -277,8 +278,10 @@ def served(world: Callable[[], World]) -> Iterator[str]:
     moto = DomainDispatcherApplication(create_backend_app)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        mine = environ["PATH_INFO"].startswith(("/v1/", "/2015-03-31/"))
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)) if mine else b""
+        body = b""
+        if environ["PATH_INFO"].startswith(("/v1/", "/2015-03-31/")) or environ["PATH_INFO"] == "/":
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            environ["wsgi.input"] = io.BytesIO(body)
         found = world().answer(environ, body)
         if found is None:
             return moto(environ, start_response)  # type: ignore[no-any-return]
