@@ -47,7 +47,7 @@ def test_t1_02(world: World) -> None:
     key = world.put("both", "t1-02-short", sleep=0.1)
     until("the output", lambda: world.output("both", "t1-02-short") == "lambda")
     assert world.jobs("both", key) == []
-    world.hidden("both", "t1-02-long", sleep=2.3)  # of 4 seconds 2 are kept back
+    world.hidden("both", "t1-02-long", sleep=3.3)  # of 7 seconds 4 are kept back
     event = world.event("both", "aside/t1-02-long.json")
     answer, failed = world.invoke("both", event)
     assert failed is None

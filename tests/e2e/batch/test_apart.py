@@ -26,7 +26,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     try:
         with FaultProxy(local.url) as proxy:
             world = World(local, proxy)
-            world.deploy("apart.yaml", function("apart", "lambda-batch", timeout=6))
+            world.deploy("apart.yaml", function("apart", "lambda-batch"))
             yield world
     finally:
         local.scar("local", "down")

@@ -50,7 +50,7 @@ def test_a_script_that_ends_at_the_very_threshold_has_one_winner(world: World) -
     """TM3."""
     names = [f"tm3-{n}" for n in range(6)]
     for n, name in enumerate(names):
-        world.put("both", name, sleep_lambda=1.2 + n * 0.2)
+        world.put("both", name, sleep_lambda=2.1 + n * 0.2)
     until("all outputs", lambda: all(world.output("both", name) in {"lambda", "batch"} for name in names), 60)
     until("the jobs' end", lambda: world.settled("both"))
     for name in names:
@@ -129,7 +129,7 @@ def test_duplicates_in_parallel_and_later_are_one_job_and_one_output(world: Worl
 
 def test_a_threshold_that_leaves_no_time_is_refused(world: World) -> None:
     """TM12."""
-    world.write("tm12.yaml", function("tm12", "lambda-batch", container={"image": "scratch", "timeout_threshold": 4}))
+    world.write("tm12.yaml", function("tm12", "lambda-batch", container={"image": "scratch", "timeout_threshold": 7}))
     refused = world.scar("validate", "-f", "tm12.yaml")
     assert refused.code == 2
     assert "timeout_threshold" in refused.err

@@ -72,13 +72,13 @@ sys.exit(told("exit", 0))
 def function(
     name: str, mode: str | None = None, *, batch: Mapping[str, Any] | None = None, **more: Any
 ) -> dict[str, Any]:
-    """A definition whose script is PROBE, from `bucket-NAME/in` to `bucket-NAME/out`. In lambda-batch its script has two seconds in Lambda."""
+    """A definition whose script is PROBE, from `bucket-NAME/in` to `bucket-NAME/out`. In lambda-batch its script has three seconds in Lambda."""
     body: dict[str, Any] = {
         "name": name,
         "memory": 512,
-        "timeout": 4,
+        "timeout": 7,
         "init_script": "probe.py",
-        "container": {"image": "scratch", "timeout_threshold": 2},
+        "container": {"image": "scratch", "timeout_threshold": 4},
         "input": [{"path": f"bucket-{name}/in"}],
         "output": [{"path": f"bucket-{name}/out"}],
         **more,
