@@ -29,7 +29,7 @@ from faassupervisor.ledger import (
 )
 
 RUN = "ab" * 32
-LEASE_S = 101.0  # an invocation's; no invocation lives longer than 100
+LEASE_S = 100.0  # an invocation's: over with the tick that no invocation survives
 JOB_LEASE_S = 150.0
 Answer = tuple[Any, ...]
 T = TypeVar("T")
