@@ -327,12 +327,14 @@ def with_status(status: str, reason: str, answer: Any) -> Any:
 
 def test_t1_13(world: World) -> None:
     """`scar log` shows what Lambda and what the job wrote, in the order of time, for a run that succeeded and one that failed."""
+    asked = []
     for name, code in (("t1-13-good", 0), ("t1-13-bad", 7)):
         key = world.hidden("both", name, sleep_lambda=30, exit=code)
-        answer, _ = world.invoke("both", world.event("both", key))
+        asked.append((name, code, key, world.deliver("both", world.event("both", key))))
+    for name, code, key, request_id in asked:
         job = world.job("both", key)
         assert job["container"]["exitCode"] == code
-        for wanted in (answer["request_id"], job["jobId"]):
+        for wanted in (request_id, job["jobId"]):
             told = world.local.must("log", "-n", "both", "-ri", wanted).out
             order = [told.index(f"{name}.json began in {where}") for where in ("lambda", "batch")]
             assert order == sorted(order)
