@@ -6,13 +6,13 @@ It also serves a container's credentials, so that an agent in a job finds its ro
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.loopback import Handler, Loopback
 
 ROLE_KEY = "ASIAJOBROLEEXAMPLE00"
 
@@ -33,7 +33,7 @@ class Fault:
 
 
 @dataclass
-class FakeBatch:
+class FakeBatch(Loopback):
     """Listens on a free port of 127.0.0.1 as long as the `with` block runs. `calls` are the operations in order; `faults` break the
     next calls of an operation, one each."""
 
@@ -45,21 +45,9 @@ class FakeBatch:
     credentials_asked: int = 0
     credentials_last_s: float = 3600.0
 
-    def __enter__(self) -> FakeBatch:
-        self._http = _Server(("127.0.0.1", 0), _Handler)
-        self._http.batch = self
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
     @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}"
+    def handler(self) -> type[Handler]:
+        return _Handler
 
     @property
     def task(self) -> str:
@@ -84,31 +72,19 @@ class FakeBatch:
         return {"jobSummaryList": [{key: job[key] for key in ("jobId", "jobName", "createdAt")} for job in found]}
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    batch: FakeBatch
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def log_message(self, *args: object) -> None:
-        pass
-
+class _Handler(Handler):
     def setup(self) -> None:
         super().setup()
-        self.server.batch.connections += 1
+        self.owner.connections += 1
 
     def do_GET(self) -> None:
-        batch = self.server.batch
+        batch = self.owner
         batch.credentials_asked += 1
         over = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + batch.credentials_last_s))
         self._send(200, {"AccessKeyId": ROLE_KEY, "SecretAccessKey": "role-secret", "Token": "t", "Expiration": over})
 
     def do_POST(self) -> None:
-        batch = self.server.batch
+        batch = self.owner
         body = self.rfile.read(int(self.headers["Content-Length"]))
         operation = self.path.removeprefix("/v1/")
         batch.calls.append(operation)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from tests.support.loopback import Handler, Loopback
 
 
 @dataclass
@@ -37,28 +37,16 @@ Rule = Callable[[Request], Fault | None]
 
 
 @dataclass
-class FaultyS3:
+class FaultyS3(Loopback):
     """Listens on a free port of 127.0.0.1 as long as the `with` block runs; `requests` holds all that came."""
 
     behind: str
     rule: Rule
     requests: list[Request] = field(default_factory=list)
 
-    def __enter__(self) -> FaultyS3:
-        self._http = _Server(("127.0.0.1", 0), _Handler)
-        self._http.proxy = self
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
     @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}"
+    def handler(self) -> type[Handler]:
+        return _Handler
 
     def count(self, method: str, part: str = "") -> int:
         return sum(request.method == method and part in request.path for request in self.requests)
@@ -74,22 +62,10 @@ def always(matches: Callable[[Request], bool], fault: Fault) -> Rule:
     return lambda request: fault if matches(request) else None
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    proxy: FaultyS3
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def log_message(self, *args: object) -> None:
-        pass
-
+class _Handler(Handler):
     def _serve(self) -> None:
         request = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
-        proxy = self.server.proxy
+        proxy = self.owner
         proxy.requests.append(request)
         if "100-continue" in request.headers.get("expect", ""):
             self.send_response_only(100)
@@ -150,44 +126,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-class BottomlessS3:
+class BottomlessS3(Loopback):
     """Any GET answers `size` bytes that nobody keeps; what is put is counted and dropped. For transfers too large for a fake to hold."""
 
     def __init__(self, size: int) -> None:
         self.size, self.received = size, 0
-        self._http = _BottomlessServer(("127.0.0.1", 0), _BottomlessHandler)
-        self._http.store = self
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-
-    def __enter__(self) -> BottomlessS3:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
 
     @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}"
+    def handler(self) -> type[Handler]:
+        return _BottomlessHandler
 
 
-class _BottomlessServer(ThreadingHTTPServer):
-    daemon_threads = True
-    store: BottomlessS3
-
-
-class _BottomlessHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _BottomlessServer
-
-    def log_message(self, *args: object) -> None:
-        pass
-
+class _BottomlessHandler(Handler):
     def do_GET(self) -> None:
-        size = self.server.store.size
+        size = self.owner.size
         self._head(size)
         block = bytes(1 << 20)
         for start in range(0, size, len(block)):
@@ -198,7 +150,7 @@ class _BottomlessHandler(BaseHTTPRequestHandler):
             self.send_response_only(100)
             self.end_headers()
         left = int(self.headers["Content-Length"])
-        self.server.store.received += left
+        self.owner.received += left
         while left:
             left -= len(self.rfile.read(min(left, 1 << 20)))
         self._head(0)

@@ -10,15 +10,14 @@ import os
 import shutil
 import subprocess
 import tarfile
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from faassupervisor.contract import RootFilesystem, RootLayer
+from tests.support.loopback import Handler, Loopback
 
 SMALL = (
     "cat",
@@ -136,57 +135,30 @@ def digest(content: bytes) -> str:
 
 
 @dataclass
-class BlobServer:
+class BlobServer(Loopback):
     """A registry on loopback that needs no credentials, or only an anonymous token; `fault` may answer in its stead."""
 
     blobs: dict[str, bytes]
     with_token: bool = False
     redirect_to: str | None = None
-    fault: Callable[[BaseHTTPRequestHandler, int], bool] | None = None
+    fault: Callable[[Handler, int], bool] | None = None
     seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
-    def __enter__(self) -> BlobServer:
-        self._http = _Server(("127.0.0.1", 0), _Handler)
-        self._http.registry = self
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
     @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}"
+    def handler(self) -> type[Handler]:
+        return _Handler
 
     @property
     def source(self) -> str:
-        return f"{self.address}/v2/some/image"
+        return f"{self.endpoint}/v2/some/image"
 
     def asked(self, part: str) -> int:
         return sum(part in path for path, _ in self.seen)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    registry: BlobServer
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was told enough, or was killed, hangs up: that is what many tests are about."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def log_message(self, *args: object) -> None:
-        pass
-
+class _Handler(Handler):
     def do_GET(self) -> None:
-        registry = self.server.registry
+        registry = self.owner
         registry.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         url = urlsplit(self.path)
         if registry.fault and registry.fault(self, len(registry.seen)):
@@ -194,18 +166,18 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path == "/token":
             asked = parse_qs(url.query)
             good = asked == {"service": ["tests"], "scope": ["repository:some/image:pull"]}
-            self.answer(200 if good else 400, json.dumps({"token": "anonymous"}).encode())
+            self.send(200 if good else 400, json.dumps({"token": "anonymous"}).encode())
             return
         if registry.with_token and self.headers.get("Authorization") != "Bearer anonymous":
-            challenge = f'Bearer realm="{registry.address}/token",service="tests",scope="repository:some/image:pull"'
-            self.answer(401, b"", {"WWW-Authenticate": challenge})
+            challenge = f'Bearer realm="{registry.endpoint}/token",service="tests",scope="repository:some/image:pull"'
+            self.send(401, b"", {"WWW-Authenticate": challenge})
             return
         name = url.path.rpartition("/")[2]
         if registry.redirect_to is not None:
-            self.answer(307, b"", {"Location": f"{registry.redirect_to}/{name}"})
+            self.send(307, b"", {"Location": f"{registry.redirect_to}/{name}"})
             return
         if name not in registry.blobs:
-            self.answer(404, b"")
+            self.send(404, b"")
             return
         self.blob(registry.blobs[name])
 
@@ -219,10 +191,3 @@ class _Handler(BaseHTTPRequestHandler):
         if cut_after is not None:
             self.wfile.flush()
             self.close_connection = True
-
-    def answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)

@@ -7,10 +7,10 @@ import queue
 import threading
 import time
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.loopback import Handler, Loopback
 
 PREFIX = "/2018-06-01/runtime"
 
@@ -35,7 +35,7 @@ class _Pending:
     answered: queue.Queue[Answer] = field(default_factory=queue.Queue)
 
 
-class RuntimeApiServer:
+class RuntimeApiServer(Loopback):
     """Listens on a free port of 127.0.0.1 as long as the `with` block runs."""
 
     def __init__(self) -> None:
@@ -43,23 +43,14 @@ class RuntimeApiServer:
         self._waiting: queue.Queue[_Pending] = queue.Queue()
         self._open: dict[str, _Pending] = {}
         self._asked = threading.Event()
-        self._http = _Server(("127.0.0.1", 0), _Handler)
-        self._http.api = self
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self) -> RuntimeApiServer:
-        self._thread.start()
-        return self
+    def handler(self) -> type[Handler]:
+        return _Handler
 
     def __exit__(self, *_: object) -> None:
         self._waiting.put(_Pending("", b"", 0))  # frees a handler that waits
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__exit__()
 
     def wait_until_asked(self, timeout_s: float = 20) -> None:
         """Until the agent has asked for its first event."""
@@ -73,26 +64,14 @@ class RuntimeApiServer:
         return pending
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    api: RuntimeApiServer
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def log_message(self, *args: object) -> None:
-        pass
-
+class _Handler(Handler):
     def do_GET(self) -> None:
-        api = self.server.api
+        api = self.owner
         if self.path != f"{PREFIX}/invocation/next":
-            return self._send(404)
+            return self.send(404)
         api._asked.set()
         pending = api._waiting.get()
-        return self._send(
+        return self.send(
             200,
             pending.payload,
             {
@@ -104,21 +83,13 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        api = self.server.api
+        api = self.owner
         body = self.rfile.read(int(self.headers["Content-Length"]))
         error_type = self.headers.get("Lambda-Runtime-Function-Error-Type")
-        self._send(202, b"{}")
+        self.send(202, b"{}")
         if self.path == f"{PREFIX}/init/error":
             api.init_errors.put(Answer(body, error_type))
             return
         request_id, kind = self.path.removeprefix(f"{PREFIX}/invocation/").split("/")
         assert kind in {"response", "error"} and (kind == "error") == (error_type is not None)
         api._open.pop(request_id).answered.put(Answer(body, error_type))
-
-    def _send(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        with suppress(BrokenPipeError, ConnectionResetError):  # an agent that has left asks no more
-            self.end_headers()
-            self.wfile.write(body)

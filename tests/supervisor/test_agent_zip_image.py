@@ -101,7 +101,7 @@ def test_layers_come_from_a_registry_that_asks_for_nothing_or_an_anonymous_token
 
 def test_a_registrys_redirect_is_followed_and_its_token_goes_nowhere_else(blobs, temporary):
     with BlobServer(dict(BLOBS)) as store:
-        blobs.with_token, blobs.redirect_to = True, f"{store.address}/bucket"
+        blobs.with_token, blobs.redirect_to = True, f"{store.endpoint}/bucket"
         assert_whole(Brought(blobs.source, temporary).ready())
         assert len(store.seen) == 2
         assert all("authorization" not in headers for _, headers in store.seen)
@@ -166,7 +166,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(blobs, temporary):
 def test_a_server_that_sends_everything_again_is_understood(blobs, temporary):
     def whole(handler, number):
         if "range" in {name.lower() for name in handler.headers}:
-            handler.answer(200, UPPER)
+            handler.send(200, UPPER)
         elif handler.path.endswith(images.digest(UPPER)):
             handler.blob(UPPER, cut_after=700_000)
         else:
@@ -179,7 +179,7 @@ def test_a_server_that_sends_everything_again_is_understood(blobs, temporary):
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_server_is_asked_again(blobs, temporary, status):
-    blobs.fault = once(lambda handler: handler.answer(status, b""))
+    blobs.fault = once(lambda handler: handler.send(status, b""))
     assert_whole(Brought(blobs.source, temporary).ready())
 
 
@@ -201,7 +201,7 @@ def test_what_cannot_be_had_whole_is_a_failure_that_leaves_nothing(blobs, tempor
     status, body, reason = FAULTS[case]
 
     def fault(handler, _):
-        handler.answer(status, body)
+        handler.send(status, body)
         return True
 
     blobs.fault = fault
@@ -225,7 +225,7 @@ def test_a_layer_of_the_right_bytes_and_another_digest_is_refused(blobs, tempora
 
 def test_a_registry_that_wants_credentials_is_said_so(blobs, temporary):
     def fault(handler, _):
-        handler.answer(401, b"", {"WWW-Authenticate": 'Basic realm="private"'})
+        handler.send(401, b"", {"WWW-Authenticate": 'Basic realm="private"'})
         return True
 
     blobs.fault = fault
@@ -395,7 +395,7 @@ def test_an_agent_that_was_killed_in_the_middle_is_followed_by_one_that_begins_a
 
 
 def test_what_fails_before_the_first_event_is_told_to_its_caller_and_tried_again(zip_lab, registry):  # noqa: F811
-    registry.fault = lambda handler, _: handler.answer(403, b"") is None
+    registry.fault = lambda handler, _: handler.send(403, b"") is None
     try:
         agent = zip_lab.agent("echo run")
         answer = agent.invoke({})
@@ -409,7 +409,7 @@ def test_what_fails_before_the_first_event_is_told_to_its_caller_and_tried_again
 
 def test_a_time_that_is_over_while_the_image_comes_fails_this_event_only(zip_lab, registry):  # noqa: F811
     busy = [True]
-    registry.fault = lambda handler, _: busy[0] and handler.answer(503, b"") is None
+    registry.fault = lambda handler, _: busy[0] and handler.send(503, b"") is None
     try:
         agent = zip_lab.agent("echo run", root=images.root(registry.source, [images.shell()], unpacked_bytes=700 * MIB))
         agent.api.wait_until_asked()

@@ -7,10 +7,10 @@ operation it is says botocore's own model. Rules name service, operation and whi
         proxy.add("batch", "SubmitJob", Lose(), times=1)          # applied, and the answer never comes back
         proxy.add("batch", "ListJobs", Answer({"jobSummaryList": []}), times=2)
 
-Two ways lead through it. A command or a boto3 client is given `AWS_ENDPOINT_URL=proxy.url` instead of the local AWS's own address. What
+Two ways lead through it. A command or a boto3 client is given `AWS_ENDPOINT_URL=proxy.endpoint` instead of the local AWS's own address. What
 runs in a sandbox of the local AWS finds `AWS_ENDPOINT_URL` set by it, which a function cannot change; botocore and the agent prefer
 `AWS_ENDPOINT_URL_<SERVICE>`, so the function's own environment (`lambda.environment`, `batch.environment`) names the proxy there:
-`{"AWS_ENDPOINT_URL_BATCH": proxy.url}`. Sandboxes share the network of this machine, so 127.0.0.1 is the same one.
+`{"AWS_ENDPOINT_URL_BATCH": proxy.endpoint}`. Sandboxes share the network of this machine, so 127.0.0.1 is the same one.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import botocore.session
 from botocore.model import OperationModel
+
+from tests.support.loopback import Handler, Loopback
 
 _SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/,\s]*/([^/,\s]+)/aws4_request")
 
@@ -115,29 +116,17 @@ class Rule:
 
 
 @dataclass
-class FaultProxy:
+class FaultProxy(Loopback):
     """Listens on a free port of 127.0.0.1 as long as the `with` block runs; `requests` holds all that was answered."""
 
     behind: str
     rules: list[Rule] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
-
-    def __enter__(self) -> FaultProxy:
-        self._lock = threading.Lock()
-        self._http = _Server(("127.0.0.1", 0), _Handler)
-        self._http.proxy = self
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}"
+    def handler(self) -> type[Handler]:
+        return _Handler
 
     def add(
         self,
@@ -171,25 +160,9 @@ class FaultProxy:
             self.requests.append(request)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-    proxy: FaultProxy
-
-    def handle_error(self, *_: object) -> None:
-        """A client that was killed, or that gave up."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def log_message(self, *args: object) -> None:
-        pass
-
+class _Handler(Handler):
     def _serve(self) -> None:
-        proxy = self.server.proxy
+        proxy = self.owner
         headers = {name.lower(): value for name, value in self.headers.items()}
         if "100-continue" in headers.get("expect", ""):
             self.send_response_only(100)

@@ -119,7 +119,7 @@ class World:
 
     def through(self, *services: str) -> dict[str, Any]:
         """`environment` of a function or of its jobs: these services are reached through the proxy."""
-        return {"Variables": {f"AWS_ENDPOINT_URL_{service.upper()}": self.proxy.url for service in services}}
+        return {"Variables": {f"AWS_ENDPOINT_URL_{service.upper()}": self.proxy.endpoint for service in services}}
 
     def write(self, file: str, *functions: Mapping[str, Any]) -> Path:
         (self.folder / "probe.py").write_text(PROBE)
@@ -270,7 +270,7 @@ class World:
 
     def scar_by_proxy(self, *words: str, **variables: str) -> Done:
         """The command without `--local`: its AWS is the proxy, which sees every call."""
-        environ = {**self.local.aws_environ, "AWS_ENDPOINT_URL": self.proxy.url, **variables}
+        environ = {**self.local.aws_environ, "AWS_ENDPOINT_URL": self.proxy.endpoint, **variables}
         command = [sys.executable, "-m", "scar", *words]
         done = subprocess.run(
             command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=120, check=False
