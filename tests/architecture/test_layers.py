@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,12 +57,13 @@ def module(path: Path) -> str:
     return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
 
 
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+@functools.cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -113,7 +115,7 @@ def test_clients_are_created_at_the_few_agreed_places(path: Path) -> None:
     agreed = {"scar.aws.clients", "scar.session", "faassupervisor.aws"}
     calls = [
         node.func
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in makers
     ]
     botoish = [
@@ -133,7 +135,7 @@ def test_only_the_report_prints_and_only_doors_exit(path: Path) -> None:
         "faassupervisor.__main__",
         *STARTS_THE_AGENT,
     }
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             call = ast.unparse(node.func)
             assert call != "print" or module(path) == "scar.report", f"print at line {node.lineno}"
@@ -142,7 +144,7 @@ def test_only_the_report_prints_and_only_doors_exit(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*files(SCAR, AGENT)], ids=module)
 def test_nobody_writes_to_the_process_environment(path: Path) -> None:
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
             targets = node.targets if not isinstance(node, ast.AugAssign) else [node.target]
             assert not any(ast.unparse(target).startswith("os.environ") for target in targets)
@@ -158,7 +160,7 @@ def test_nobody_writes_to_the_process_environment(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*files(SCAR, AGENT)], ids=module)
 def test_no_shell_gets_between_us_and_a_program(path: Path) -> None:
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             assert not any(word.arg == "shell" for word in node.keywords)
             assert ast.unparse(node.func) not in {"os.system", "os.popen"}
