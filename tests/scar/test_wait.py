@@ -110,7 +110,8 @@ def test_a_request_is_waited_for_until_its_job_has_ended(world: World, scar: Sca
 
 def test_ctrl_c_ends_the_watching_and_not_the_job(world: World) -> None:
     one = world.job("cow", "RUNNING")
-    words = [sys.executable, "-m", "scar", "wait", one]
+    # What a shell starts in the background is deaf to Ctrl-C, and so is all that it starts: these tests too.
+    words = ["env", "--default-signal=INT", sys.executable, "-m", "scar", "wait", one]
     env = {
         "PATH": "/usr/bin:/bin",
         "HOME": "/nonexistent",

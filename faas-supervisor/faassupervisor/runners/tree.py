@@ -64,6 +64,7 @@ class Tree:
         self._send(signal.SIGCONT)  # a stopped process sees SIGTERM only when it goes on
         if self._gone_within(grace_s, None):
             return
+        self._send(signal.SIGSTOP)  # a shell that outlives its child by a moment would still say "Killed"
         if not self._gone_within(_KILL_LIMIT_S, signal.SIGKILL):
             raise NotReusableError("processes of the script could not be killed; this sandbox is given up")
 
