@@ -54,8 +54,9 @@ def jobs(context: Context, args: Namespace) -> int:
         }
         for job in found
     ]
+    columns = [column for column in _COLUMNS if name is None or column != "function"]
     context.report.table(
-        rows, _COLUMNS, empty="There is no such job. Batch forgets a finished one after some days.", whole=("id",)
+        rows, columns, empty="There is no such job. Batch forgets a finished one after some days.", whole=("id",)
     )
     return 0
 
