@@ -114,12 +114,12 @@ def _status(context: Context) -> int:
         context.report.line(f"The local AWS is not running (its state: {folder}).")
         context.report.say("Start it with: scar local up")
         return 0
-    for text in _describe(now):
+    for text in described(now):
         context.report.line(text)
     return 0
 
 
-def _describe(now: Status) -> list[str]:
+def described(now: Status) -> list[str]:
     lines = [
         f"The local AWS listens on {now.endpoint.url} (process {now.endpoint.pid}, up {_span(now.uptime_s)}).",
         f"It holds {plural(now.buckets, 'bucket')} with {plural(now.objects, 'object')}, "
@@ -134,6 +134,7 @@ def _describe(now: Status) -> list[str]:
     else:
         lines.append("How containers are made is being tried out; ask again in a moment.")
     lines += _of_batch(now.batch)
+    lines += [_waiting(event) for event in now.functions.get("waiting_events", ()) if event.get("reason")]
     lines += [_failed(event) for event in now.functions.get("failed_events", ())]
     return lines
 
@@ -146,6 +147,11 @@ def _of_batch(batch: Mapping[str, Any]) -> list[str]:
     if not jobs and not any(batch.values()):
         return []
     return [f"Batch has {', '.join(counts)}; jobs: {', '.join(jobs) or 'none'}."]
+
+
+def _waiting(event: Mapping[str, Any]) -> str:
+    """One asynchronous event that could not be run yet, and why."""
+    return f"waiting event: {event['request_id']} of {event['function'].rpartition(':')[2]}: {event['reason']}"
 
 
 def _failed(event: Mapping[str, object]) -> str:
