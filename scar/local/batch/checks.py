@@ -23,6 +23,9 @@ _TEXT: Final = re.compile(r"[A-Za-z0-9.:\s]*\*?")
 _CONDITIONS: Final = {"onStatusReason": _TEXT, "onReason": _TEXT, "onExitCode": re.compile(r"[0-9]*\*?")}
 
 
+CHANGING: Final = frozenset({"CREATING", "UPDATING", "DELETING"})  # states of environments and queues that do not last
+
+
 class ClientError_(RefusalError):  # noqa: N801, N818 - Batch's own name for it is ClientException
     """HTTP 400, ClientException: what Batch answers to nearly everything that it does not do."""
 
@@ -118,3 +121,17 @@ def amounts(requirements: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if len(found) != len(requirements):
         raise executing("Cannot provide duplicates in resourceRequirements.")
     return found
+
+
+def check_updatable(status: str) -> None:
+    """An environment or a queue that comes to rest only later takes no update."""
+    if status in CHANGING:
+        raise ClientError_("Cannot update, resource is being modified")
+
+
+def check_deletable(status: str, state: str, what: str) -> None:
+    """`what` is the kind of thing, as Batch says it: `job queue`."""
+    if status in CHANGING:
+        raise ClientError_("Cannot delete, resource is being modified")
+    if state != "DISABLED":
+        raise ClientError_(f"Cannot delete, {what} must be in DISABLED state")

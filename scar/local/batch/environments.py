@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from scar.local.batch import shapes
-from scar.local.batch.checks import ClientError_, check_name, check_tags, executing
+from scar.local.batch.checks import ClientError_, check_deletable, check_name, check_tags, check_updatable, executing
 from scar.local.batch.compute import BEST_FIT, FARGATE, check_resources, is_fargate
-from scar.local.batch.paging import PAGE, page
+from scar.local.batch.paging import named_page
 from scar.local.batch.records import ComputeEnvironment, Region
 from scar.local.batch.surroundings import BATCH, SPOT_FLEET, Surroundings
 
@@ -22,7 +22,6 @@ Later = Callable[[Region, Callable[[], bool]], None]  # settles something of a r
 MOST: Final = 50  # of a region; docs.aws.amazon.com/batch/latest/userguide/service_limits.html
 LINKED_ROLE: Final = "role/aws-service-role/batch.amazonaws.com/AWSServiceRoleForBatch"
 HEALTHY: Final = "ComputeEnvironment Healthy"
-CHANGING: Final = frozenset({"CREATING", "UPDATING", "DELETING"})
 # docs.aws.amazon.com/batch/latest/userguide/updating-compute-environments.html: all others need an infrastructure update
 _SCALING: Final = frozenset({"minvCpus", "maxvCpus", "desiredvCpus"})
 _FARGATE_UPDATES: Final = frozenset({"maxvCpus", "subnets", "securityGroupIds"})  # ibid.
@@ -62,8 +61,7 @@ class Environments:
 
     def update(self, region: Region, request: Asked) -> dict[str, Any]:
         found = _existing(region, request)
-        if found.status in CHANGING:
-            raise ClientError_("Cannot update, resource is being modified")
+        check_updatable(found.status)
         changed = dict(request.get("computeResources") or {})
         kept = {**found.request, **_changed_role(region, found, request)}
         if changed:
@@ -86,10 +84,7 @@ class Environments:
 
     def delete(self, region: Region, request: Asked) -> dict[str, Any]:
         found = _existing(region, request)
-        if found.status in CHANGING:
-            raise ClientError_("Cannot delete, resource is being modified")
-        if found.state != "DISABLED":
-            raise ClientError_("Cannot delete, compute environment must be in DISABLED state")
+        check_deletable(found.status, found.state, "compute environment")
         if any(found.arn in queue.environments for queue in region.queues.values()):
             # github.com/hashicorp/terraform-provider-aws/issues/2044
             raise ClientError_("Cannot delete, found existing JobQueue relationship")
@@ -98,12 +93,7 @@ class Environments:
         return {}
 
     def describe(self, region: Region, request: Asked) -> dict[str, Any]:
-        asked = request.get("computeEnvironments") or []
-        if len(asked) > PAGE:
-            raise ClientError_(f"computeEnvironments can have at most {PAGE} entries")
-        found = [region.environment(one) for one in asked] if asked else list(region.environments.values())
-        known = list({one.arn: one for one in found if one is not None}.values())
-        chosen, more = page(request, known, lambda one: one.name)
+        chosen, more = named_page(request, "computeEnvironments", region.environment, region.environments)
         return {"computeEnvironments": [_description(region, one) for one in chosen], **more}
 
     def settle(self, region: Region, environment: ComputeEnvironment) -> None:

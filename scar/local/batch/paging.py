@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from scar.local.batch.checks import ClientError_
+from scar.local.batch.records import ComputeEnvironment, JobQueue
 
 PAGE: Final = 100  # botocore batch:DescribeComputeEnvironmentsRequest.maxResults, and its siblings
 
 _One = TypeVar("_One")
+_Named = TypeVar("_Named", ComputeEnvironment, JobQueue)
 
 
 def page(
@@ -25,6 +27,18 @@ def page(
     rest = [one for one in sorted(found, key=key) if key(one) > after]
     chosen = rest[:size]
     return chosen, ({"nextToken": _token(key(chosen[-1]))} if len(rest) > size else {})
+
+
+def named_page(
+    request: Mapping[str, Any], member: str, find: Callable[[str], _Named | None], table: Mapping[str, _Named]
+) -> tuple[list[_Named], dict[str, str]]:
+    """The page of those that the request names by name or ARN in `member`, or of all; what is not there is left out."""
+    asked = request.get(member) or []
+    if len(asked) > PAGE:
+        raise ClientError_(f"{member} can have at most {PAGE} entries")
+    found = [find(one) for one in asked] if asked else list(table.values())
+    known = list({one.arn: one for one in found if one is not None}.values())
+    return page(request, known, lambda one: one.name)
 
 
 def _token(last: str) -> str:

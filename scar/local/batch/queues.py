@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from scar.local.batch.checks import ClientError_, check_name, check_tags, executing
+from scar.local.batch.checks import (
+    CHANGING,
+    ClientError_,
+    check_deletable,
+    check_name,
+    check_tags,
+    check_updatable,
+    executing,
+)
 from scar.local.batch.compute import architecture, is_fargate
-from scar.local.batch.environments import CHANGING, Later
-from scar.local.batch.paging import PAGE, page
+from scar.local.batch.environments import Later
+from scar.local.batch.paging import named_page
 from scar.local.batch.records import ComputeEnvironment, JobQueue, Region, named
 
 Asked = Mapping[str, Any]
@@ -58,8 +66,7 @@ class Queues:
 
     def update(self, region: Region, request: Asked) -> dict[str, Any]:
         found = _existing(region, request)
-        if found.status in CHANGING:
-            raise ClientError_("Cannot update, resource is being modified")
+        check_updatable(found.status)
         kept, environments = dict(found.request), found.environments
         if "priority" in request:
             _check_priority(request["priority"])
@@ -85,21 +92,13 @@ class Queues:
 
     def delete(self, region: Region, request: Asked) -> dict[str, Any]:
         found = _existing(region, request)
-        if found.status in CHANGING:
-            raise ClientError_("Cannot delete, resource is being modified")
-        if found.state != "DISABLED":
-            raise ClientError_("Cannot delete, job queue must be in DISABLED state")
+        check_deletable(found.status, found.state, "job queue")
         found.status, found.status_reason = "DELETING", ""
         self.settle(region, found)
         return {}
 
     def describe(self, region: Region, request: Asked) -> dict[str, Any]:
-        asked = request.get("jobQueues") or []
-        if len(asked) > PAGE:
-            raise ClientError_(f"jobQueues can have at most {PAGE} entries")
-        found = [region.queue(one) for one in asked] if asked else list(region.queues.values())
-        known = list({one.arn: one for one in found if one is not None}.values())
-        chosen, more = page(request, known, lambda one: one.name)
+        chosen, more = named_page(request, "jobQueues", region.queue, region.queues)
         return {"jobQueues": [_description(region, one) for one in chosen], **more}
 
     def settle(self, region: Region, queue: JobQueue) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from scar.local.batch import door, shapes
-from scar.local.batch.checks import ClientError_, Request
+from scar.local.batch.checks import CHANGING, ClientError_, Request
 from scar.local.batch.definitions import Definitions
-from scar.local.batch.environments import CHANGING, Environments
+from scar.local.batch.environments import Environments
 from scar.local.batch.policies import Policies
 from scar.local.batch.queues import Queues
 from scar.local.batch.records import Region
