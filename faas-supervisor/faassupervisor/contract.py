@@ -295,15 +295,56 @@ class Task:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """What one node of a multi-node parallel job has to know beforehand. Its JSON is the value of SCAR_GANG in the definition of its range.
+
+    `slots` is how many processes may be started on this node (0: none). The main node waits `start_timeout_s` for all others.
+    `input_on_workers`: every node stages the record's input in, not the main node alone. `script_on_workers`: every node runs the function's
+    script, which then tells the nodes apart itself, as scripts for SCAR 4 do. Whatever they do, only the main node publishes.
+    """
+
+    slots: int = 1
+    start_timeout_s: int = 600
+    input_on_workers: bool = False
+    script_on_workers: bool = False
+    schema: int = SCHEMA
+
+    def to_json(self) -> bytes:
+        return _dumped(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Gang:
+        raw = _decode(text, "gang")
+        numbers = {name: raw.get(name, default) for name, default in (("slots", 1), ("start_timeout_s", 600))}
+        for name, value in numbers.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ContractError(f"gang: {name}: a number was expected")
+        return cls(
+            slots=numbers["slots"],
+            start_timeout_s=numbers["start_timeout_s"],
+            input_on_workers=bool(raw.get("input_on_workers", False)),
+            script_on_workers=bool(raw.get("script_on_workers", False)),
+        )
+
+
 # What the agent finds in its own environment: where it stands, which is not in the image. The user's process sees none of these.
 STATE: Final = "SCAR_STATE"  # `s3://bucket/functions/NAME/`: the function's part of the state bucket
 JOB_QUEUE: Final = "SCAR_JOB_QUEUE"  # name or ARN; in Lambda only
 JOB_DEFINITION: Final = "SCAR_JOB_DEFINITION"  # name; in Lambda only
-TASK: Final = "SCAR_TASK"  # a Task as JSON; in a Batch job only
+JOB_NODES: Final = "SCAR_JOB_NODES"  # `targetNodes` of the one node that gets the task, where jobs are multi-node parallel; in Lambda only
+TASK: Final = "SCAR_TASK"  # a Task as JSON; in a Batch job only, of a multi-node one on the main node only
+GANG: Final = "SCAR_GANG"  # a Gang as JSON; in a multi-node parallel job only
+NODE_ADDRESS: Final = (
+    "SCAR_NODE_ADDRESS"  # IPv4: a node's own address, where the local AWS cannot give it a network of its own
+)
 
 # Below STATE
 LEDGER_FOLDER: Final = "ledger/"  # one object a record: LEDGER_FOLDER + its identity
 SPILL_FOLDER: Final = "spill/"  # what was too large to be sent along: SPILL_FOLDER + its SHA-256
+GANG_FOLDER: Final = (
+    "gangs/"  # where the nodes of a job find each other: GANG_FOLDER + job id + "/" + attempt + "/" + node index
+)
 
 
 def job_name(function: str, run: str, epoch: int) -> str:
@@ -332,6 +373,12 @@ SCAR_BUCKET: Final = "SCAR_BUCKET"
 SCAR_SEQUENCER: Final = "SCAR_SEQUENCER"
 ATTEMPT: Final = "SCAR_ATTEMPT"  # 1 for the first time that this record runs, 2 for the next …; in the batch modes
 IDEMPOTENCY_KEY: Final = "SCAR_IDEMPOTENCY_KEY"  # the same for every attempt at this record; in the batch modes
+
+# In a multi-node parallel job, on every node
+HOSTFILE: Final = "SCAR_HOSTFILE"  # a line for each node, the main node's first: `address slots=N`
+NUM_NODES: Final = "SCAR_NUM_NODES"
+NODE_INDEX: Final = "SCAR_NODE_INDEX"
+MAIN_HOST: Final = "SCAR_MAIN_HOST"  # the main node's address
 
 
 def _encode(document: Spec, **optional: object) -> bytes:

@@ -21,7 +21,8 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 _PRIVATE_NAMES: Final = frozenset(
     {
         "AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_EXEC_WRAPPER", "_HANDLER", "_X_AMZN_TRACE_ID",
-        contract.STATE, contract.JOB_QUEUE, contract.JOB_DEFINITION, contract.TASK,
+        contract.STATE, contract.JOB_QUEUE, contract.JOB_DEFINITION, contract.JOB_NODES, contract.TASK, contract.GANG,
+        contract.NODE_ADDRESS,
     }
 )  # fmt: skip
 # The interpreter's and the loader's settings are the agent's own; the user's come with the image's and the function's environment.
@@ -34,7 +35,8 @@ _PER_RECORD: Final = frozenset(
     {
         contract.INPUT_FILE_PATH, contract.TMP_INPUT_DIR, contract.TMP_OUTPUT_DIR, contract.STORAGE_OBJECT_KEY, contract.EVENT_TIME,
         contract.EVENT, contract.REQUEST_ID, contract.AWS_LAMBDA_REQUEST_ID, contract.EVENT_FILE, contract.SCAR_FUNCTION,
-        contract.SCAR_BUCKET, contract.SCAR_SEQUENCER, contract.ATTEMPT, contract.IDEMPOTENCY_KEY,
+        contract.SCAR_BUCKET, contract.SCAR_SEQUENCER, contract.ATTEMPT, contract.IDEMPOTENCY_KEY, contract.HOSTFILE, contract.NUM_NODES,
+        contract.NODE_INDEX, contract.MAIN_HOST,
     }
 )  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Literal, Protocol
@@ -34,6 +36,15 @@ class Tmpfs:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A sandbox's place in a `Network`: its IPv4 address and its host name. `key` is the engine's own word for it."""
+
+    address: str
+    hostname: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """One process tree to run in an unpacked image.
 
@@ -45,6 +56,7 @@ class SandboxSpec:
     as the tree lives and that nothing in it sees: locks on what it uses. The caller closes its own once the tree was started.
     `capabilities`: root inside has those of a container, so that it can become another user; only namespaces, podman and docker give them.
     `tmpfs` and a `shm_mib` other than 64 are given by namespaces, podman and docker only.
+    `place`, from the same engine's `network`, puts the sandbox there; without one its network is this machine's.
     """
 
     rootfs: Path
@@ -66,6 +78,7 @@ class SandboxSpec:
     capabilities: bool = False
     tmpfs: tuple[Tmpfs, ...] = ()
     shm_mib: int = SHM_MIB
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +124,38 @@ class Sandbox(Protocol):
     def peak_memory_mib(self) -> int: ...
 
 
+Serve = Callable[
+    [socket.socket], AbstractContextManager[None]
+]  # the local AWS answers on this listening socket as well, until it is left
+
+
+class Network(Protocol):
+    """Places for sandboxes that are to see each other.
+
+    1. Each of `places` has an address of its own that every other place reaches, on every port.
+    2. `own` tells whether they have a network of their own; if not, the addresses are of this machine's loopback, and what listens on all
+       addresses listens on every place's.
+    3. `endpoint` is the URL at which the local AWS answers to them.
+    4. `close` ends it, once no sandbox is in it any more; again is fine. When the process that made it dies, it is gone too.
+    """
+
+    @property
+    def places(self) -> tuple[Place, ...]: ...
+
+    @property
+    def own(self) -> bool: ...
+
+    @property
+    def endpoint(self) -> str: ...
+
+    def close(self) -> None: ...
+
+
 class Engine(Protocol):
-    """One rung of the ladder. `probe` really runs something in a rootfs and says what is wrong, or None when it works."""
+    """One rung of the ladder. `probe` really runs something in a rootfs and says what is wrong, or None when it works.
+
+    `network` makes one for sandboxes of these host names; `endpoint` is where the local AWS answers on this machine.
+    """
 
     @property
     def name(self) -> str: ...
@@ -123,6 +166,8 @@ class Engine(Protocol):
     def probe(self) -> str | None: ...
 
     def start(self, spec: SandboxSpec) -> Sandbox: ...
+
+    def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Serve) -> Network: ...
 
 
 @dataclass(frozen=True, slots=True)
