@@ -76,6 +76,8 @@ BATCH_ATTEMPTS: Final = (1, 10)
 BATCH_LEAST_MEMORY_MIB: Final = 4
 BATCH_RUNNABLE_TIME_S: Final = (600, 86_400)
 BATCH_PRIORITY: Final = (0, 1000)  # batch/latest/userguide/job_queue_parameters
+BATCH_NODES: Final = 1000  # batch/latest/userguide/mnp-node-groups
+BATCH_NODE_RANGES: Final = 5  # batch/latest/userguide/mnp-node-groups
 FARGATE_TIMEOUT_S: Final = 14 * 86_400  # batch/latest/userguide/job_timeouts: what runs longer is stopped
 # botocore batch:ResourceRequirement.value: the memory (MiB) that Fargate has for so many vCPUs
 FARGATE_MEMORY_MIB: Final = {

@@ -7,25 +7,10 @@ from typing import Annotated
 
 from scar import limits
 from scar.fdl.key import Key, OneOf, Pattern, Range
+from scar.fdl.nodes import MultiNodeParallel
 from scar.fdl.vocabulary import BATCH_GUIDE, ENVIRONMENT_DOC, JOB_NAMES, PROFILE, REGION
 
 _ACCOUNT_DOC = "`{account_id}` in it becomes the account's number."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MultiNodeParallel:
-    """One job on several machines."""
-
-    enabled: Annotated[
-        bool,
-        Key("Whether a job takes several machines. `true` is refused in this release.", aliases=("enable",)),
-    ] = False
-    number_nodes: Annotated[
-        int, Key("How many.", Range(1, 1000, owner="Batch's", source="AWS Batch user guide, mnp-node-groups"))
-    ] = 10
-    main_node_index: Annotated[
-        int, Key("Which of them is the main one, counted from 0.", Range(0, 999, owner="Batch's"))
-    ] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +61,18 @@ class ComputeResources:
     security_group_ids: Annotated[
         tuple[str, ...], Key("Their security groups. Without any: the default one of the subnets' VPC.", most=5)
     ] = ()
+    placement_group: Annotated[
+        str | None,
+        Key(
+            "A placement group of yours, for machines that talk much to each other. One of the strategy `cluster` is in one Availability Zone, "
+            "and then so are the `subnets`.",
+            Pattern(
+                r"[ -~]{0,254}[!-~]",
+                says="the name of a placement group",
+                source="Amazon EC2 API reference, CreatePlacementGroup",
+            ),
+        ),
+    ] = None
     launch_template_name: Annotated[
         str | None,
         Key(
@@ -202,7 +199,9 @@ class Batch:
         Mapping[str, str],
         Key(f"What a job finds in its environment. {ENVIRONMENT_DOC}", JOB_NAMES, wrapper="Variables", as_written=True),
     ] = field(default_factory=dict)
-    multi_node_parallel: Annotated[MultiNodeParallel, Key("One job on several machines.")] = MultiNodeParallel()
+    multi_node_parallel: Annotated[MultiNodeParallel, Key("One job on several machines.")] = field(
+        default_factory=MultiNodeParallel
+    )
     compute_resources: Annotated[ComputeResources, Key("The machines.")] = ComputeResources()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ RANGES = {path: field for path, field in WORKING.items() if isinstance(field.key
 CHOICES = {path: field for path, field in WORKING.items() if isinstance(field.key.must, OneOf)}
 
 
+ITEMS: dict[str, Any] = {"output": [{"path": "other"}], "node_ranges": [{"nodes": "0"}]}
+
+
 def document(path: tuple[str, ...], value: object) -> dict[str, Any]:
     """A definition that is right but for the key at `path`, which holds `value`."""
     function: dict[str, Any] = {
@@ -48,7 +52,7 @@ def document(path: tuple[str, ...], value: object) -> dict[str, Any]:
     }
     node: Any = function
     for step in path[:-1]:
-        node = node.setdefault(step, [{"path": "other"}] if step == "output" else {})
+        node = node.setdefault(step, copy.deepcopy(ITEMS.get(step, {})))
         node = node[0] if isinstance(node, list) else node
     node[path[-1]] = value
     return {"functions": {"aws": [function]}}
