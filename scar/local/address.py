@@ -21,10 +21,20 @@ _VIRTUAL: Final = re.compile(
 
 def is_local_name(host: str) -> bool:
     """Whether a Host header names us. A page that had its own name pointed at 127.0.0.1 (DNS rebinding) fails here."""
-    name = host.lower()
-    if not name.endswith("]"):
-        name = name.rpartition(":")[0] if re.search(r":\d*$", name) else name
+    name = _without_port(host)
     return name in _LOCAL_NAMES or name.endswith((".localhost", ".amazonaws.com"))
+
+
+def is_own_address(host: str, address: str) -> bool:
+    """Whether a Host header is the very address that a request came in at: no name at all, so nobody pointed it here."""
+    return address != "" and _without_port(host) == address
+
+
+def _without_port(host: str) -> str:
+    name = host.lower()
+    if name.endswith("]"):
+        return name
+    return name.rpartition(":")[0] if re.search(r":\d*$", name) else name
 
 
 def is_local_origin(origin: str | None) -> bool:

@@ -25,7 +25,17 @@ from moto.moto_server.werkzeug_app import BackendRequest, DomainDispatcherApplic
 
 from scar.limits import MIB
 from scar.local import walls
-from scar.local.address import Caller, Environ, S3Address, caller, is_local_name, is_local_origin, is_s3, s3_address
+from scar.local.address import (
+    Caller,
+    Environ,
+    S3Address,
+    caller,
+    is_local_name,
+    is_local_origin,
+    is_own_address,
+    is_s3,
+    s3_address,
+)
 from scar.local.bodies import Bodies, Body
 from scar.local.refusal import RefusalError
 from scar.local.s3_events import Events
@@ -109,7 +119,8 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
             return _refused(failed, service, scope, environ, start_response)
 
     def _route(self, environ: Environ, start_response: StartResponse, scope: Scope, who: Caller) -> Iterable[bytes]:
-        if not is_local_name(environ.get("HTTP_HOST", "")):
+        host = environ.get("HTTP_HOST", "")
+        if not is_local_name(host) and not is_own_address(host, environ.get("SERVER_NAME", "")):
             raise RefusalError(403, "AccessDenied", "The Host header names another machine.")
         if not is_local_origin(environ.get("HTTP_ORIGIN")):
             raise RefusalError(403, "AccessDenied", "A page of another site may not use the local AWS.")

@@ -1,4 +1,4 @@
-"""How do requests come in over a socket? A threaded WSGI server with keep-alive, on loopback only.
+"""How do requests come in over a socket? A threaded WSGI server with keep-alive, on loopback and in networks of sandboxes.
 
 werkzeug's own server closes every connection after one answer; SDKs pay a new connection and a 10 ms pause for each call then.
 What reading a request into a WSGI environment means is left to moto's handler, which knows S3's headers.
@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import logging
+import selectors
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
@@ -25,6 +28,7 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 IDLE_S: Final = 75.0  # a silent connection is closed; SDKs open another without a word
 FINISH_S: Final = 10.0  # for requests still being answered when the daemon ends
+_PAUSE_S: Final = 0.1  # after a connection that could not be taken: too many open files is over soon
 DRAIN_BYTES: Final = 1 << 20  # of a refused body that is still worth reading to keep the connection
 
 
@@ -98,6 +102,7 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto is untyped here
 
     def _environ(self) -> Environ | None:
         environ: Environ = self.make_environ()
+        environ["SERVER_NAME"] = self.connection.getsockname()[0]  # not always the server's first address
         if environ.get(
             "wsgi.input_terminated"
         ):  # chunked; never seen from an SDK, so one answer and the connection ends
@@ -198,8 +203,66 @@ def _one_line(value: str) -> str:
     return value.replace("\r", " ").replace("\n", " ")
 
 
+class _Door:
+    """Another listening socket of a server: a thread that takes connections, and one for each of them."""
+
+    def __init__(self, server: Server, listening: socket.socket) -> None:
+        self._server, self._listening = server, listening
+        self._lock = threading.Lock()
+        self._closed = False
+        self._inside: dict[threading.Thread, socket.socket] = {}
+        self._wake, self._woken = socket.socketpair()
+        listening.setblocking(False)
+        self._taking = threading.Thread(target=self._take, name="door", daemon=True)
+        self._taking.start()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+        self._wake.close()
+        self._taking.join()
+        self._woken.close()
+        with self._lock:
+            inside = dict(self._inside)
+        for connection in inside.values():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                connection.shutdown(socket.SHUT_RDWR)
+        deadline = time.monotonic() + FINISH_S
+        for thread in inside:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _take(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listening, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while not self._closed:
+                if any(key.fileobj is self._listening for key, _ in selector.select()):
+                    self._take_one()
+
+    def _take_one(self) -> None:
+        try:
+            connection, address = self._listening.accept()
+        except BlockingIOError:  # the client went away again
+            return
+        except OSError:
+            _log.warning("a connection could not be taken", exc_info=True)
+            time.sleep(_PAUSE_S)
+            return
+        thread = threading.Thread(target=self._serve, args=(connection, address), daemon=True)
+        with self._lock:
+            self._inside[thread] = connection
+        thread.start()
+
+    def _serve(self, connection: socket.socket, address: tuple[str, int]) -> None:
+        try:
+            self._server.process_request_thread(connection, address)
+        finally:
+            with self._lock:
+                self._inside.pop(threading.current_thread(), None)
+
+
 class Server(ThreadingMixIn, TCPServer):
-    """Listens on 127.0.0.1 and nowhere else; a thread for each connection."""
+    """Listens on 127.0.0.1, and where `also_on` is told to; a thread for each connection."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -231,6 +294,18 @@ class Server(ThreadingMixIn, TCPServer):
             with self._idle:
                 self._busy -= 1
                 self._idle.notify_all()
+
+    @contextlib.contextmanager
+    def also_on(self, listening: socket.socket) -> Iterator[None]:
+        """Answer on another listening socket as well, as long as this is entered: on one of another network namespace, for example.
+
+        Connections made there are cut when it is left. The socket stays the caller's; nobody else may use it meanwhile.
+        """
+        door = _Door(self, listening)
+        try:
+            yield
+        finally:
+            door.close()
 
     def end(self) -> None:
         """After `shutdown`: wait a little for requests that are being answered, then close."""

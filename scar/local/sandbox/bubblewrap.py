@@ -31,7 +31,7 @@ def bubblewrap_argv(program: str, spec: SandboxSpec, layer: Path | None, *, filt
         argv += ["--perms", "1777", "--size", str(spec.shm_mib * MIB), "--tmpfs", "/dev/shm"]  # noqa: S108
     for one in spec.tmpfs:
         argv += ["--perms", "1777", "--size", str(one.size_mib * MIB), "--tmpfs", one.target]
-    host_files = tuple(Bind(path, str(path)) for path in missing_host_files(spec.rootfs))
+    host_files = tuple(Bind(path, str(path)) for path in missing_host_files(spec))
     for bind in (*spec.binds, *host_files):
         argv += ["--ro-bind" if bind.read_only else "--bind", str(bind.source.resolve(strict=True)), bind.target]
     return (*argv, "--chdir", spec.working_directory, "--", *spec.argv)

@@ -13,15 +13,17 @@ import secrets
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
 from scar.errors import ScarError
 from scar.local.sandbox import probing
+from scar.local.sandbox.loopback import LoopbackNetwork
 from scar.local.sandbox.restrictions import lambda_profile
-from scar.local.sandbox.spec import CONTAINER_CAPABILITIES, SHM_MIB, Isolation, SandboxSpec
+from scar.local.sandbox.seats import seated
+from scar.local.sandbox.spec import CONTAINER_CAPABILITIES, SHM_MIB, Isolation, Network, SandboxSpec, Serve
 from scar.local.sandbox.tree import Start, Tree, new_name, start_tree
 
 _LABEL: Final = "scar-local"
@@ -63,7 +65,7 @@ class Podman:
         if not self._swept:
             self.sweep()
             self._swept = True
-        name = new_name()
+        name, spec = new_name(), seated(spec)
         argv, extra = run_argv(self.program, spec, name, self._root(spec), self._environ, profile=self._profile(spec))
         start = Start(
             mode="bare",
@@ -80,6 +82,9 @@ class Podman:
             oom_question=(self.program, "inspect", "--format", "{{.State.OOMKilled}}", name),
         )
         return start_tree(spec, start, name=name)
+
+    def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Serve) -> Network:
+        return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
 
     def sweep(self) -> tuple[str, ...]:
         """Remove containers whose starter is gone; their names."""
@@ -212,6 +217,7 @@ def run_argv(
         "--log-driver",
         "none",
     ]
+    argv += [] if spec.place is None else ["--hostname", spec.place.hostname]
     argv += ["--user", f"{spec.uid}:{spec.gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     if spec.capabilities:
         argv += [word for name in CONTAINER_CAPABILITIES for word in ("--cap-add", name)]

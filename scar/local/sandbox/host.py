@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from scar.local.sandbox import probing
+from scar.local.sandbox.loopback import LoopbackNetwork
 from scar.local.sandbox.reach import may_switch_user
 from scar.local.sandbox.restrictions import filter_of
-from scar.local.sandbox.spec import Isolation, SandboxSpec
+from scar.local.sandbox.spec import Isolation, Network, SandboxSpec, Serve
 from scar.local.sandbox.tree import Start, Tree, layer_path, new_name, start_tree
 
 _MOVED: Final = "/opt/scar/"
@@ -37,6 +39,9 @@ class Host:
     def start(self, spec: SandboxSpec) -> Tree:
         argv = tuple(f"{spec.rootfs}{part}" if part.startswith(_MOVED) else part for part in spec.argv)
         return self._start(spec, argv=argv)
+
+    def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Serve) -> Network:
+        return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
 
     def _start(self, spec: SandboxSpec, *, argv: tuple[str, ...]) -> Tree:
         name = new_name()

@@ -14,8 +14,10 @@ from scar.errors import ScarError
 from scar.local.sandbox import probing
 from scar.local.sandbox.bounds import Groups, find_groups, sweep_groups
 from scar.local.sandbox.bubblewrap import bubblewrap_argv
+from scar.local.sandbox.loopback import LoopbackNetwork
 from scar.local.sandbox.restrictions import filter_of
-from scar.local.sandbox.spec import Isolation, SandboxSpec
+from scar.local.sandbox.seats import seated
+from scar.local.sandbox.spec import Isolation, Network, SandboxSpec, Serve
 from scar.local.sandbox.tree import SetUpError, Start, Tree, layer_path, new_name, start_tree, sweep_layers
 
 Variant = Literal["root", "user", "bwrap"]
@@ -79,7 +81,7 @@ class Namespaces:
         return None
 
     def start(self, spec: SandboxSpec) -> Tree:
-        ways = self._found()
+        ways, spec = self._found(), seated(spec)
         try:
             return self._start(spec, ways=ways)
         except SetUpError as error:
@@ -87,6 +89,9 @@ class Namespaces:
                 raise
             self._ways = replace(ways, copied=True)
             return self._start(spec, ways=self._ways)
+
+    def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Serve) -> Network:
+        return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
 
     def _found(self) -> _Ways:
         if self._ways is not None:

@@ -7,14 +7,17 @@ import re
 import shutil
 import struct
 import subprocess
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from scar.errors import ScarError
 from scar.local.sandbox import probing
+from scar.local.sandbox.loopback import LoopbackNetwork
 from scar.local.sandbox.reach import may_switch_user
-from scar.local.sandbox.spec import Isolation, SandboxSpec
+from scar.local.sandbox.seats import seated
+from scar.local.sandbox.spec import Isolation, Network, SandboxSpec, Serve
 from scar.local.sandbox.tree import Start, Tree, layer_path, new_name, start_tree
 from scar.local.sandbox.view_files import missing_host_files
 
@@ -52,7 +55,10 @@ class PRoot:
 
     def start(self, spec: SandboxSpec) -> Tree:
         program, call_filter = self._found()
-        return self._start(spec, program=program, call_filter=call_filter)
+        return self._start(seated(spec), program=program, call_filter=call_filter)
+
+    def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Serve) -> Network:
+        return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
 
     def _found(self) -> tuple[str, bytes]:
         program = self._program or shutil.which("proot")
@@ -100,7 +106,7 @@ def proot_argv(program: str, spec: SandboxSpec, layer: Path, *, pretends: bool) 
     binds = [("/proc", "/proc"), ("/dev", "/dev")]
     if spec.read_only:
         binds.append((str(layer / "tmp"), "/tmp"))  # noqa: S108  (the sandbox's own)
-    binds += [(str(path), str(path)) for path in missing_host_files(spec.rootfs)]
+    binds += [(str(path), str(path)) for path in missing_host_files(spec)]
     binds += [(str(bind.source.resolve(strict=True)), bind.target) for bind in spec.binds]
     if strange := next((source for source, target in binds if ":" in source + target), None):
         raise ScarError(f"proot cannot bind {strange}: its name has a colon")

@@ -37,7 +37,7 @@ class Tmpfs:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A sandbox's place in a `Network`: its IPv4 address and its host name. `key` is the engine's own word for it."""
+    """A sandbox's place in a `Network`: its IPv4 address and its host name. `key` is the engine's own word for the network."""
 
     address: str
     hostname: str
@@ -56,7 +56,8 @@ class SandboxSpec:
     as the tree lives and that nothing in it sees: locks on what it uses. The caller closes its own once the tree was started.
     `capabilities`: root inside has those of a container, so that it can become another user; only namespaces, podman and docker give them.
     `tmpfs` and a `shm_mib` other than 64 are given by namespaces, podman and docker only.
-    `place`, from the same engine's `network`, puts the sandbox there; without one its network is this machine's.
+    `place`, from the same engine's `network`, puts the sandbox there; without one its network is this machine's. The place's host name
+    goes before `hostname`, and `/etc/hosts` names all places of the network, where the engine shows a sandbox files of its own.
     """
 
     rootfs: Path
@@ -136,7 +137,10 @@ class Network(Protocol):
     2. `own` tells whether they have a network of their own; if not, the addresses are of this machine's loopback, and what listens on all
        addresses listens on every place's.
     3. `endpoint` is the URL at which the local AWS answers to them.
-    4. `close` ends it, once no sandbox is in it any more; again is fine. When the process that made it dies, it is gone too.
+    4. `credentials_host` is where it answers for a role's credentials as ECS does, at port 80: SDKs put it before what
+       AWS_CONTAINER_CREDENTIALS_RELATIVE_URI says. None: there is no such place, `endpoint` is of the loopback, and only there do SDKs take a
+       whole URL over plain HTTP (AWS_CONTAINER_CREDENTIALS_FULL_URI).
+    5. `close` ends it, once no sandbox is in it any more; again is fine. When the process that made it dies, it is gone too.
     """
 
     @property
@@ -147,6 +151,9 @@ class Network(Protocol):
 
     @property
     def endpoint(self) -> str: ...
+
+    @property
+    def credentials_host(self) -> str | None: ...
 
     def close(self) -> None: ...
 

@@ -139,7 +139,8 @@ def mount_root(request: Request) -> None:
 def open_sources(request: Request) -> list[tuple[int, str, bool]]:
     """Everything of the host that will be seen inside, opened before the host goes out of sight."""
     sources = [(os.open(source, os.O_PATH), target, read_only) for source, target, read_only in request["binds"]]
-    for path in ("/etc/resolv.conf", "/etc/hosts"):
+    bound = {target for _, target, _ in sources}
+    for path in {"/etc/resolv.conf", "/etc/hosts"} - bound:
         inside = f"{request['rootfs']}{path}"
         absent = not os.path.lexists(inside) or (not os.path.islink(inside) and os.path.getsize(inside) == 0)
         if absent and os.path.exists(path) and os.path.isdir(f"{request['rootfs']}/etc"):
