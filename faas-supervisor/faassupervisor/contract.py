@@ -186,8 +186,8 @@ class Failure:
     """What a failed invocation answers, in the shape of Lambda's error document.
 
     Lambda passes `errorType`, `errorMessage` and `stackTrace` on to the caller; the rest rides along and is optional for a reader.
-    `kind` is `ScriptFailed`, `ScriptTimedOut`, `StageInFailed`, `StageOutFailed`, `BadEvent`, `HandOverFailed`, `AlreadyRunning` or
-    `AgentFailed`.
+    `kind` is `ScriptFailed`, `ScriptTimedOut`, `StageInFailed`, `StageOutFailed`, `BadEvent`, `HandOverFailed`, `AlreadyRunning`,
+    `GangFailed` or `AgentFailed`.
     """
 
     kind: str

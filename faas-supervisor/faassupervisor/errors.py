@@ -10,6 +10,7 @@ AgentError                  AgentFailed
 ├── StageOutError           StageOutFailed   an output cannot or could not be published
 ├── HandOverError           HandOverFailed   the record could not be handed over to Batch, or its ledger entry not be read or written
 ├── AlreadyRunningError     AlreadyRunning   another attempt at this record is under way: come again when it has ended
+├── GangError               GangFailed       the nodes of a multi-node parallel job did not come together, or one of them was lost
 └── NotReusableError        AgentFailed      something of this run could not be removed: this sandbox must not serve another event
 """
 
@@ -70,6 +71,10 @@ class HandOverError(AgentError):
 
 class AlreadyRunningError(AgentError):
     kind = "AlreadyRunning"
+
+
+class GangError(AgentError):
+    kind = "GangFailed"
 
 
 class NotReusableError(AgentError):
