@@ -2,13 +2,16 @@
 
 Batch forgets a finished job after a week or so. A job of ours says itself whose it is: in its name (contract.job_name) and in SCAR_TASK.
 How the jobs came to be is the agent's business.
+
+Batch tells of a node of a multi-node parallel job as of a job whose id is `JOB#INDEX`. Of the job itself it tells neither container nor log
+stream, nor an exit code before an attempt has ended: here those of its main node are the job's own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
@@ -43,11 +46,29 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Nodes:
+    """The nodes of a multi-node parallel job. `main`, the index of the main node, is known when the job was described."""
+
+    count: int
+    main: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Which node of its job this is. `address` (IPv4) is None until Batch tells it, which may be when the node has ended."""
+
+    index: int
+    main: bool
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One job as Batch tells it; times are milliseconds since 1970.
+    """One job as Batch tells it, or one node of a job; times are milliseconds since 1970.
 
     `reason` says why it is in its status. `attempts`, `stream`, `task`, `queue`, `definition` and `log_group` are known when it was described,
-    not when it was listed. `container_reason` is what ECS said of the last container.
+    not when it was listed. `container_reason` is what ECS said of the last container. What a container has of all these is the main node's
+    in a job of several nodes, which has `nodes`; one of its nodes has `node`.
     """
 
     id: str
@@ -68,6 +89,8 @@ class Job:
     task: contract.Task | None = None
     cancelled: bool = False
     terminated: bool = False
+    nodes: Nodes | None = None
+    node: Node | None = None
 
     @property
     def function(self) -> str | None:
@@ -115,8 +138,18 @@ def function_of(job_name: str) -> str | None:
 
 
 def is_job_id(text: str) -> bool:
-    """Whether this can be a job's id at all: Batch refuses a description of anything else."""
+    """Whether this can be the id of a job or of a node: Batch refuses a description of anything else."""
     return _JOB_ID.fullmatch(text) is not None
+
+
+def node_id(job_id: str, index: int) -> str:
+    return f"{job_id}#{index}"
+
+
+def apart(job_or_node_id: str) -> tuple[str, int | None]:
+    """The job's own id, and the node's index where one is named."""
+    job_id, _, index = job_or_node_id.partition("#")
+    return job_id, int(index) if index.isdecimal() else None
 
 
 def queues(aws: Aws) -> tuple[str, ...]:
@@ -164,7 +197,31 @@ def listed(aws: Aws, queue: str, function: str | None = None) -> Iterator[Job]:
 
 
 def described(aws: Aws, ids: Iterable[str]) -> Mapping[str, Job]:
-    """Jobs by their ids. One call for every 100; ids that Batch does not know are left out (batch:DescribeJobs)."""
+    """Jobs and nodes by their ids. Those that Batch does not know are left out.
+
+    One call for every 100 (batch:DescribeJobs), and one for the main nodes of every 100 jobs that have nodes and have begun.
+    """
+    found = _described(aws, ids)
+    mains = {
+        job.id: node_id(job.id, job.nodes.main)
+        for job in found.values()
+        if job.nodes and job.nodes.main is not None and job.status not in CANCELLABLE
+    }
+    of_mains = _described(aws, mains.values())
+    return {one: _with_main(job, of_mains.get(mains.get(one, ""))) for one, job in found.items()}
+
+
+def nodes_of(aws: Aws, job: Job) -> Mapping[int, Job]:
+    """The nodes of a job by their index, as far as Batch has made them: one that was never started it does not know.
+
+    One call for every 100.
+    """
+    count = job.nodes.count if job.nodes else 0
+    found = _described(aws, [node_id(job.id, index) for index in range(count)])
+    return {node.node.index: node for node in found.values() if node.node}
+
+
+def _described(aws: Aws, ids: Iterable[str]) -> Mapping[str, Job]:
     asked = [one for one in dict.fromkeys(ids) if is_job_id(one)]
     found: dict[str, Job] = {}
     for start in range(0, len(asked), DESCRIBED_AT_ONCE):
@@ -181,15 +238,16 @@ def _is_no_queue(error: ClientError) -> bool:
 
 def _job(raw: Mapping[str, Any]) -> Job:
     """One job of a list or of a description: what a list does not tell is absent."""
-    container: Mapping[str, Any] = raw.get("container") or {}
+    nodes = _nodes(raw)
+    container = _container(raw, nodes)
     return Job(
         id=raw["jobId"],
         name=raw["jobName"],
         status=raw["status"],
         reason=raw.get("statusReason") or "",
         created_ms=raw.get("createdAt") or 0,
-        started_ms=raw.get("startedAt"),
-        stopped_ms=raw.get("stoppedAt"),
+        started_ms=raw.get("startedAt") or None,  # Batch has told 0 of jobs that had not started
+        stopped_ms=raw.get("stoppedAt") or None,
         exit_code=container.get("exitCode"),
         container_reason=container.get("reason") or "",
         queue=_last(raw.get("jobQueue")),
@@ -201,6 +259,68 @@ def _job(raw: Mapping[str, Any]) -> Job:
         task=_task(container),
         cancelled=bool(raw.get("isCancelled")),
         terminated=bool(raw.get("isTerminated")),
+        nodes=nodes,
+        node=_node(raw),
+    )
+
+
+def _nodes(raw: Mapping[str, Any]) -> Nodes | None:
+    """A list tells how many nodes a job has, a description also which is the main one. What tells of one node has no nodes."""
+    properties: Mapping[str, Any] = raw.get("nodeProperties") or {}
+    if "numNodes" not in properties or apart(raw["jobId"])[1] is not None:
+        return None
+    return Nodes(properties["numNodes"], properties.get("mainNode"))
+
+
+def _node(raw: Mapping[str, Any]) -> Node | None:
+    details: Mapping[str, Any] = raw.get("nodeDetails") or {}
+    if "nodeIndex" not in details:
+        return None
+    return Node(details["nodeIndex"], bool(details.get("isMainNode")), _address(raw))
+
+
+def _address(raw: Mapping[str, Any]) -> str | None:
+    """That of the last container that has told one: Batch has told it of attempts that had ended, and of no container that ran."""
+    containers = [
+        raw.get("container") or {},
+        *((one.get("container") or {}) for one in reversed(raw.get("attempts") or ())),
+    ]
+    interfaces = (interface for container in containers for interface in container.get("networkInterfaces") or ())
+    return next((found for one in interfaces if (found := one.get("privateIpv4Address"))), None)
+
+
+def _container(raw: Mapping[str, Any], nodes: Nodes | None) -> Mapping[str, Any]:
+    """Of a multi-node job that is described, what the main node's is to be: ranges within others go before them (botocore NodeRangeProperty)."""
+    ranges: Sequence[Mapping[str, Any]] = (raw.get("nodeProperties") or {}).get("nodeRangeProperties") or ()
+    if nodes is None or nodes.main is None or not ranges:
+        return raw.get("container") or {}
+    held = [(_targets(one["targetNodes"], nodes.count), one.get("container") or {}) for one in ranges]
+    mains = [(len(indexes), container) for indexes, container in held if nodes.main in indexes]
+    return min(mains, key=lambda found: found[0])[1] if mains else {}
+
+
+def _targets(text: str, count: int) -> range:
+    """`m:n`, `m:`, `:n` (botocore batch:NodeRangeProperty.targetNodes)."""
+    first, colon, last = text.partition(":")
+    return range(int(first or 0), int(last or count - 1) + 1 if colon else int(first) + 1)
+
+
+def _with_main(job: Job, main: Job | None) -> Job:
+    """What a job has of its main node: as Batch tells it of the node, and of attempts that have ended also of the job."""
+    if job.nodes is None:
+        return job
+    ended = job.attempts[-1].exit_code if job.finished and job.attempts else None
+    if main is None:
+        return replace(job, exit_code=ended)
+    return replace(
+        job,
+        exit_code=ended if main.exit_code is None else main.exit_code,
+        container_reason=main.container_reason,
+        image=main.image or job.image,
+        stream=main.stream,
+        log_group=main.log_group or job.log_group,
+        attempts=job.attempts or main.attempts,
+        task=job.task or main.task,
     )
 
 
