@@ -65,12 +65,21 @@ class _Patience:
 
 
 class Batch:
-    """The queue and the job definition of one function. `pause` is `time.sleep`, but for tests."""
+    """The queue and the job definition of one function. `main_node` is the `targetNodes` of the one node of a multi-node job that gets the
+    task, None where a job has one. `pause` is `time.sleep`, but for tests.
+    """
 
     def __init__(
-        self, client: BatchClient, queue: str, definition: str, *, pause: Callable[[float], None] = time.sleep
+        self,
+        client: BatchClient,
+        queue: str,
+        definition: str,
+        *,
+        main_node: str | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client, self._queue, self._definition, self._pause = client, queue, definition, pause
+        self._main_node = main_node
 
     def hand_over(self, task: Task, name: str, deadline: Deadline, *, continued: bool) -> str:
         """The id of the one job of this name. `continued` says that an earlier attempt may have made it already.
@@ -94,19 +103,18 @@ class Batch:
         return found
 
     def request(self, task: Task, name: str) -> dict[str, Any]:
-        return {
-            "jobName": name,
-            "jobQueue": self._queue,
-            "jobDefinition": self._definition,
-            "containerOverrides": {"environment": [{"name": contract.TASK, "value": task.to_json().decode()}]},
-        }
+        overrides = _overrides(task)
+        where: dict[str, Any] = {"containerOverrides": overrides}
+        if self._main_node is not None:
+            node = {"targetNodes": self._main_node, "containerOverrides": overrides}
+            where = {"nodeOverrides": {"nodePropertyOverrides": [node]}}
+        return {"jobName": name, "jobQueue": self._queue, "jobDefinition": self._definition, **where}
 
     def too_large(self, task: Task, name: str) -> tuple[Hop, int] | None:
         """The first hop that the task does not fit through, and its size there."""
-        request = self.request(task, name)
         sizes = (
-            (hops.ECS_OVERRIDES, hops.characters(request["containerOverrides"])),
-            (hops.SUBMIT_JOB, hops.sent_bytes(request)),
+            (hops.ECS_OVERRIDES, hops.characters(_overrides(task))),
+            (hops.SUBMIT_JOB, hops.sent_bytes(self.request(task, name))),
         )
         return next(((hop, size) for hop, size in sizes if not hop.fits(size)), None)
 
@@ -176,6 +184,11 @@ class Batch:
                 f"and batch:ListJobs ({reason})"
             )
         return f"{reason}. Is the queue enabled, and is job definition {self._definition} there? `scar init` makes both anew"
+
+
+def _overrides(task: Task) -> dict[str, Any]:
+    """What a job's container is given: each node of a multi-node job is a task of ECS with overrides of its own."""
+    return {"environment": [{"name": contract.TASK, "value": task.to_json().decode()}]}
 
 
 def task_that_fits(batch: Batch, task: Task, event: bytes, name: str, state: State, *, may_spill: bool) -> Task:

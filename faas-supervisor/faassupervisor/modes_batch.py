@@ -60,7 +60,9 @@ class Handing:
             raise AgentError(
                 f"this function was deployed without {contract.JOB_QUEUE} or {contract.JOB_DEFINITION}: run `scar init` again"
             )
-        return delegate.Batch(self._sandbox.aws.batch(), queue, definition)
+        return delegate.Batch(
+            self._sandbox.aws.batch(), queue, definition, main_node=variables.get(contract.JOB_NODES) or None
+        )
 
     def claim(self, record: Record, mode: Literal["lambda-batch", "batch"]) -> Proceed | HandOver | Settled:
         """Raises AlreadyRunningError while another invocation works on this record."""

@@ -71,11 +71,18 @@ def design(fn: Function, site: Site, made: Made) -> Iterable[Resource]:
             definition,
         ),
         behind=_way_back(fn, site),
-        variables={contract.JOB_QUEUE: queue.name, contract.JOB_DEFINITION: definition.name},
+        variables=_variables(batch, queue, definition),
         statements=iam.hand_over(fn, site, queue.name),
         places=((place.name, batch.shared or ""),),
     )
     return with_jobs(fn, site, code, jobs)
+
+
+def _variables(batch: Batch, queue: JobQueue, definition: JobDefinition) -> dict[str, str]:
+    """Where the function hands its records over, and to which node of a multi-node job."""
+    target = job.main_target(batch)
+    nodes = {} if target is None else {contract.JOB_NODES: target}
+    return {contract.JOB_QUEUE: queue.name, contract.JOB_DEFINITION: definition.name, **nodes}
 
 
 def _way_back(fn: Function, site: Site) -> tuple[FailureRule, InvokeConfig]:
@@ -200,10 +207,11 @@ def _queue(batch: Batch, place: _Place) -> JobQueue:
 def _definition(fn: Function, batch: Batch, site: Site, code: codes.Design, state: Id) -> JobDefinition:
     before = [resource.id for resource in code.made if resource.id.kind in {"repository", "image"}]
     roles = (names.job_role(fn.name, site.region), names.execution_role(fn.name, site.region))
+    images = job.Images(code.job_image, code.node_images)
     return JobDefinition(
-        name=job.name(fn, batch, site, code.job_image),
+        name=job.name(fn, batch, site, images),
         function=fn.name,
-        request=canonical(job.request(fn, batch, site, code.job_image)),
+        request=canonical(job.request(fn, batch, site, images)),
         tags=job.tags_of(fn),
         after=(*before, *(Id("role", role) for role in roles), Id("log group", names.batch_log_group(fn.name)), state),
         note=job.told(batch),

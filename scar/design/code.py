@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -26,8 +27,9 @@ class Design:
     """The part of a design that depends on what a function's code is made of.
 
     `runtime`, `layers` and `variables` are what the function is given because of it, `bucket` is where its code lies in S3, and
-    `readable` what its role must be able to read (an ARN). `job_image` is the image of its jobs, as a job definition names it, and
-    `job_repository` the ARN of the repository that it is in.
+    `readable` what its role must be able to read (an ARN). `job_image` is the image of its jobs, as a job definition names it,
+    `node_images` those of nodes that run another (by what the definition calls it), and `job_repository` the ARN of the repository that
+    they are in.
     """
 
     code: Code
@@ -38,6 +40,7 @@ class Design:
     bucket: str | None = None
     readable: str | None = None
     job_image: str = ""
+    node_images: Mapping[str, str] = field(default_factory=dict)
     job_repository: str = ""
     note: str = ""
 

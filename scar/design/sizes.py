@@ -13,6 +13,7 @@ from scar.aws import tags
 from scar.aws.resources.function import LambdaFunction
 from scar.aws.resources.job_definition import JobDefinition
 from scar.aws.resources.job_queue import JobQueue
+from scar.design.job import main_target
 from scar.fdl.model import Function
 from scar.plan.resource import Resource
 
@@ -70,7 +71,7 @@ def _taken(fn: Function, resources: Iterable[Resource]) -> Mapping[Hop, int]:
     if queue and definition:
         overrides = _overrides(fn)
         name = contract.job_name(fn.name, _RUN, 1)
-        request = {"jobName": name, "jobQueue": queue, "jobDefinition": definition, "containerOverrides": overrides}
+        request = {"jobName": name, "jobQueue": queue, "jobDefinition": definition, **_where(fn, overrides)}
         found |= {hops.SUBMIT_JOB: hops.sent_bytes(request), hops.ECS_OVERRIDES: hops.characters(overrides)}
     return found
 
@@ -79,3 +80,11 @@ def _overrides(fn: Function) -> dict[str, Any]:
     """What is overridden of a job's container for an event of nothing."""
     task = contract.Task(fn.name, _REQUEST_ID, _RUN, 1, event=_EMPTY_EVENT)
     return {"environment": [{"name": contract.TASK, "value": task.to_json().decode()}]}
+
+
+def _where(fn: Function, overrides: dict[str, Any]) -> dict[str, Any]:
+    """A multi-node job is given its task on the main node only."""
+    target = None if fn.jobs is None else main_target(fn.jobs)
+    if target is None:
+        return {"containerOverrides": overrides}
+    return {"nodeOverrides": {"nodePropertyOverrides": [{"targetNodes": target, "containerOverrides": overrides}]}}

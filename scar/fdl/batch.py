@@ -7,7 +7,7 @@ from typing import Annotated
 
 from scar import limits
 from scar.fdl.key import Key, OneOf, Pattern, Range
-from scar.fdl.nodes import MultiNodeParallel
+from scar.fdl.nodes import MultiNodeParallel, NodeGroup, groups
 from scar.fdl.vocabulary import BATCH_GUIDE, ENVIRONMENT_DOC, JOB_NAMES, PROFILE, REGION
 
 _ACCOUNT_DOC = "`{account_id}` in it becomes the account's number."
@@ -203,6 +203,12 @@ class Batch:
         default_factory=MultiNodeParallel
     )
     compute_resources: Annotated[ComputeResources, Key("The machines.")] = ComputeResources()
+
+    @property
+    def nodes(self) -> tuple[NodeGroup, ...]:
+        """The nodes of a multi-node job, in groups that are alike; none for jobs of one machine."""
+        several = self.multi_node_parallel
+        return groups(several, int(self.vcpus), self.memory) if several.enabled else ()
 
     @property
     def fargate(self) -> bool:

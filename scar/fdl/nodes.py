@@ -1,7 +1,8 @@
 """The `multi_node_parallel` section of a function's jobs: how many machines one job takes, and what each of them is."""
 
 # Annotations are read at run time, as objects: no `from __future__ import annotations` here.
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Final
 
 from scar import limits
@@ -44,6 +45,13 @@ class NodeRange:
         int | None,
         Key("How many processes `mpirun` starts on each of them when it is not told; 0: none.", Range(0, 9999)),
     ] = None
+
+    def span(self, nodes: int) -> tuple[int, int]:
+        """The first and the last of them, in a job of so many nodes."""
+        first, colon, last = self.nodes.partition(":")
+        if not colon:
+            return int(first), int(first)
+        return int(first or 0), int(last) if last else nodes - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +103,59 @@ class MultiNodeParallel:
             "between those that are named.",
         ),
     ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeGroup:
+    """Nodes of a job, from `first` to `last`, that are alike. `image` is None for the function's own."""
+
+    first: int
+    last: int
+    vcpus: int
+    memory_mib: int
+    image: str | None
+    slots: int
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1
+
+    @property
+    def target(self) -> str:
+        """As Batch's `targetNodes`."""
+        return f"{self.first}:{self.last}"
+
+
+def groups(nodes: MultiNodeParallel, vcpus: int, memory_mib: int) -> tuple[NodeGroup, ...]:
+    """All nodes of a job, each in one group, in their order; the main node is alone in its own. `vcpus` and `memory_mib` are a node's own.
+
+    Ranges have to lie within the nodes (`rules_nodes` sees to it). How many groups come of them is not limited here.
+    """
+    spans = [(*each.span(nodes.number_nodes), each) for each in nodes.node_ranges]
+    main = nodes.main_node_index
+    firsts, lasts = [first for first, _, _ in spans], [last for _, last, _ in spans]
+    edges = sorted({0, main, main + 1, nodes.number_nodes, *firsts, *(last + 1 for last in lasts)})
+    found: list[NodeGroup] = []
+    for first, end in pairwise(edges):
+        plain = NodeGroup(first=first, last=end - 1, vcpus=vcpus, memory_mib=memory_mib, image=None, slots=0)
+        group = _as_said(plain, nodes.slots_per_node, [each for low, high, each in spans if low <= first <= high])
+        if found and main not in (found[-1].first, first) and _alike(found[-1], group):
+            found[-1] = replace(found[-1], last=group.last)
+        else:
+            found.append(group)
+    return tuple(found)
+
+
+def _alike(one: NodeGroup, other: NodeGroup) -> bool:
+    return replace(one, first=0, last=0) == replace(other, first=0, last=0)
+
+
+def _as_said(plain: NodeGroup, slots: int | None, said: list[NodeRange]) -> NodeGroup:
+    """What later ranges say goes before what earlier ones do, key by key."""
+    vcpus, memory_mib, image = plain.vcpus, plain.memory_mib, plain.image
+    for each in said:
+        vcpus = vcpus if each.vcpus is None else each.vcpus
+        memory_mib = memory_mib if each.memory is None else each.memory
+        image = image if each.image is None else each.image
+        slots = slots if each.slots is None else each.slots
+    return replace(plain, vcpus=vcpus, memory_mib=memory_mib, image=image, slots=vcpus if slots is None else slots)

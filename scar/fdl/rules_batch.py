@@ -142,11 +142,6 @@ def _several_nodes(batch: Batch, add: Add) -> None:
         )
     if not nodes.enabled:
         return
-    add(
-        "multi_node_parallel.enabled",
-        "jobs on several machines are not available in this release",
-        "Remove it, and give one machine more vCPUs.",
-    )
     kind = batch.compute_resources.type if batch.type == "MANAGED" else batch.type
     if kind != "EC2":
         add(

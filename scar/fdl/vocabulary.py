@@ -18,7 +18,11 @@ REGION: Final = Pattern(
     limits.REGION_PATTERN, says="the name of an AWS region, such as `eu-west-1`", source="AWS general reference, rande"
 )
 # What the agent is told of where it stands: set for functions and jobs by `init`.
-SITE_NAMES: Final = frozenset({contract.STATE, contract.JOB_QUEUE, contract.JOB_DEFINITION, contract.TASK})
+SITE_NAMES: Final = frozenset(
+    {
+        contract.STATE, contract.JOB_QUEUE, contract.JOB_DEFINITION, contract.JOB_NODES, contract.TASK, contract.GANG, contract.NODE_ADDRESS,
+    }
+)  # fmt: skip
 LAMBDA_NAMES: Final = Names(
     limits.ENVIRONMENT_NAME_PATTERN,
     says="a letter, then at least one letter, digit or _",
@@ -34,7 +38,7 @@ AGENT_NAMES: Final = frozenset(
         contract.INPUT_FILE_PATH, contract.TMP_INPUT_DIR, contract.TMP_OUTPUT_DIR, contract.STORAGE_OBJECT_KEY, contract.EVENT_TIME,
         contract.EVENT, contract.REQUEST_ID, contract.AWS_LAMBDA_REQUEST_ID, contract.INSTANCE_IP, contract.EVENT_FILE,
         contract.SCAR_FUNCTION, contract.SCAR_BUCKET, contract.SCAR_SEQUENCER, contract.ATTEMPT, contract.IDEMPOTENCY_KEY,
-        PAYLOAD_VARIABLE, *SITE_NAMES,
+        contract.HOSTFILE, contract.NUM_NODES, contract.NODE_INDEX, contract.MAIN_HOST, PAYLOAD_VARIABLE, *SITE_NAMES,
     }
 )  # fmt: skip
 PROCESS_NAMES: Final = Names(

@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "scar.aws", "scar.package", "scar.local.lifecycle",
     },
     "scar.fdl": {"scar.fdl"},
-    "scar.design": {"scar.design", "scar.fdl.model", "scar.aws.resources", "scar.aws.names", "scar.aws.tags", "scar.aws.clients", "scar.aws.network", "scar.plan.resource"},
+    "scar.design": {"scar.design", "scar.fdl.model", "scar.fdl.nodes", "scar.aws.resources", "scar.aws.names", "scar.aws.tags", "scar.aws.clients", "scar.aws.network", "scar.plan.resource"},
     "scar.plan": {"scar.plan", "scar.aws"},
     "scar.aws.resources": {"scar.aws", "scar.plan.resource"},
     "scar.aws": {"scar.aws"},
