@@ -15,6 +15,7 @@ from scar.local.sandbox import probing
 from scar.local.sandbox.bounds import Groups, find_groups, sweep_groups
 from scar.local.sandbox.bubblewrap import bubblewrap_argv
 from scar.local.sandbox.loopback import LoopbackNetwork
+from scar.local.sandbox.networks import Networks
 from scar.local.sandbox.restrictions import filter_of
 from scar.local.sandbox.seats import seated
 from scar.local.sandbox.spec import Isolation, Network, SandboxSpec, Serve
@@ -54,6 +55,7 @@ class Namespaces:
         self._variants = tuple(variants) if variants is not None else usable_variants()
         self._control_groups, self._overlay = control_groups, overlay
         self._ways: _Ways | None = None
+        self._networks = Networks(scratch)
 
     @property
     def isolation(self) -> Isolation:
@@ -70,7 +72,7 @@ class Namespaces:
             memory=f"watched every 50 ms, a control group (version {ways.groups.version}) behind it"
             if ways and ways.groups
             else "watched every 50 ms",
-            note="; ".join(notes),
+            note="; ".join((*notes, *self._networks.note())),
         )
 
     def probe(self) -> str | None:
@@ -91,7 +93,11 @@ class Namespaces:
             return self._start(spec, ways=self._ways)
 
     def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Serve) -> Network:
-        return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
+        ways = self._found()
+        if ways.variant == "bwrap":
+            return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
+        user_namespace = ways.variant == "user"
+        return self._networks.make(hostnames, user_namespace=user_namespace, endpoint=endpoint, serve=serve)
 
     def _found(self) -> _Ways:
         if self._ways is not None:
@@ -127,6 +133,7 @@ class Namespaces:
             copied=ways.copied and not spec.read_only,
             groups=ways.groups,
             seccomp=filter_of(spec.restrictions),
+            network=self._networks.namespaces_at(spec.place),
             binds=tuple((str(bind.source.resolve(strict=True)), bind.target, bind.read_only) for bind in spec.binds),
         )
         return start_tree(spec, start, name=name)

@@ -28,6 +28,7 @@ from scar.local.sandbox.kernel import (
     CLONE_NEWUSER,
     CLONE_NEWUTS,
     PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
     PR_SET_PDEATHSIG,
     SIGCHLD,
     SIGKILL,
@@ -91,6 +92,15 @@ def make_layer(request: Request) -> None:
         import shutil  # only this slow fallback pays for it
 
         shutil.copytree(request["rootfs"], f"{layer}/up", symlinks=True, dirs_exist_ok=True)
+
+
+def enter_network(request: Request) -> None:
+    """Go where the tree is to be: what is cloned from here has that network, and nobody in it a right over it."""
+    for descriptor in request["network"]:
+        checked(libc.setns(descriptor, 0), "enter the network's namespace")
+        os.close(descriptor)
+    if request["network"]:  # another user namespace makes a process's files in /proc root's, and those of its children
+        prctl(PR_SET_DUMPABLE, 1)
 
 
 def clone_init(request: Request, clone: int) -> int:
@@ -185,6 +195,7 @@ def start_tree(request: Request, memory: Memory, set_up: int) -> int:
     if request["mode"] == "namespaces":
         if not clone:
             raise SetUpError(f"namespaces are not supported on {os.uname().machine}")
+        enter_network(request)
         main = clone_init(request, clone)
     else:
         checked(prctl(PR_SET_CHILD_SUBREAPER, 1), "become the reaper of orphans")

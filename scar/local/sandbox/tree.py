@@ -33,10 +33,16 @@ import sys
 for name, folder in zip(("scar", "scar.local", "scar.local.sandbox"), {folders!r}):
     sys.modules[name] = package = type(sys)(name)
     package.__path__ = [folder]
-from scar.local.sandbox import nsinit
-nsinit.main({set_up}, {result}, {shown})
+from scar.local.sandbox import {module}
+{module}.main(*{arguments!r})
 """
 _FOLDERS: Final = tuple(str(folder) for folder in reversed(Path(__file__).resolve().parents[:3]))
+
+
+def helper_argv(module: str, *arguments: int | str) -> list[str]:
+    """The command line that calls the `main` of one of the warden's modules in a process of its own, without a site."""
+    program = _PROGRAM.format(folders=_FOLDERS, module=module, arguments=arguments)
+    return [sys.executable, "-I", "-S", "-c", program]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Start:
     that bound (`killed_is_oom`), or `oom_question` is a command that answers `true`. `ask` is a command that asks the user's program to end, for
     engines whose own program cannot be trusted to pass a signal on. `seccomp` is a filter of system calls for the tree;
     `filter_file` is one that the engine's program installs itself, from the descriptor whose number replaces FILTER_FILE in `argv`.
+    `network` are descriptors of the namespaces in which the tree is to be made: a user namespace, if there is one, and a network's.
     """
 
     mode: Literal["namespaces", "bare"]
@@ -75,6 +82,7 @@ class Start:
     undo: tuple[tuple[str, ...], ...] = ()
     groups: Groups | None = None
     binds: tuple[tuple[str, str, bool], ...] = field(default=())
+    network: tuple[int, ...] = ()
 
 
 def new_name() -> str:
@@ -108,6 +116,7 @@ def _request(spec: SandboxSpec, start: Start, name: str, argv: list[str]) -> dic
         "read_only": spec.read_only,
         "argv": argv,
         "held": list(spec.held),
+        "network": list(start.network),
         "environment": dict(start.environment),
         "working_directory": start.working_directory,
         "uid": spec.uid,
@@ -251,13 +260,12 @@ def start_tree(spec: SandboxSpec, start: Start, *, name: str | None = None) -> T
         handed_over.callback(os.close, result_write)
         shown = os.memfd_create("scar-peak", os.MFD_CLOEXEC)
         failed.callback(os.close, shown)
-        program = _PROGRAM.format(folders=_FOLDERS, set_up=set_up_write, result=result_write, shown=shown)
         warden = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", program],
+            helper_argv("nsinit", set_up_write, result_write, shown),
             stdin=subprocess.PIPE,
             stdout=output_write,
             stderr=output_write,
-            pass_fds=(set_up_write, result_write, shown, *inherited),
+            pass_fds=(set_up_write, result_write, shown, *inherited, *start.network),
             env={},
             cwd="/",
             bufsize=0,

@@ -1,0 +1,47 @@
+"""Which network does an engine give its sandboxes: one of their own where that works, else addresses of the loopback, and why?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from scar.errors import ScarError
+from scar.local.sandbox.hub import HubNetwork
+from scar.local.sandbox.loopback import LoopbackNetwork
+from scar.local.sandbox.spec import Network, Place, Serve
+
+_log = logging.getLogger("scar.local")
+
+
+class Networks:
+    """Of one engine. `missing` says why it had to make do with the loopback, once it did. Safe to call from any thread."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._made: WeakValueDictionary[str, HubNetwork] = WeakValueDictionary()
+        self.missing = ""
+
+    def make(self, hostnames: Sequence[str], *, user_namespace: bool, endpoint: str, serve: Serve) -> Network:
+        try:
+            network = HubNetwork(self._scratch, hostnames, user_namespace=user_namespace, serve=serve)
+        except (ScarError, OSError) as error:
+            self.missing = error.what if isinstance(error, ScarError) else str(error)
+            _log.warning("several nodes share this machine's loopback: %s", self.missing)
+            return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
+        self._made[network.key] = network
+        return network
+
+    def namespaces_at(self, place: Place | None) -> tuple[int, ...]:
+        """Descriptors of what a sandbox enters to be there: a user namespace, if there is one, and a network's; none for the loopback."""
+        if place is None or place.address.startswith("127."):
+            return ()
+        network = self._made.get(place.key)
+        if network is None or place.address not in network.namespaces:
+            raise ScarError(f"the network of {place.hostname} is closed")
+        return network.namespaces[place.address]
+
+    def note(self) -> tuple[str, ...]:
+        """For `Isolation.note`."""
+        return (f"nodes of one job share this machine's loopback: {self.missing}",) if self.missing else ()
