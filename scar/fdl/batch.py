@@ -31,7 +31,13 @@ class ComputeResources:
     min_v_cpus: Annotated[
         int, Key("vCPUs that are always there, and paid for. With 0, what does not run costs nothing.", Range(0, None))
     ] = 0
-    max_v_cpus: Annotated[int, Key("vCPUs of all jobs that run at once, at most.", Range(1, None))] = 2
+    max_v_cpus: Annotated[
+        int,
+        Key(
+            "vCPUs of all jobs that run at once, at most. For jobs of several nodes, where it is not said: as many as all nodes of one need.",
+            Range(1, None),
+        ),
+    ] = 2
     instance_types: Annotated[
         tuple[str, ...],
         Key(

@@ -18,6 +18,7 @@ from scar.fdl import document, read, rules
 from scar.fdl.files import Look, look_at
 from scar.fdl.model import Function
 from scar.fdl.places import NOWHERE, Node, Place, Problems, TooManyProblemsError, UnplaceableError, from_plain
+from scar.fdl.rules_nodes import with_room
 
 Below = Callable[[Node | None], Node | None]  # `configuration.under`
 
@@ -79,7 +80,7 @@ def _definition(root: Node | None, problems: Problems, folder: Path, source: Pat
     functions: tuple[Function, ...] = ()
     if root is not None:
         reading = read.Reading(problems, folder)
-        functions = reading.file(root, source)
+        functions = with_room(reading.file(root, source), reading)
         rules.check(functions, reading, look)
     if problems.errors:
         raise FdlError(tuple(problems.errors))

@@ -6,6 +6,7 @@ A family that is not known is taken as x86_64 unless its name says Graviton; whe
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 # Batch's own words and the architecture that each stands for; botocore batch:ComputeResource.instanceTypes
@@ -49,3 +50,41 @@ def successor_of_unsupported(instance_type: str) -> str | None:
 def successor_of_previous(instance_type: str) -> str | None:
     """What to take instead of a previous generation."""
     return _PREVIOUS.get(family(instance_type))
+
+
+# Sizes of most families with their vCPUs (ec2/latest/instancetypes); a machine of an HPC family has others, and one of metal any.
+_SIZES: Final = (2, 4, 8, 16, 32, 48, 64, 96, 128, 192)
+_SMALL: Final = {"large": 2, "xlarge": 4}
+_BURST: Final = re.compile(r"t\d[a-z]*")
+
+
+def vcpus(instance_type: str) -> int | None:
+    """vCPUs of a machine, as far as its name tells: `c7i.4xlarge` has 16. None for a family, and where the name does not tell."""
+    name, dot, size = instance_type.partition(".")
+    if not dot or name.startswith("hpc"):
+        return None
+    if size in {"nano", "micro", "small", "medium"}:
+        return 2 if _BURST.fullmatch(name) else 1
+    found = re.fullmatch(r"(\d+)xlarge", size)
+    return 4 * int(found[1]) if found else _SMALL.get(size)
+
+
+def least_vcpus(instance_types: Sequence[str], architecture_: str) -> int:
+    """vCPUs that the smallest machine has for certain, where one may choose among these; Graviton's families begin with one."""
+    smallest = 1 if architecture_ == "arm64" else 2
+    return min((vcpus(name) or smallest for name in instance_types), default=smallest)
+
+
+def likely_vcpus(instance_types: Sequence[str], architecture_: str, wanted: int, memory_mib: int) -> int:
+    """vCPUs of the largest machine that Batch may well take for a job of one node: a bound to plan with, not a promise.
+
+    Of a family it takes a size that has the vCPUs and the memory: compute families have 2 GiB a vCPU, and some of that is the machine's own.
+    """
+    exact = [vcpus(name) for name in instance_types if "." in name]
+    if None in exact:
+        return max(_SIZES[-1], wanted)
+    named = [count for count in exact if count is not None]
+    need = max(wanted, least_vcpus(instance_types, architecture_), -(-memory_mib // 1800))
+    of_family = next((size for size in _SIZES if size >= need), need)
+    families = len(named) < len(instance_types) or not instance_types
+    return max([wanted, *named, *([of_family] if families else [])])

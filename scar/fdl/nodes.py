@@ -37,7 +37,7 @@ class NodeRange:
     image: Annotated[
         str | None,
         Key(
-            "Another image, of a registry. It gets the function's agent and script as the function's own image does.",
+            "Another image, named as `container.image` is. It gets the agent and the script as the function's own image does.",
             Form("image", limits.IMAGE_PATTERN, says="`[registry/]name[:tag][@sha256:…]` in lower case"),
         ),
     ] = None

@@ -42,6 +42,7 @@ def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
             zip_runtime(function.lambda_, path, reading)
             room_in_lambda(function, f"functions.aws[{index}]", reading)
             jobs(function, f"functions.aws[{index}]", reading)
+            _images_of_nodes(function, f"functions.aws[{index}]", reading, look)
     if not functions and not reading.problems.errors:
         reading.problems.add(
             reading.place("functions.aws"),
@@ -92,6 +93,13 @@ def _container(fn: Lambda, path: str, reading: Reading, look: Look) -> None:
             "an image that is run as it is has to be in a private ECR repository",
             "Push it with `scar image push --to ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG` and name it in `image`, or remove `create_image`.",
         )
+
+
+def _images_of_nodes(fn: Function, path: str, reading: Reading, look: Look) -> None:
+    for index, each in enumerate(fn.batch.multi_node_parallel.node_ranges):
+        if each.image is not None and (file := image_path(each.image)) is not None:
+            key = f"{path}.batch.multi_node_parallel.node_ranges[{index}].image"
+            _exists(reading.folder / file, key, reading, look, folder_too=True)
 
 
 def _scripts(fn: Lambda, path: str, reading: Reading, look: Look) -> None:

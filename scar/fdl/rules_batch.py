@@ -12,6 +12,7 @@ from scar.fdl.batch import Batch, ComputeResources
 from scar.fdl.model import Function
 from scar.fdl.places import shown
 from scar.fdl.read import Reading
+from scar.fdl.rules_nodes import are_sound, not_in_lambda, several_nodes
 from scar.fdl.vocabulary import SITE_NAMES
 
 Add = Callable[[str, str, str], None]  # key below the section, what, fix
@@ -21,7 +22,6 @@ OLD_TEMPLATE: Final = "faas-supervisor"  # the launch template that earlier vers
 _WRITTEN_FOR_ALL: Final = (OLD_TEMPLATE, "arn:aws:iam::{account_id}:instance-profile/ecsInstanceRole")
 _API: Final = "AWS Batch API reference"
 _SHORTEST_REGION: Final = "us-east-1"
-_MNP_HOSTS: Final = "AWS Batch user guide, mnp-ce"
 # Which strategies go with which machines
 _STRATEGIES: Final = {
     "EC2": ("BEST_FIT", "BEST_FIT_PROGRESSIVE"),
@@ -32,6 +32,8 @@ _STRATEGIES: Final = {
 def jobs(fn: Function, path: str, reading: Reading) -> None:
     """Add what is wrong with one function's jobs; `path` is the function's. A mode without jobs leaves the section unused: a warning."""
     at = f"{path}.batch"
+    if not_in_lambda(fn, path, reading):
+        return
     if fn.jobs is None:
         if reading.sound(at) and fn.batch != Batch() and f"{path}.lambda.execution_mode" not in reading.failed:
             what = "`batch` has no effect: runs of the execution mode `lambda` are no jobs"
@@ -49,7 +51,7 @@ def jobs(fn: Function, path: str, reading: Reading) -> None:
         reading.problems.warn(reading.place(here), here, what, fix)
 
     _zip_runtime(fn, path, reading)
-    _several_nodes(fn.jobs, add)
+    several_nodes(fn, fn.jobs, add, warn)
     _beside_the_function(fn, fn.jobs, add)
     _environment(fn.jobs, add)
     if fn.jobs.type == "UNMANAGED":
@@ -118,6 +120,8 @@ def _own_variables(fn: Function) -> Iterator[tuple[str, int]]:
     if (batch := fn.jobs) is not None:
         yield contract.JOB_QUEUE, len(f"scar-{batch.shared or fn.name}")
         yield contract.JOB_DEFINITION, len(f"scar-{fn.name}-{'0' * 16}")
+        if batch.multi_node_parallel.enabled:
+            yield contract.JOB_NODES, len("0:0")
 
 
 def _zip_runtime(fn: Function, path: str, reading: Reading) -> None:
@@ -129,25 +133,6 @@ def _zip_runtime(fn: Function, path: str, reading: Reading) -> None:
         )
         reading.problems.add(
             reading.place(key), key, what, "Put the files into the image, or write `execution_mode: lambda`."
-        )
-
-
-def _several_nodes(batch: Batch, add: Add) -> None:
-    nodes = batch.multi_node_parallel
-    if nodes.main_node_index >= nodes.number_nodes:
-        add(
-            "multi_node_parallel.main_node_index",
-            f"there is no node {nodes.main_node_index} among {nodes.number_nodes}, counted from 0 ({_API}, NodeProperties)",
-            f"Write a number from 0 to {nodes.number_nodes - 1}.",
-        )
-    if not nodes.enabled:
-        return
-    kind = batch.compute_resources.type if batch.type == "MANAGED" else batch.type
-    if kind != "EC2":
-        add(
-            "multi_node_parallel.enabled",
-            f"a job on several machines runs on neither Spot, Fargate nor unmanaged machines, and these are {kind} ({_MNP_HOSTS})",
-            "Write `compute_resources: {type: EC2}`.",
         )
 
 
@@ -164,11 +149,11 @@ def _beside_the_function(fn: Function, batch: Batch, add: Add) -> None:
 
 def _environment(batch: Batch, add: Add) -> None:
     written = [{"name": name, "value": value} for name, value in batch.environment.items()]
-    size = hops.sent_bytes({"environment": written})
+    ranges = len(batch.nodes) if are_sound(batch) else 0
+    size = hops.sent_bytes({"environment": written}) * max(1, ranges)
     if not hops.JOB_DEFINITION.fits(size):
-        what = (
-            f"the variables alone take {size} bytes of a job definition, which has room for {hops.JOB_DEFINITION.limit}"
-        )
+        each = f", once for each of its {ranges} ranges of nodes" if ranges > 1 else ""
+        what = f"the variables alone take {size} bytes of a job definition{each}, which has room for {hops.JOB_DEFINITION.limit}"
         add("environment", f"{what} ({hops.JOB_DEFINITION.source})", hops.JOB_DEFINITION.fix)
 
 
@@ -206,7 +191,7 @@ def _numbers(batch: Batch, add: Add) -> None:
             f"{machines_.desired_v_cpus} vCPUs to begin with are not between the {machines_.min_v_cpus} and {most} that are allowed ({_API}, ComputeResource)",
             f"Write a number from {machines_.min_v_cpus} to {most}, or remove the key.",
         )
-    if float(batch.vcpus) > most:
+    if float(batch.vcpus) > most and not batch.multi_node_parallel.enabled:
         add(
             "vcpus",
             f"a job of {batch.vcpus} vCPUs never starts where all jobs together have {most}: it would wait for ever ({_API}, ComputeResource.maxvCpus)",
@@ -235,6 +220,7 @@ def _fargate(batch: Batch, add: Add) -> None:
         ("instance_types", batch.compute_resources.instance_types),
         ("instance_role", batch.compute_resources.instance_role),
         ("launch_template_name", batch.compute_resources.launch_template_name),
+        ("placement_group", batch.compute_resources.placement_group),
         ("allocation_strategy", batch.compute_resources.allocation_strategy),
         ("min_v_cpus", batch.compute_resources.min_v_cpus),
         ("desired_v_cpus", batch.compute_resources.desired_v_cpus),
