@@ -1,14 +1,45 @@
-"""How does a gang come together? (Interface first: the rest follows.)"""
+"""How does a gang come together? The main node listens, says so on the board, and takes in every worker that proves itself.
+
+Whoever reaches the port may say anything, at any speed, on any number of connections. So one thread listens to all who have proven nothing,
+never waits for one of them, hangs up on who is slow, and keeps only so many; what costs something (a look at the board, a power) is done by
+a few others, for who has said a whole hello and something that may be a proof, and once for each node.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hmac
+import os
+import resource
+import selectors
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Final
 
+from faassupervisor.errors import GangError
 from faassupervisor.log import Log
-from faassupervisor.nodes.board import Board
+from faassupervisor.nodes.board import Board, BoardError, Entry, in_words
 from faassupervisor.nodes.channel import BEAT_S, LOST_S, Channel
+from faassupervisor.nodes.handshake import HANDSHAKE_S, HELLO_BYTES, PROOF_BYTES, Hello, Unfinished
+from faassupervisor.nodes.joining import join as join
+from faassupervisor.nodes.keys import Agreement, Meeting, Secret, agree
 from faassupervisor.nodes.node import Node
+from faassupervisor.nodes.strangers import Strangers
+
+_UNPROVEN: Final = 256  # connections that have not said all they have to
+_UNPROVEN_OF_ONE: Final = 16  # … of one address
+_BEING_PROVEN: Final = 256
+_PROVERS: Final = 8
+_BACKLOG: Final = 1024
+_OTHER_FILES: Final = 512  # that this process may have open beside its channels
+_LOOK_S: Final = 0.1
+_POST_S: Final = 30.0
+_TELL_S: Final = 30.0
+_LOOKED_UP: Final = 16  # missing nodes that an error says more about
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +53,22 @@ class Member:
     channel: Channel | None
 
 
+@dataclass(slots=True, eq=False)
+class _Caller:
+    """A connection that has proven nothing."""
+
+    connection: socket.socket
+    address: str
+    deadline: float
+    answer: Hello
+    said: bytearray = field(default_factory=bytearray)
+    hello: Hello | None = None
+
+
+class _Refused(Exception):  # noqa: N818
+    pass
+
+
 class Gathering:
     """The main node's side, from its construction on: it listens at `node.address`, posts itself on the board, takes workers in.
 
@@ -30,19 +77,82 @@ class Gathering:
     2. It raises GangError when time is up, naming the nodes that are missing, and at once when a worker that had joined is gone again.
     3. `joined` are those that have come so far (without the main node), for a last word to them after 2; close their channels.
     4. `close` may be called again, and ends what 1 has not. It does not close the channels of members.
+
+    A gang of one needs no network and no board. The constructor raises GangError when it cannot listen or post.
     """
 
-    def __init__(self, node: Node, board: Board, log: Log, *, beat_s: float = BEAT_S, lost_s: float = LOST_S) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        node: Node,
+        board: Board,
+        log: Log,
+        *,
+        beat_s: float = BEAT_S,
+        lost_s: float = LOST_S,
+        handshake_s: float = HANDSHAKE_S,
+    ) -> None:
+        self._node, self._board, self._log = node, board, log
+        self._beat_s, self._lost_s, self._handshake_s = beat_s, lost_s, handshake_s
+        self._started = time.monotonic()
+        self._changed = threading.Condition()  # of the next block
+        self._members: dict[int, Member] = {}
+        self._being_taken: set[int] = set()
+        self._known: dict[int, tuple[Entry, bytes]] = {}  # workers on the board, and what we share with each
+        self._broken: BaseException | None = None
+        self._over = node.count == 1
+        if self._over:
+            return
+        self._secret = Secret()
+        self._strangers = Strangers(log)
+        _have_files(node.count + _OTHER_FILES)
+        self._listener = _listening(node.address)
+        self._port: int = self._listener.getsockname()[1]
+        self._callers: dict[_Caller, None] = {}  # oldest first; the listening thread's
+        self._proving = threading.Semaphore(_BEING_PROVEN)
+        self._provers = ThreadPoolExecutor(_PROVERS, thread_name_prefix="prover")
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._listen, name="gathering", daemon=True)
+        self._thread.start()
+        try:
+            self._post()
+        except BaseException:
+            self.close()
+            raise
 
     def wait(self, timeout_s: float) -> tuple[Member, ...]:
-        raise NotImplementedError
+        node = self._node
+        try:
+            missing = self._until_all_are_there(timeout_s)
+            if missing:
+                raise GangError(
+                    f"{in_words(missing)} of {node.count} did not come within {timeout_s:g} s: {self._why(missing)}"
+                )
+        finally:
+            self.close()
+        if node.count > 1:
+            self._log.info("the gang is complete", nodes=node.count, seconds=round(time.monotonic() - self._started, 3))
+        own = Member(node.index, node.address, node.gang.slots, os.uname().machine, None)
+        return (own, *self.joined())
 
     def joined(self) -> tuple[Member, ...]:
-        raise NotImplementedError
+        with self._changed:
+            return tuple(self._members[index] for index in sorted(self._members))
 
     def close(self) -> None:
-        raise NotImplementedError
+        with self._changed:
+            if self._over:
+                return
+            self._over = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        self._provers.shutdown()
+        os.close(self._wake)
+        self._known.clear()
+        self._strangers.summed_up()
+        try:
+            self._board.clear(range(self._node.count))
+        except BoardError as error:
+            self._log.warning("the board was left as it is", reason=str(error))
 
     def __enter__(self) -> Gathering:
         return self
@@ -52,9 +162,249 @@ class Gathering:
     ) -> None:
         self.close()
 
+    def _until_all_are_there(self, timeout_s: float) -> set[int]:
+        """Who is missing when time is up."""
+        end, told = time.monotonic() + timeout_s, time.monotonic()
+        with self._changed:
+            while True:
+                if self._broken is not None:
+                    raise GangError(f"the gang could not be gathered: {self._broken}") from self._broken
+                self._nobody_is_gone()
+                missing = {*range(self._node.count)} - {self._node.index, *self._members}
+                now = time.monotonic()
+                if not missing or now >= end:
+                    return missing
+                if now - told > _TELL_S:
+                    told = now
+                    self._log.info("waiting for the gang", missing=in_words(missing), of=self._node.count)
+                self._changed.wait(min(_LOOK_S, end - now))
 
-def join(
-    node: Node, board: Board, log: Log, *, timeout_s: float, beat_s: float = BEAT_S, lost_s: float = LOST_S
-) -> Channel:
-    """A worker's side: find the main node, prove to be a node of its gang, and be taken in. Raises GangError when time is up."""
-    raise NotImplementedError
+    def _nobody_is_gone(self) -> None:
+        for member in self._members.values():
+            if member.channel is not None and member.channel.gone:
+                raise GangError(
+                    f"node {member.index} of {self._node.count} ({member.address}) had joined and {_past(member.channel.gone)}"
+                    " before all nodes were there"
+                )
+
+    def _why(self, missing: set[int]) -> str:
+        """What the board knows of the first of them: whether they ever started."""
+        looked_up = sorted(missing)[:_LOOKED_UP]
+        started: dict[int, Entry] = {}
+        try:
+            for index in looked_up:
+                if entry := self._board.read(index):
+                    started[index] = entry
+        except BoardError as error:
+            return str(error)
+        reasons = []
+        if started:
+            where = ", ".join(dict.fromkeys(entry.address for entry in started.values()))
+            reasons.append(
+                f"{in_words(started)} started ({where}) but did not get through to {self._node.address}:{self._port}"
+                " (may the nodes' security group talk to itself?)"
+            )
+        if never := [index for index in looked_up if index not in started]:
+            reasons.append(f"{in_words(never)} never reported" + (" (nor others)" if len(missing) > _LOOKED_UP else ""))
+        return "; ".join(reasons)
+
+    def _post(self) -> None:
+        node = self._node
+        entry = Entry(self._secret.public, node.address, node.gang.slots, os.uname().machine, self._port)
+        end, pause_s = time.monotonic() + _POST_S, 0.1
+        while True:
+            try:
+                self._board.post(node.index, entry)
+            except BoardError as error:
+                if time.monotonic() > end:
+                    raise GangError(f"the main node cannot be found by the others: {error}") from error
+                time.sleep(pause_s)
+                pause_s = min(2.0, pause_s * 2)
+            else:
+                return
+
+    # What follows is the listening thread's.
+
+    def _listen(self) -> None:
+        try:
+            with selectors.DefaultSelector() as ears, self._listener:
+                ears.register(self._wake, selectors.EVENT_READ)
+                ears.register(self._listener, selectors.EVENT_READ)
+                while not self._over:
+                    for key, _ in ears.select(self._until_next_deadline()):
+                        if isinstance(key.data, _Caller):
+                            if key.data in self._callers:
+                                self._hear(key.data, ears)
+                        elif key.fileobj is self._listener:
+                            self._accept(ears)
+                    self._hang_up_on_the_slow(ears)
+                for caller in list(self._callers):
+                    self._drop(caller, ears)
+        except BaseException as error:
+            self._break(error)
+            raise
+
+    def _until_next_deadline(self) -> float | None:
+        return max(0.0, min(caller.deadline for caller in self._callers) - time.monotonic()) if self._callers else None
+
+    def _accept(self, ears: selectors.BaseSelector) -> None:
+        try:
+            connection, (address, _) = self._listener.accept()
+        except OSError:  # the caller is gone again, or there is no room for one more file
+            if oldest := next(iter(self._callers), None):
+                self._refuse(oldest, "was in the way", ears)
+            else:
+                time.sleep(_LOOK_S)
+            return
+        connection.setblocking(False)
+        of_one = [caller for caller in self._callers if caller.address == address]
+        crowd = of_one if len(of_one) >= _UNPROVEN_OF_ONE else list(self._callers)
+        if len(crowd) >= _UNPROVEN or crowd is of_one:
+            silent = next((caller for caller in crowd if caller.hello is None), crowd[0])
+            self._refuse(silent, "was one of too many", ears)
+        caller = _Caller(connection, address, time.monotonic() + self._handshake_s, Hello.of(self._node.index))
+        self._callers[caller] = None
+        ears.register(connection, selectors.EVENT_READ, caller)
+
+    def _hear(self, caller: _Caller, ears: selectors.BaseSelector) -> None:
+        wanted = HELLO_BYTES + (PROOF_BYTES if caller.hello else 0) - len(caller.said)
+        try:
+            chunk = caller.connection.recv(wanted)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        caller.said += chunk
+        if not chunk:
+            self._refuse(caller, "hung up before it had proven anything", ears)
+        elif caller.hello is None:
+            self._greet(caller, ears)
+        elif len(chunk) == wanted:
+            del self._callers[caller]
+            ears.unregister(caller.connection)
+            if self._proving.acquire(blocking=False):
+                self._provers.submit(self._prove, caller)
+            else:
+                caller.connection.close()  # a node comes again
+
+    def _greet(self, caller: _Caller, ears: selectors.BaseSelector) -> None:
+        try:
+            hello = Hello.from_bytes(bytes(caller.said))
+        except Unfinished:
+            return
+        except ValueError as error:
+            self._refuse(caller, str(error), ears)
+            return
+        if not 0 <= hello.index < self._node.count or hello.index == self._node.index:
+            self._refuse(caller, f"said that it is node {hello.index}, which no worker is", ears)
+            return
+        caller.hello = hello
+        try:
+            caller.connection.send(caller.answer.to_bytes(), socket.MSG_NOSIGNAL)  # a fresh connection has room for it
+        except OSError:
+            self._refuse(caller, "hung up before it had proven anything", ears)
+
+    def _hang_up_on_the_slow(self, ears: selectors.BaseSelector) -> None:
+        now = time.monotonic()
+        for caller in [caller for caller in self._callers if caller.deadline <= now]:
+            self._refuse(caller, f"proved nothing within {self._handshake_s:g} s", ears)
+
+    def _refuse(self, caller: _Caller, reason: str, ears: selectors.BaseSelector) -> None:
+        self._drop(caller, ears)
+        self._strangers.refused(caller.address, reason)
+
+    def _drop(self, caller: _Caller, ears: selectors.BaseSelector) -> None:
+        del self._callers[caller]
+        ears.unregister(caller.connection)
+        caller.connection.close()
+
+    # What follows is the provers'.
+
+    def _prove(self, caller: _Caller) -> None:
+        assert caller.hello is not None
+        taken = False
+        try:
+            agreement = self._agreement(caller, caller.hello)
+            if not hmac.compare_digest(bytes(caller.said[HELLO_BYTES:]), agreement.proof_of_worker):
+                raise _Refused(f"said that it is node {caller.hello.index} and does not know the key")  # noqa: TRY301
+            self._take_in(caller, caller.hello.index, agreement)
+            taken = True
+        except (_Refused, BoardError, OSError) as refused:
+            self._strangers.refused(caller.address, str(refused))
+        except BaseException as error:
+            self._break(error)
+            raise
+        finally:
+            self._proving.release()
+            if not taken:
+                caller.connection.close()
+
+    def _agreement(self, caller: _Caller, hello: Hello) -> Agreement:
+        node = self._node
+        with self._changed:
+            known = self._known.get(hello.index)
+        if known is None:
+            entry = self._board.read(hello.index)
+            if entry is None:
+                raise _Refused(f"said that it is node {hello.index}, which is not on the board")
+            known = entry, self._secret.shared(entry.public)
+            with self._changed:
+                self._known[hello.index] = known
+        entry, shared = known
+        return agree(
+            shared,
+            Meeting(
+                node.job_id, node.attempt, node.index, hello.index,
+                self._secret.public, entry.public, caller.answer.nonce, hello.nonce,
+            ),
+        )  # fmt: skip
+
+    def _take_in(self, caller: _Caller, index: int, agreement: Agreement) -> None:
+        with self._changed:
+            if self._over:
+                raise _Refused("came when the gathering was over")
+            if index in self._members or index in self._being_taken:
+                raise _Refused(f"is a second node {index}")
+            self._being_taken.add(index)
+            entry = self._known[index][0]
+        try:
+            caller.connection.send(agreement.proof_of_main, socket.MSG_NOSIGNAL)
+            channel = Channel(caller.connection, agreement.of_main, beat_s=self._beat_s, lost_s=self._lost_s)
+        except BaseException:
+            with self._changed:
+                self._being_taken.discard(index)
+            raise
+        with self._changed:
+            self._members[index] = Member(index, entry.address, entry.slots, entry.architecture, channel)
+            self._changed.notify_all()
+
+    def _break(self, error: BaseException) -> None:
+        with self._changed:
+            self._broken = error
+            self._changed.notify_all()
+
+
+def _listening(address: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.bind((address, 0))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise GangError(f"the main node cannot listen at its own address {address}: {error}") from error
+    return listener
+
+
+def _have_files(number: int) -> None:
+    """A soft limit of 1024 files, which is common, is too few for the largest gangs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (number if hard == resource.RLIM_INFINITY else min(number, hard), hard)
+            )
+
+
+def _past(gone: str) -> str:
+    return f"was {gone}" if gone.startswith("silent") else gone
