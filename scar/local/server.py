@@ -283,6 +283,11 @@ class Server(ThreadingMixIn, TCPServer):
     def port(self) -> int:
         return int(self.socket.getsockname()[1])
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._busy > 0
+
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
         """Around each request."""

@@ -21,9 +21,10 @@ from typing import IO, Final
 from scar.errors import ScarError
 from scar.local.sandbox import probing
 from scar.local.sandbox.loopback import LoopbackNetwork
+from scar.local.sandbox.networks import Networks
 from scar.local.sandbox.restrictions import lambda_profile
 from scar.local.sandbox.seats import seated
-from scar.local.sandbox.spec import CONTAINER_CAPABILITIES, SHM_MIB, Isolation, Network, SandboxSpec, Serve
+from scar.local.sandbox.spec import CONTAINER_CAPABILITIES, SHM_MIB, Isolation, Network, Place, SandboxSpec, Serve
 from scar.local.sandbox.tree import Start, Tree, new_name, start_tree
 
 _LABEL: Final = "scar-local"
@@ -54,6 +55,7 @@ class Podman:
     def __init__(self, scratch: Path, *, environ: Mapping[str, str] | None = None) -> None:
         self._scratch = scratch
         self._environ = dict(os.environ if environ is None else environ)
+        self._networks = Networks(scratch, self.start)
         self._swept = False
 
     def probe(self) -> str | None:
@@ -66,7 +68,15 @@ class Podman:
             self.sweep()
             self._swept = True
         name, spec = new_name(), seated(spec)
-        argv, extra = run_argv(self.program, spec, name, self._root(spec), self._environ, profile=self._profile(spec))
+        argv, extra = run_argv(
+            self.program,
+            spec,
+            name,
+            self._root(spec),
+            self._environ,
+            network=self._network(spec.place),
+            profile=self._profile(spec),
+        )
         start = Start(
             mode="bare",
             argv=argv,
@@ -84,7 +94,17 @@ class Podman:
         return start_tree(spec, start, name=name)
 
     def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Serve) -> Network:
-        return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
+        if (
+            os.geteuid() != 0
+        ):  # rootless, podman is in a user namespace of its own, which may not enter another's network
+            return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
+        return self._networks.make(hostnames, user_namespace=False, endpoint=endpoint, serve=serve)
+
+    def _network(self, place: Place | None) -> str:
+        """What `--network` is told: this machine's, or the namespace behind a descriptor of this process."""
+        for descriptor in self._networks.namespaces_at(place):
+            return f"ns:/proc/{os.getpid()}/fd/{descriptor}"
+        return "host"
 
     def sweep(self) -> tuple[str, ...]:
         """Remove containers whose starter is gone; their names."""
@@ -145,6 +165,9 @@ class Docker(Podman):
     program = "docker"
     tells_oom = True
 
+    def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Serve) -> Network:
+        return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)
+
     def _root(self, spec: SandboxSpec) -> tuple[str, ...]:
         image = image_name(spec.rootfs)
         try:
@@ -198,6 +221,7 @@ def run_argv(
     root: Iterable[str],
     environ: Mapping[str, str],
     *,
+    network: str = "host",
     profile: Path | None = None,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The command line, and variables to add to the client's environment.
@@ -213,7 +237,7 @@ def run_argv(
         "--label",
         f"{_LABEL}={os.getpid()}",
         "--network",
-        "host",
+        network,
         "--log-driver",
         "none",
     ]

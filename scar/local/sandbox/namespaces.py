@@ -55,7 +55,7 @@ class Namespaces:
         self._variants = tuple(variants) if variants is not None else usable_variants()
         self._control_groups, self._overlay = control_groups, overlay
         self._ways: _Ways | None = None
-        self._networks = Networks(scratch)
+        self._networks = Networks(scratch, self.start)
 
     @property
     def isolation(self) -> Isolation:
