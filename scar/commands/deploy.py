@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from scar.commands.code import made
 from scar.commands.common import connect, read_definition
+from scar.commands.node_places import looked_at
 from scar.commands.sites import sites_of
 from scar.commands.steps import Teller, be_patient, command, head
 
@@ -34,11 +35,15 @@ _COMMON = frozenset({"bucket", "compute environment", "job queue", "instance pro
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """What is to be done for one function, and how much fits on the way of its events."""
+    """What is to be done for one function, how much fits on the way of its events, and what its owner should know before."""
 
     name: str
     plan: Plan
     sizes: tuple[Size, ...]
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.plan.to_json(), **({"warnings": list(self.warnings)} if self.warnings else {})}
 
 
 def init(context: Context, args: Namespace) -> int:
@@ -53,7 +58,7 @@ def init(context: Context, args: Namespace) -> int:
         head(context.report, each.name, each.plan)
         if each.plan:
             apply(aws, each.plan, Teller(context.report), again=f"Finish with: {command(context, 'init', args)}")
-        told.append({"function": each.name, **each.plan.to_json()})
+        told.append({"function": each.name, **each.to_json()})
     if context.report.json:
         context.report.document({"functions": told})
     return 0
@@ -69,7 +74,8 @@ def plan(context: Context, args: Namespace) -> int:
         steps = [{"function": each.name, **step.to_json()} for each in plans for step in each.plan.steps]
         document = {"account": aws.account, "region": aws.region, "steps": steps}
         sized = {"sizes": [_sizes_document(each) for each in plans]} if args.sizes else {}
-        context.report.document({**document, **sized})
+        warnings = [{"function": each.name, "what": what} for each in plans for what in each.warnings]
+        context.report.document({**document, **sized, **({"warnings": warnings} if warnings else {})})
     else:
         for each in plans:
             head(context.report, each.name, each.plan)
@@ -131,11 +137,16 @@ def _plans(report: Report, aws: Aws, settings: Settings, functions: Sequence[Fun
     from scar.plan.owned import strays
 
     made_before: set[Id] = set()
-    for fn, site in sites_of(aws, functions):
+    sites = sites_of(aws, functions)
+    warnings = looked_at(aws, sites)
+    for fn, site in sites:
+        mine = warnings.get(fn.name, ())
+        for warning in mine:
+            report.complain(f"warning: {fn.name}: {warning}")
         desired = design(fn, site, made(report, settings, aws, fn))
         actual = observe(aws, [*desired, *strays(aws, fn.name, desired)])
         full = diff(desired, actual)
         # What two functions share is shown where it is made, and not again. It goes with the last of them, so each is to leave it.
         steps = tuple(step for step in full.steps if step.verb != "create" or step.id not in made_before)
         made_before |= {step.id for step in steps if step.verb == "create" and step.id.kind in _COMMON}
-        yield _Planned(fn.name, Plan(steps, full.unchanged), sizes(fn, desired))
+        yield _Planned(fn.name, Plan(steps, full.unchanged), sizes(fn, desired), mine)

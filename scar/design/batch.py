@@ -169,6 +169,7 @@ def _machines(fn: Function, batch: Batch, site: Site, profile: str | None) -> Ma
         security_groups=groups,
         instance_role=profile,
         launch_template=None if wanted.launch_template_name == OLD_TEMPLATE else wanted.launch_template_name,
+        placement_group=wanted.placement_group,
     )
 
 
@@ -262,6 +263,8 @@ def _told(fn: Function, batch: Batch, site: Site) -> str:
             *(["security group"] if not wanted.security_group_ids else []),
         ]
         parts += [f"{' and '.join(missing)} of {whose}"] if missing else []
+    if wanted.placement_group is not None:
+        parts.append(f"in placement group {wanted.placement_group}")
     if batch.state == "DISABLED":
         parts.append("DISABLED: runs no jobs")
     return "; ".join(parts)

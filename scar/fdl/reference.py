@@ -52,6 +52,9 @@ functions:
 - Jobs fit their machines: `batch.vcpus` is at most `max_v_cpus`, `min_v_cpus` too, and `desired_v_cpus` lies between the two; on Fargate the pair of
   `vcpus` and `memory` is one that AWS has, and nothing is said of machines, which one never sees there; a GPU needs `instance_types` that have some;
   instance types are of the function's architecture. With `type: UNMANAGED` there are no `compute_resources`, and a `service_role`.
+- Jobs of several nodes (`batch.multi_node_parallel`) are for `execution_mode: batch` on machines of type `EC2`: neither Spot nor
+  Fargate nor UNMANAGED. `main_node_index` and every range lie within the nodes; with the main node alone in one, the nodes fall into at most 5
+  ranges that are alike; and `max_v_cpus`, if written, has room for all nodes at once. Subnets of a cluster placement group are in one zone.
 - Jobs run beside their function: `batch.region` and `batch.boto_profile`, if written, are those of `lambda`.
 - Functions that share machines under one label (`batch.shared`) say the same of them.
 - The variables of `lambda.environment` leave room for SCAR's own, and those of `batch.environment` fit a job definition (24 KiB).

@@ -30,6 +30,7 @@ class Machines:
     security_groups: tuple[str, ...] = ()
     instance_role: str | None = None
     launch_template: str | None = None
+    placement_group: str | None = None
 
     @property
     def fargate(self) -> bool:
@@ -54,6 +55,7 @@ class Machines:
             security_groups=_alike(found.get("securityGroupIds") or (), like.security_groups),
             instance_role=like.instance_role if _last(role) == _last(like.instance_role) else role,
             launch_template=_template(template, like.launch_template),
+            placement_group=found.get("placementGroup") or None,
         )
 
     def request(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class Machines:
             **place,
             **_given("instanceRole", self.instance_role),
             **_given("launchTemplate", self._template()),
+            **_given("placementGroup", self.placement_group),
         }
 
     def update_of(self, actual: Machines) -> dict[str, Any]:
@@ -89,6 +92,7 @@ class Machines:
             "instance_role": self.instance_role,
             # An empty name takes a launch template away (botocore batch:ComputeResourceUpdate.launchTemplate).
             "launch_template": self._template() or {"launchTemplateName": ""},
+            "placement_group": self.placement_group or "",
         }
         changes = {_WIRE[name]: value for name, value in wire.items() if getattr(self, name) != getattr(actual, name)}
         if not self.fargate and self.min_vcpus > actual.desired_vcpus:
@@ -135,6 +139,7 @@ _WIRE: Final = {
     "security_groups": "securityGroupIds",
     "instance_role": "instanceRole",
     "launch_template": "launchTemplate",
+    "placement_group": "placementGroup",
 }
 
 
