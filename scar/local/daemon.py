@@ -14,6 +14,7 @@ import logging.handlers
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from scar.local.logs import LogSink
     from scar.local.parts import Build, Parts
     from scar.local.s3_keys import Keys
+    from scar.local.sandbox.spec import Serve
     from scar.local.services import Services
 
 _LOG_BYTES: Final = 4 * 1024 * 1024
@@ -96,6 +98,7 @@ class Daemon:
         self._started = time.time()
         self._stop = threading.Event()
         self._endpoint = ""
+        self._also_on: Serve | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; whatever was begun is finished and saved before this returns."""
@@ -129,7 +132,7 @@ class Daemon:
         keys, services = Keys(self._state.keys, bodies), Services(self._state.services)
         logs = LogSink(self._state.logs, made_group=lambda: services.save(["logs"]))
         parts = self._build(
-            self._state, Around(lambda: self._endpoint, logs, services.save, self._engine, services.wake)
+            self._state, Around(lambda: self._endpoint, logs, services.save, self._engine, services.wake, self._serve)
         )
         functions, batch = parts.functions, parts.batch
         events = Events(functions, Sequencer())
@@ -159,6 +162,7 @@ class Daemon:
         stack.callback(logs.flush)
         server = self._listen(Server, front)
         stack.callback(server.end)
+        self._also_on = server.also_on
         self._endpoint = f"http://127.0.0.1:{server.port}"
         functions.start()
         stack.callback(functions.stop)
@@ -169,6 +173,10 @@ class Daemon:
         threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
         stack.callback(server.shutdown)
         self._announce(stack, server.port)
+
+    def _serve(self, listening: socket.socket) -> contextlib.AbstractContextManager[None]:
+        assert self._also_on is not None, "nothing is served before the daemon listens"
+        return self._also_on(listening)
 
     def _listen(self, make: Callable[..., Any], front: Any) -> Any:
         """The port asked for; else the one of last time, so that what is configured with it keeps working; else any."""

@@ -19,7 +19,7 @@ from scar.local.state import State
 if TYPE_CHECKING:
     from scar.local.batch.service import Batch
     from scar.local.logs import LogSink
-    from scar.local.sandbox.spec import Choice
+    from scar.local.sandbox.spec import Choice, Serve
 
 _log = logging.getLogger("scar.local.daemon")
 
@@ -53,7 +53,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What the daemon gives to its parts. `endpoint` is known once it listens; `persist` saves moto's services of these names;
+    """What the daemon gives to its parts. `endpoint` is known once it listens, and from then on `serve` lets it listen elsewhere too; `persist` saves moto's services of these names;
     `engine` is the container engine asked for, or `auto`; `wake` readies moto for whoever asks it without a request."""
 
     endpoint: Callable[[], str]
@@ -61,6 +61,7 @@ class Around:
     persist: Callable[[Sequence[str]], None]
     engine: str
     wake: Callable[[str], None]
+    serve: Serve
 
 
 class Build(Protocol):
@@ -147,6 +148,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
             state=state.folder / "batch",
             efs=state.folder / "efs",
             endpoint=around.endpoint,
+            serve=around.serve,
             log=around.logs,
             registry=registry,
             engine=choice,

@@ -24,10 +24,11 @@ from scar.local.batch.job_logs import LogSettings, NoLogGroupError
 from scar.local.batch.job_secrets import NoSecretError, secret_values
 from scar.local.batch.properties import override_characters
 from scar.local.batch.sandboxing import CannotStartError, Places, check_given, spec_of
+from scar.local.batch.seat import Seat
 from scar.local.functions.configuration import LogSink
 from scar.local.log_streams import Flusher, LogStream
 from scar.local.sandbox.lines import Lines
-from scar.local.sandbox.spec import Choice, Ended, Sandbox
+from scar.local.sandbox.spec import Choice, Ended, Sandbox, Serve
 
 EXITED: Final = "Essential container in task exited"
 NOT_STARTED: Final = "Task failed to start"
@@ -47,7 +48,8 @@ def host_gone(instance: str, *, fargate: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """All that an attempt needs to know of its job. `container` is the definition's with the overrides merged in."""
+    """All that an attempt needs to know of its job. `container` is the definition's with the overrides merged in; `told` are variables by
+    which Batch tells a child of an array, or a node, which one it is."""
 
     account: str
     region: str
@@ -61,25 +63,19 @@ class Order:
     request: Mapping[str, Any]
     container: Mapping[str, Any]
     timeout_s: float | None = None
-    array_index: int | None = None
-    array_size: int = 0
+    told: Mapping[str, str] = field(default_factory=dict)
     task: str = field(default_factory=lambda: secrets.token_hex(16))
     instance: str = field(default_factory=lambda: f"i-{secrets.token_hex(8)}f")
 
     def variables(self) -> dict[str, str]:
         """What Batch tells every job of itself. Source: batch/latest/userguide/job_env_vars"""
-        told = {
+        return {
             "AWS_BATCH_JOB_ID": self.job_id,
             "AWS_BATCH_JOB_ATTEMPT": str(self.number),
             "AWS_BATCH_JQ_NAME": self.queue,
             "AWS_BATCH_CE_NAME": self.environment,
+            **self.told,
         }
-        if self.array_index is not None:
-            told |= {
-                "AWS_BATCH_JOB_ARRAY_INDEX": str(self.array_index),
-                "AWS_BATCH_JOB_ARRAY_SIZE": str(self.array_size),
-            }
-        return told
 
     @property
     def host_gone(self) -> str:
@@ -98,7 +94,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all attempts share. `credentials_url` is where the daemon answers for `credentials`, without the name at its end."""
+    """What all attempts share. `endpoint` answers where the daemon listens, `serve` lets it listen for a network of sandboxes too."""
 
     images: Images
     engine: Callable[[], Choice]
@@ -106,6 +102,7 @@ class Tools:
     flusher: Flusher
     credentials: JobCredentials
     endpoint: Callable[[], str]
+    serve: Serve
     attempts: Path
     efs: Path
     stop_s: float
@@ -114,11 +111,14 @@ class Tools:
 
 
 class Attempt:
-    """`running` is told the log stream's name once the program runs."""
+    """`running` is told the log stream's name once the program runs; `seat` is asked for just before. Without it: this machine's network."""
 
-    def __init__(self, order: Order, tools: Tools, *, running: Callable[[str], None]) -> None:
+    def __init__(
+        self, order: Order, tools: Tools, *, running: Callable[[str], None], seat: Callable[[], Seat] | None = None
+    ) -> None:
         self.order = order
         self._tools, self._running = tools, running
+        self._seat = seat or (lambda: Seat(tools.endpoint(), f"ip-10-0-{order.task[:4]}"))
         self._lock = threading.Lock()
         self._sandbox: Sandbox | None = None
         self._asked: End | None = None
@@ -162,8 +162,8 @@ class Attempt:
         return self._tools.attempts / self.order.task
 
     def _run(self, stack: ExitStack) -> Ending:
-        order, tools = self.order, self._tools
-        added = order.variables()
+        order, tools, seat = self.order, self._tools, self._seat()
+        added = {**order.variables(), **seat.told}
         if override_characters(order.definition, order.request, added) > ECS_OVERRIDES.limit:
             return Ending(status_reason=TOO_LONG)
         engine = tools.engine().engine
@@ -173,11 +173,12 @@ class Attempt:
         spec = spec_of(
             order.container,
             image,
-            {**self._below(), **self._own(), **added, **self._role(stack)},
+            {**self._below(seat), **self._own(), **added, **seat.hints, **self._role(seat, stack)},
             definition=order.definition,
             request=order.request,
             places=Places(efs=tools.efs, scratch=self._scratch),
-            hostname=f"ip-10-0-{order.task[:4]}",
+            hostname=seat.hostname,
+            place=seat.place,
         )
         settings = LogSettings.of(order.container, order.definition_name, order.account, order.region)
         settings.check()
@@ -222,10 +223,10 @@ class Attempt:
             return Ending(ending.exit_code, ending.reason, "", final=True)
         return ending
 
-    def _below(self) -> dict[str, str]:
+    def _below(self, seat: Seat) -> dict[str, str]:
         """What the definition and the submission may say otherwise."""
         order = self.order
-        below = {"AWS_ENDPOINT_URL": self._tools.endpoint(), "AWS_EXECUTION_ENV": "AWS_ECS_EC2"}
+        below = {"AWS_ENDPOINT_URL": seat.endpoint, "AWS_EXECUTION_ENV": "AWS_ECS_EC2"}
         if order.fargate:  # ECS's agent tells the region there, on EC2 it does not
             below |= {
                 "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
@@ -239,14 +240,11 @@ class Attempt:
         plain = {entry["name"]: entry.get("value", "") for entry in order.container.get("environment") or ()}
         return {**plain, **secret_values(order.container, order.account, order.region, self._tools.wake)}
 
-    def _role(self, stack: ExitStack) -> dict[str, str]:
+    def _role(self, seat: Seat, stack: ExitStack) -> dict[str, str]:
         order, credentials = self.order, self._tools.credentials
         role = order.container.get("jobRoleArn")
         if not role:
             return {}
         name, token = credentials.issue(account=order.account, region=order.region, role=str(role))
         stack.callback(credentials.revoke, name)
-        return {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self._tools.endpoint()}/_scar/batch/credentials/{name}",
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
-        }
+        return seat.credentials(name, token)

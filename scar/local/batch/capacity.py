@@ -62,8 +62,9 @@ class Machine:
 
     def __init__(self, memory_mib: int | None = None, at_once: int | None = None) -> None:
         self.total_mib = _memory_mib() if memory_mib is None else memory_mib
+        self.at_once = at_once or _AT_ONCE_PER_PROCESSOR * (os.cpu_count() or 1)
         self._left_mib = self.total_mib * 3 // 4
-        self._left = at_once or _AT_ONCE_PER_PROCESSOR * (os.cpu_count() or 1)
+        self._left = self.at_once
         self._running = 0
         self._lock = threading.Lock()
         self.freed: list[Callable[[], None]] = []
@@ -74,22 +75,24 @@ class Machine:
             return f"{JOB_REQUIREMENT} The local AWS gives no GPU to jobs."
         if job.memory_mib > self.total_mib:
             return f"{JOB_REQUIREMENT} This machine has {self.total_mib} MiB of memory, the job asks for {job.memory_mib} MiB."
+        if job.containers > self.at_once:
+            return f"{JOB_REQUIREMENT} This machine runs {self.at_once} containers at once, the job has {job.containers} nodes."
         return ""
 
     def take(self, job: Job) -> bool:
-        """Whether it got its memory; the only job gets it always."""
+        """Whether it got its memory, for all its nodes together; the only job gets it always."""
         with self._lock:
-            if self._running and (job.memory_mib > self._left_mib or self._left <= 0):
+            if self._running and (job.memory_mib > self._left_mib or self._left < job.containers):
                 return False
             self._left_mib -= job.memory_mib
-            self._left -= 1
+            self._left -= job.containers
             self._running += 1
             return True
 
     def give_back(self, job: Job) -> None:
         with self._lock:
             self._left_mib += job.memory_mib
-            self._left += 1
+            self._left += job.containers
             self._running -= 1
         for tell in self.freed:
             tell()
@@ -110,12 +113,12 @@ class Capacity:
     def __init__(self, region: Region, machine: Machine) -> None:
         self._region, self._machine = region, machine
         self._used: defaultdict[str, float] = defaultdict(float)  # ARN of an environment → vCPUs of the jobs in it
-        self._largest: dict[tuple[str, ...], tuple[tuple[int, int, int], ...]] = {}
+        self._largest: dict[tuple[str, ...], tuple[tuple[str, int, int, int], ...]] = {}
 
     def room(self, job: Job, queue: JobQueue, closed: set[str]) -> Room | Wait:
         """Where a queue's first job may run. `closed` are ARNs of environments that the head of a queue of higher priority waits for."""
         found = [self._region.environment(arn) for arn in queue.environments]
-        environments = [one for one in found if one is not None]
+        environments = [one for one in found if one is not None and (job.nodes is None or takes_nodes(one))]
         if environments and all(one.status == "INVALID" for one in environments):
             return Wait(INVALID)
         if environments and all(job.vcpus > most_vcpus(one) for one in environments):
@@ -163,9 +166,11 @@ class Capacity:
         if key not in self._largest:
             self._largest[key] = tuple(_sizes(key))
         sizes = self._largest[key]
+        wanted_vcpus, wanted_mib, wanted_gpus = job.on_one_machine
+        wanted_type = "" if job.nodes is None else job.nodes.instance_type
         return not sizes or any(
-            job.vcpus <= vcpus and job.memory_mib <= memory_mib and job.gpus <= gpus
-            for vcpus, memory_mib, gpus in sizes
+            wanted_vcpus <= vcpus and wanted_mib <= memory_mib and wanted_gpus <= gpus and wanted_type in ("", name)
+            for name, vcpus, memory_mib, gpus in sizes
         )
 
 
@@ -173,13 +178,21 @@ def is_fargate(environment: ComputeEnvironment) -> bool:
     return str(environment.resources.get("type", "")).startswith("FARGATE")
 
 
+def takes_nodes(environment: ComputeEnvironment) -> bool:
+    """Whether multi-node parallel jobs may run there: neither UNMANAGED, nor Spot, nor Fargate, nor ECS's managed instances.
+
+    Source: batch/latest/userguide/mnp-ce, botocore batch:ComputeResource.type
+    """
+    return environment.resources.get("type") == "EC2"
+
+
 def most_vcpus(environment: ComputeEnvironment) -> float:
     """`maxvCpus`; an unmanaged environment is this machine, which takes what comes."""
     return environment.max_vcpus if environment.resources else math.inf
 
 
-def _sizes(asked: Iterable[str]) -> Iterable[tuple[int, int, int]]:
-    """vCPUs, memory (MiB) and GPUs of every instance type meant; none when the local AWS knows none of them."""
+def _sizes(asked: Iterable[str]) -> Iterable[tuple[str, int, int, int]]:
+    """Name, vCPUs, memory (MiB) and GPUs of every instance type meant; none when the local AWS knows none of them."""
     from moto.ec2.models.instance_types import INSTANCE_TYPES  # takes a second to import
 
     types: Mapping[str, Any] = INSTANCE_TYPES
@@ -189,6 +202,7 @@ def _sizes(asked: Iterable[str]) -> Iterable[tuple[int, int, int]]:
             if found == name or found.partition(".")[0] in families:
                 gpus = (told.get("GpuInfo") or {}).get("Gpus", ())
                 yield (
+                    found,
                     told["VCpuInfo"]["DefaultVCpus"],
                     told["MemoryInfo"]["SizeInMiB"],
                     sum(one["Count"] for one in gpus),

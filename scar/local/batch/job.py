@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from scar.local.batch.node import Node, Nodes
+
 Status = Literal["SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED"]
 STATUSES: Final[tuple[Status, ...]] = (
     "SUBMITTED",
@@ -32,7 +34,8 @@ _PACKED_BYTES: Final = 1024  # requests of ended jobs above this are compressed
 class Job:
     """A job, a parent of an array (`size`), or a child of one (`parent`, `index`). Whoever reads or writes holds `Region.lock`.
 
-    `queue` and `definition` are ARNs; `request` is SubmitJob's, as bytes where it was packed, and of a child None (see `asked`). `attempts` are in
+    A multi-node parallel job has `nodes`, which are no jobs of their own; what it needs is the sum of what they need, and its `attempts` are its
+    main node's. `queue` and `definition` are ARNs; `request` is SubmitJob's, as bytes where it was packed, and of a child None (see `asked`). `attempts` are in
     DescribeJobs' shape. `order` rises with submission. `waits_for` counts the dependencies that have not succeeded.
     """
 
@@ -47,6 +50,7 @@ class Job:
     memory_mib: int = 0
     gpus: int = 0
     size: int = 0
+    nodes: Nodes | None = None
     parent: Job | None = None
     index: int | None = None
     status: Status = "SUBMITTED"
@@ -77,6 +81,22 @@ class Job:
         return self.cancelled or self.terminated
 
     @property
+    def containers(self) -> int:
+        """How many run at once."""
+        return 1 if self.nodes is None else self.nodes.count
+
+    @property
+    def on_one_machine(self) -> tuple[float, int, int]:
+        """vCPUs, memory (MiB) and GPUs that an instance must have: each node is alone on one."""
+        return (self.vcpus, self.memory_mib, self.gpus) if self.nodes is None else self.nodes.widest
+
+    def status_of(self, node: Node) -> Status:
+        """As long as the job waits all its nodes do, and what had not begun when it ended never will."""
+        if self.status in NOT_STARTED:
+            return self.status
+        return "FAILED" if self.ended and not node.ended else node.status
+
+    @property
     def asked(self) -> Mapping[str, Any]:
         """SubmitJob's request."""
         if self.parent is not None:
@@ -96,10 +116,13 @@ class Job:
             text = json.dumps(self.asked, separators=(",", ":")).encode()
             if len(text) > _PACKED_BYTES:
                 self.request = zlib.compress(text, 1)
+        if self.nodes is not None:
+            self.nodes.pack()
 
     def submission(self) -> dict[str, Any]:
         """What is written once, when the job is accepted. Children are made again from their parent's."""
         return {
+            **({} if self.nodes is None else {"nodes": self.nodes.submission()}),
             "id": self.id,
             "name": self.name,
             "queue": self.queue,
@@ -147,6 +170,7 @@ class Job:
 def job_of(submission: Mapping[str, Any], order: int) -> Job:
     """The job that `Job.submission` wrote down."""
     return Job(
+        nodes=Nodes.of(submission["nodes"]) if "nodes" in submission else None,
         id=submission["id"],
         name=submission["name"],
         queue=submission["queue"],

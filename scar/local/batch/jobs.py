@@ -22,6 +22,7 @@ from scar.local.batch.credentials import JobCredentials
 from scar.local.batch.images import Images
 from scar.local.batch.job import Job
 from scar.local.batch.job_journal import JobJournal, recorded
+from scar.local.batch.node import Node
 from scar.local.batch.records import JobQueue, Region
 from scar.local.batch.scheduler import Pace, Scheduler
 from scar.local.batch.service import Handler
@@ -30,16 +31,20 @@ from scar.local.functions.configuration import LogSink, Rootfs
 from scar.local.functions.destinations import Destinations
 from scar.local.log_streams import Flusher
 from scar.local.registry import RegistryData
-from scar.local.sandbox.spec import Choice
+from scar.local.sandbox.spec import Choice, Serve
 
 __all__ = ["Jobs", "Pace"]
 
 _REASON_CHARACTERS: Final = 1024  # botocore batch:CancelJobRequest.reason
+_NO_TAGS: Final = "it has no tags of its own"  # botocore batch:ListTagsForResourceRequest
 
 
-def _found(part: _Part, named: object) -> Job:
-    """By id or ARN; raises ClientError_."""
-    job = part.table.find(str(named).rpartition("job/")[2])
+def _found(part: _Part, named: object, what: str) -> Job:
+    """By id or ARN; raises ClientError_, and for a node of a job too: AWS's pages know nothing that is done to one alone, and `what` names it."""
+    job_id = str(named).rpartition("job/")[2]
+    if part.table.find_node(job_id) is not None:
+        raise ClientError_(f"{job_id} is a node of a multi-node parallel job: {what}.")
+    job = part.table.find(job_id)
     if job is None:
         raise ClientError_(f"Job {named} does not exist.")
     return job
@@ -55,7 +60,8 @@ class _Part:
 
 
 class Jobs:
-    """service.JobsPart. `endpoint` answers where the local AWS listens, as sandboxes see it; `engine` chooses the sandbox engine and may
+    """service.JobsPart. `endpoint` answers where the local AWS listens, as sandboxes see it, and `serve` lets it listen for a network of
+    theirs; `engine` chooses the sandbox engine and may
     fail (ScarError); `state` is a folder of its own, `efs` holds one for each file system. `invoke` accepts an asynchronous event for a function (ARN, payload, account, region).
     `tell` takes a line for the daemon's log; `persist` saves moto's services of these names, `wake` readies one
     for whoever asks it without a request."""
@@ -67,6 +73,7 @@ class Jobs:
         state: Path,
         efs: Path,
         endpoint: Callable[[], str],
+        serve: Serve,
         log: LogSink,
         registry: RegistryData,
         engine: Callable[[], Choice],
@@ -90,6 +97,7 @@ class Jobs:
             flusher=self._flusher,
             credentials=self._credentials,
             endpoint=endpoint,
+            serve=serve,
             attempts=state / "attempts",
             efs=efs,
             stop_s=self._pace.stop_s,
@@ -128,7 +136,7 @@ class Jobs:
                     part.scheduler.terminate(job, "Job queue deleted")
 
     def page(self, path: str, authorization: str | None) -> Any:
-        """What `/_scar/batch/<path>` says (credentials of jobs, and `reclaim/<job id>`, which takes a job's host away); None: no such page."""
+        """What `/_scar/batch/<path>` says (credentials of jobs, and `reclaim/<job id>`, which takes the host of a job, or of a node, away); None: no such page."""
         kind, _, name = path.partition("/")
         if kind == "credentials":
             return self._credentials.answer(name, authorization)
@@ -194,7 +202,8 @@ class Jobs:
         if not reason or len(reason) > _REASON_CHARACTERS:
             raise ClientError_(f"The reason must have from 1 to {_REASON_CHARACTERS} characters.")
         with region.lock:
-            sync = how(part, _found(part, request["jobId"]), reason)
+            job = _found(part, request["jobId"], "it ends with its job, and cannot be ended alone")
+            sync = how(part, job, reason)
         sync()
         return {}
 
@@ -203,7 +212,7 @@ class Jobs:
     def _tags(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
         part = self._part(region)
         with region.lock:
-            return {"tags": dict(_found(part, request["resourceArn"]).tags)}
+            return {"tags": dict(_found(part, request["resourceArn"], _NO_TAGS).tags)}
 
     def _tag(self, region: Region, request: Mapping[str, Any]) -> dict[str, Any]:
         return self._retag(region, request, lambda tags: {**tags, **request["tags"]})
@@ -216,7 +225,7 @@ class Jobs:
     ) -> dict[str, Any]:
         part = self._part(region)
         with region.lock:
-            job = _found(part, request["resourceArn"])
+            job = _found(part, request["resourceArn"], _NO_TAGS)
             tags = change(job.tags)
             check_tags(tags)
             job.own_tags = tags
@@ -248,9 +257,10 @@ class Jobs:
         path = self._state / "jobs" / f"{region.account}.{region.region}.journal"
         outbox = Outbox(region.account, region.region, self._destinations, self._log, self._tell)
 
-        def announce(job: Job) -> None:
+        def announce(job: Job, node: Node | None) -> None:
+            # AWS does not say whether it tells of nodes too; whoever listens must be ready for it, as it does of the children of arrays
             if outbox.is_heard:
-                outbox.add(listing.detail(region, job))
+                outbox.add(listing.detail(region, job, node))
 
         records = list(recorded(path))
         table = Table(region, JobJournal(path), clock=self._clock, announce=announce, tell=self._tell)

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from scar.local.batch import node_listing
 from scar.local.batch.checks import ClientError_
 from scar.local.batch.job import STATUSES, Job
+from scar.local.batch.node import Node
 from scar.local.batch.properties import container_of, parameters_of, retry_of, tags_of, timeout_of
+from scar.local.batch.ranges import described, segment_of
 from scar.local.batch.records import Region
 from scar.local.batch.table import Table
 
@@ -28,23 +31,41 @@ def arn_of(region: Region, job: Job) -> str:
     return region.arn(f"job/{job.id}")
 
 
-def detail(region: Region, job: Job) -> dict[str, Any]:
-    """A job as DescribeJobs shows it."""
+def detail(region: Region, job: Job, node: Node | None = None) -> dict[str, Any]:
+    """A job, or one of its nodes, as DescribeJobs shows it."""
     definition = region.definition(job.definition)
     registered: Mapping[str, Any] = {} if definition is None else definition.request
+    told = _common(region, job, registered)
+    if node is not None:
+        one = segment_of(registered, job.asked, node.index)
+        return {
+            **told,
+            "jobArn": region.arn(f"job/{node_listing.id_of(job, node)}"),
+            "jobId": node_listing.id_of(job, node),
+            "attempts": [_attempt(attempt) for attempt in node.attempts],
+            "container": _container(one.container, node.attempts),
+            "nodeDetails": node_listing.details(job, node),
+            "tags": {},
+            **node_listing.state_of(job, node),
+        }
+    told |= {"attempts": [_attempt(attempt) for attempt in job.attempts], "status": job.status, **_times(job)}
+    if job.nodes is not None:
+        return {**told, "nodeProperties": described(registered, job.asked)}
+    container = _container(container_of(registered, job.asked), job.attempts)
+    return {**told, "container": container, **_array(job, updated=True)}
+
+
+def _common(region: Region, job: Job, registered: Mapping[str, Any]) -> dict[str, Any]:
     asked = job.asked
     told: dict[str, Any] = {
         "jobArn": arn_of(region, job),
         "jobName": job.name,
         "jobId": job.id,
         "jobQueue": job.queue,
-        "status": job.status,
-        "attempts": [_attempt(attempt) for attempt in job.attempts],
         "createdAt": job.created_ms,
         "dependsOn": list(asked.get("dependsOn") or ()),
         "jobDefinition": job.definition,
         "parameters": parameters_of(registered, asked),
-        "container": _container(container_of(registered, asked), job),
         "tags": dict(job.tags),
         "propagateTags": tags_of(registered, asked)[1],
         "platformCapabilities": list(registered.get("platformCapabilities") or ()),
@@ -55,13 +76,12 @@ def detail(region: Region, job: Job) -> dict[str, Any]:
     told["retryStrategy"] = {"attempts": 1, "evaluateOnExit": [], **strategy}
     if timeout:
         told["timeout"] = dict(timeout)
-    for member in ("shareIdentifier",):
-        if asked.get(member):
-            told[member] = asked[member]
+    if asked.get("shareIdentifier"):
+        told["shareIdentifier"] = asked["shareIdentifier"]
     priority = asked.get("schedulingPriorityOverride", registered.get("schedulingPriority"))
     if priority is not None:
         told["schedulingPriority"] = priority
-    return {**told, **_times(job), **_array(job, updated=True)}
+    return told
 
 
 def summary(region: Region, job: Job) -> dict[str, Any]:
@@ -75,7 +95,9 @@ def summary(region: Region, job: Job) -> dict[str, Any]:
         "jobDefinition": job.definition,
     }
     container = job.attempts[-1]["container"] if job.attempts else {}
-    if job.ended or container.get("reason"):
+    if job.nodes is not None:
+        told["nodeProperties"] = {"numNodes": job.nodes.count}
+    elif job.ended or container.get("reason"):
         told["container"] = {name: container[name] for name in ("exitCode", "reason") if name in container}
     for name, value in (("isCancelled", job.cancelled), ("isTerminated", job.terminated)):
         if value:  # only present when true
@@ -106,23 +128,27 @@ def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attempt.items() if name != "instance"}
 
 
-def _container(container: Mapping[str, Any], job: Job) -> dict[str, Any]:
+def _container(container: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The definition's with the overrides, and what the last attempt says of itself."""
     lists = ("command", "volumes", "environment", "mountPoints", "ulimits", "resourceRequirements", "secrets")
     told = {**{name: [] for name in lists}, "networkInterfaces": [], **container}
-    return {**told, **(job.attempts[-1]["container"] if job.attempts else {})}
+    return {**told, **(attempts[-1]["container"] if attempts else {})}
 
 
 def describe(region: Region, table: Table, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Those of `ids` that are known, by id or ARN."""
+    """Those of `ids` that are known, by id or ARN; nodes as well."""
     if len(ids) > DESCRIBED_AT_ONCE:
         raise ClientError_(f"The number of jobs in DescribeJobs must be at most {DESCRIBED_AT_ONCE}, got {len(ids)}.")
-    found = [table.find(one.rpartition("job/")[2]) for one in dict.fromkeys(ids)]
-    return [detail(region, job) for job in found if job is not None]
+    named = [one.rpartition("job/")[2] for one in dict.fromkeys(ids)]
+    jobs = [(job, None) for one in named if (job := table.find(one)) is not None]
+    nodes = [found for one in named if (found := table.find_node(one)) is not None]
+    return [detail(region, job, node) for job, node in (*jobs, *nodes)]
 
 
 def list_jobs(region: Region, table: Table, request: Mapping[str, Any]) -> dict[str, Any]:
-    """One page, the latest submitted first."""
+    """One page, the latest submitted first; of nodes the first first."""
+    if request.get("multiNodeJobId"):
+        return _list_nodes(region, table, request)
     filters = list(request.get("filters") or ())
     jobs = _asked_for(region, table, request)
     tests = _tests(request, filters)
@@ -134,6 +160,28 @@ def list_jobs(region: Region, table: Table, request: Mapping[str, Any]) -> dict[
     told: dict[str, Any] = {"jobSummaryList": [summary(region, job) for job in page[:size]]}
     if len(page) > size:
         told["nextToken"] = "{}.{}".format(*_place(page[size - 1]))
+    return told
+
+
+def _list_nodes(region: Region, table: Table, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Of one status, or those that are RUNNING. Filters do not apply to nodes: botocore batch:ListJobsRequest."""
+    _only_one(request)
+    job_id = str(request["multiNodeJobId"]).rpartition("job/")[2]
+    job = table.find(job_id)
+    if job is None or job.nodes is None:
+        raise ClientError_(f"{job_id} is no multi-node parallel job.")
+    wanted, size = request.get("jobStatus") or "RUNNING", min(int(request.get("maxResults") or _PAGE), _PAGE)
+    token = str(request.get("nextToken") or "0")
+    if not token.isdecimal():
+        raise ClientError_("The nextToken is not one of ListJobs.")
+    found = [node for node in job.nodes.all() if node.index >= int(token) and job.status_of(node) == wanted]
+    told: dict[str, Any] = {
+        "jobSummaryList": [
+            node_listing.summary(job, node, region.arn(f"job/{node_listing.id_of(job, node)}")) for node in found[:size]
+        ]
+    }
+    if len(found) > size:
+        told["nextToken"] = str(found[size].index)
     return told
 
 
@@ -151,20 +199,23 @@ def _start(token: str | None) -> tuple[int, int] | None:
 
 
 def _asked_for(region: Region, table: Table, request: Mapping[str, Any]) -> Iterable[Job]:
-    named = [request[name] for name in ("jobQueue", "arrayJobId", "multiNodeJobId") if request.get(name)]
+    named = _only_one(request)
+    if request.get("arrayJobId"):
+        parent = table.find(named.rpartition("job/")[2])
+        if parent is None:
+            raise ClientError_(f"{named} does not exist.")
+        return parent.children
+    queue = region.queue(named)
+    if queue is None:
+        raise ClientError_(f"{named} does not exist.")
+    return (job for job in reversed(table.jobs.values()) if job.queue == queue.arn)
+
+
+def _only_one(request: Mapping[str, Any]) -> str:
+    named = [str(request[name]) for name in ("jobQueue", "arrayJobId", "multiNodeJobId") if request.get(name)]
     if len(named) != 1:
         raise ClientError_("Exactly one of jobQueue, arrayJobId and multiNodeJobId must be given.")
-    if request.get("multiNodeJobId"):
-        return ()
-    if request.get("arrayJobId"):
-        parent = table.find(str(named[0]).rpartition("job/")[2])
-        if parent is None:
-            raise ClientError_(f"{named[0]} does not exist.")
-        return parent.children
-    queue = region.queue(str(named[0]))
-    if queue is None:
-        raise ClientError_(f"{named[0]} does not exist.")
-    return (job for job in reversed(table.jobs.values()) if job.queue == queue.arn)
+    return named[0]
 
 
 def _tests(request: Mapping[str, Any], filters: Sequence[Mapping[str, Any]]) -> list[Test]:

@@ -1,13 +1,15 @@
-"""What the nodes of a multi-node parallel job definition may be: ranges that cover them all, each with what runs there."""
+"""What the nodes of a multi-node parallel job definition may be: ranges that cover them all, each with what runs there; and what of it a
+submission may say otherwise.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from scar.local.batch.checks import executing
 from scar.local.batch.containers import check_container
+from scar.local.batch.ranges import targets
 from scar.local.batch.tasks import check_task
 
 MAX_NODES: Final = 1000  # docs.aws.amazon.com/batch/latest/userguide/multi-node-parallel-jobs.html
@@ -34,16 +36,37 @@ def check_nodes(properties: Mapping[str, Any]) -> None:
         raise executing("All node groups must use the same instance type.")
 
 
-def targets(text: str, nodes: int) -> range:
-    """The nodes that `0:3`, `:3`, `4:` or `2` names, of so many."""
-    found = re.fullmatch(r"([0-9]*)(:?)([0-9]*)", text)
-    if found is None or not text:
-        raise executing("targetNodes should contain only digits.")
-    first = int(found[1] or 0)
-    last = int(found[3]) if found[3] else nodes - 1 if found[2] else first
-    if not first <= last < nodes:
-        raise executing(f"targetNodes {text} is out of range, the job has {nodes} nodes.")
-    return range(first, last + 1)
+def check_node_overrides(properties: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Refuse `nodeOverrides` of SubmitJob that do not go with a definition's `nodeProperties`.
+
+    Source: botocore batch:NodeOverrides, NodePropertyOverride
+    """
+    nodes = overrides.get("numNodes")
+    if nodes is not None:
+        _check_number(properties, int(nodes))
+    for one in overrides.get("nodePropertyOverrides") or ():
+        targets(one["targetNodes"], int(properties["numNodes"] if nodes is None else nodes))
+        for member in ("ecsPropertiesOverride", "eksPropertiesOverride"):
+            if one.get(member):
+                raise executing(f"{member} does not go with node ranges of containers.")
+        if one.get("instanceTypes"):
+            raise executing(
+                "Using instanceTypes with nodePropertyOverrides is only allowed for ecsProperties jobs; "
+                "containerOverrides has instanceType."
+            )
+
+
+def _check_number(properties: Mapping[str, Any], nodes: int) -> None:
+    ranges = [str(one["targetNodes"]) for one in properties["nodeRangeProperties"]]
+    if not 1 <= nodes <= MAX_NODES:
+        raise executing(f"Number of nodes must be between 1 and {MAX_NODES}.")
+    if not any(text.endswith(":") for text in ranges):
+        raise executing("numNodes can be overridden only where a node range has an open upper boundary, such as n:")
+    if properties["mainNode"] >= nodes:
+        raise executing("Main node index is out of range, must be less than numNodes.")
+    for text in ranges:
+        if int(text.partition(":")[0] or 0) >= nodes:
+            raise executing(f"The lower boundary of the node range {text} must be less than numNodes, {nodes}.")
 
 
 def _check_range(one: Mapping[str, Any]) -> None:

@@ -20,19 +20,20 @@ def container_of(definition: Mapping[str, Any], request: Mapping[str, Any]) -> d
     overrides = request.get("containerOverrides") or {}
     if overrides.get("command"):
         container["command"] = list(overrides["command"])
-    for member in ("vcpus", "memory"):
+    for member in ("vcpus", "memory", "instanceType"):
         if overrides.get(member):
             container[member] = overrides[member]
-    container["environment"] = _merged(container.get("environment"), overrides.get("environment"), key="name")
-    container["resourceRequirements"] = _merged(
+    container["environment"] = merged(container.get("environment"), overrides.get("environment"), key="name")
+    container["resourceRequirements"] = merged(
         container.get("resourceRequirements"), overrides.get("resourceRequirements"), key="type"
     )
     return container
 
 
-def _merged(
+def merged(
     below: Sequence[Mapping[str, Any]] | None, above: Sequence[Mapping[str, Any]] | None, *, key: str
 ) -> list[dict[str, Any]]:
+    """Both lists, and of two entries with the same `key` the one above."""
     named = {entry[key]: dict(entry) for entry in (*(below or ()), *(above or ()))}
     return list(named.values())
 

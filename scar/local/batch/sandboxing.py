@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from scar.local.batch.images import ImageError, TakenImage, user_in
 from scar.local.batch.properties import parameters_of, requirement, resolved_command
-from scar.local.sandbox.spec import Bind, Engine, SandboxSpec, Tmpfs
+from scar.local.sandbox.spec import Bind, Engine, Place, SandboxSpec, Tmpfs
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # Docker's, where an image names none
 _MOST_PROCESSES: Final = 4096
@@ -72,6 +72,7 @@ def spec_of(
     request: Mapping[str, Any],
     places: Places,
     hostname: str,
+    place: Place | None = None,
 ) -> SandboxSpec:
     """Raises CannotStartError or ImageError. `environment` is all but the image's own."""
     process, linux = image.process, container.get("linuxParameters") or {}
@@ -96,6 +97,7 @@ def spec_of(
         max_processes=_MOST_PROCESSES,
         max_open_files=_open_files(container),
         hostname=hostname,
+        place=place,
         held=(image.held.descriptor,),
         capabilities=True,
         tmpfs=tuple(_tmpfs(linux)),

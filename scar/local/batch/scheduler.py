@@ -10,21 +10,21 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 from scar.local.batch.announcing import Outbox
-from scar.local.batch.attempt import NOT_STARTED, Attempt, Ending, Order, Tools, host_gone
-from scar.local.batch.capacity import Capacity, Machine, Room, Wait, is_fargate
+from scar.local.batch.attempt import NOT_STARTED, Attempt, Ending, Tools
+from scar.local.batch.capacity import Capacity, Machine, Room, Wait
+from scar.local.batch.gang import GangAttempt
 from scar.local.batch.job import NOT_STARTED as WAITING
 from scar.local.batch.job import Job
-from scar.local.batch.properties import container_of, retry_of, tags_of, timeout_s_of
-from scar.local.batch.records import ComputeEnvironment, JobDefinition, JobQueue, Region
-from scar.local.batch.retrying import is_retried
+from scar.local.batch.orders import TOO_MANY_TAGS, Start
+from scar.local.batch.outcomes import NodesOutcomes, Outcomes
+from scar.local.batch.records import JobDefinition, JobQueue, Region
 from scar.local.batch.table import Sync, Table
 
 _AFTER_FAILURE_S: Final = 1.0
-_TAGS: Final = 50  # botocore batch:SubmitJobRequest.propagateTags
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class Scheduler:
         self._region, self._table, self._tools, self._pace = region, table, tools, pace
         self._capacity, self._machine, self._outbox = Capacity(region, machine), machine, outbox
         self._tell = tell
-        self._attempts: dict[str, Attempt] = {}
+        self._outcomes = Outcomes(region, table)
+        self._attempts: dict[str, Attempt | GangAttempt] = {}
         self._stuck: dict[Job, float] = {}  # when the reason why a RUNNABLE job cannot run was first told
         self._threads: set[threading.Thread] = set()
         self._owed: list[Job] = []  # whose memory is given back to the machine as soon as no lock is held
@@ -92,21 +93,26 @@ class Scheduler:
         return self._end(job, reason, started_too=True)
 
     def reclaim(self, job_id: str) -> bool:
-        """Take a running job's machine away, as a Spot instance is; whether it was running."""
+        """Take the machine of a running job, or of one of its nodes (`id#index`), away, as a Spot instance is; whether it was running."""
+        whole, _, node = job_id.partition("#")
         with self._region.lock:
-            attempt = self._attempts.get(job_id)
-        if attempt is not None:
+            attempt = self._attempts.get(whole)
+            running = attempt is not None and (not node or self._runs(job_id))
+        if attempt is None or not running:
+            return False
+        if isinstance(attempt, GangAttempt):
+            attempt.end("reclaimed", int(node) if node else None)
+        else:
             attempt.end("reclaimed")
-        return attempt is not None
+        return True
+
+    def _runs(self, node_id: str) -> bool:
+        found = self._table.find_node(node_id)
+        return found is not None and found[1].status in ("STARTING", "RUNNING")
 
     def lost(self, job: Job) -> None:
-        """A job that an earlier daemon was running: its machine is gone. Called with the region's lock held."""
-        instance = job.attempts[-1].get("instance", "i-00000000000000000") if job.attempts else "i-00000000000000000"
-        if not job.attempts or "stoppedAt" in job.attempts[-1]:
-            job.attempts.append({"container": {}})
-        environment = self._region.environment(job.environment)
-        fargate = environment is not None and is_fargate(environment)
-        self._conclude(job, Ending(status_reason=host_gone(instance, fargate=fargate)))
+        """A job that an earlier daemon was running. Called with the region's lock held."""
+        self._outcomes.lost(job)
 
     @property
     def running(self) -> int:
@@ -162,7 +168,7 @@ class Scheduler:
             match self._capacity.room(job, queue, closed):
                 case Room(environment):
                     runnable.popleft()
-                    self._begin(job, queue, environment)
+                    self._begin(Start(self._region, job, queue, environment, self._region.definition(job.definition)))
                 case Wait(reason, others_pass):
                     self._tell_reason(job, reason)
                     if others_pass:
@@ -219,22 +225,15 @@ class Scheduler:
 
     # Attempts.
 
-    def _begin(self, job: Job, queue: JobQueue, environment: ComputeEnvironment) -> None:
+    def _begin(self, start: Start) -> None:
+        job = start.job
         self._stuck.pop(job, None)
-        self._capacity.begin(job, environment)
-        definition = self._region.definition(job.definition)
-        order = self._order(job, queue, environment, definition)
-        task_arn = (
-            self._region.arn("").replace(":batch:", ":ecs:")
-            + f"task/{environment.name}_Batch_{environment.uuid}/{order.task}"
-        )
-        job.attempts.append({"container": {"taskArn": task_arn}, "instance": order.instance})
+        self._capacity.begin(job, start.environment)
+        attempt = self._attempts[job.id] = self._attempt(start)
         self._table.move(job, "STARTING")
-        attempt = Attempt(order, self._tools, running=lambda stream: self._started(job, stream))
-        self._attempts[job.id] = attempt
-        too_many = self._too_many_tags(job, definition)
+        too_many = start.has_too_many_tags
         thread = threading.Thread(
-            target=self._run, args=(job, attempt, definition, too_many), name=f"job {job.id}", daemon=True
+            target=self._run, args=(job, attempt, start.definition, too_many), name=f"job {job.id}", daemon=True
         )
         self._threads.add(thread)
         try:
@@ -244,40 +243,36 @@ class Scheduler:
             self._over(job, Ending(status_reason=NOT_STARTED, reason=f"CannotStartContainerError: {error}"))
             self._owed.append(job)
 
-    def _order(
-        self, job: Job, queue: JobQueue, environment: ComputeEnvironment, definition: JobDefinition | None
-    ) -> Order:
-        registered: dict[str, Any] = {} if definition is None else definition.request
-        timeout_s = timeout_s_of(registered, job.asked)
-        return Order(
-            account=self._region.account,
-            region=self._region.region,
-            job_id=job.id,
-            number=len(job.attempts) + 1,
-            queue=queue.name,
-            environment=environment.name,
-            fargate=is_fargate(environment),
-            definition_name="" if definition is None else definition.name,
-            definition=registered,
-            request=job.asked,
-            container=container_of(registered, job.asked),
-            timeout_s=None if timeout_s is None else timeout_s * self._pace.second_s,
-            array_index=job.index,
-            array_size=job.parent.size if job.parent is not None else 0,
+    def _attempt(self, start: Start) -> Attempt | GangAttempt:
+        """New, and written into the job's record."""
+        job, limit = start.job, start.timeout_s
+        timeout_s = None if limit is None else limit * self._pace.second_s
+        if job.nodes is None or start.definition is None:
+            order = replace(start.order, timeout_s=timeout_s)
+            job.attempts.append(start.begun(order))
+            return Attempt(order, self._tools, running=lambda stream: self._started(job, stream))
+        orders = start.node_orders
+        job.attempts.append(start.begun(orders[job.nodes.main]))
+        return GangAttempt(
+            orders,
+            job.nodes.main,
+            self._tools,
+            watcher=NodesOutcomes(self._outcomes, start, orders),
+            timeout_s=timeout_s,
+            tell=self._tell,
         )
 
-    def _too_many_tags(self, job: Job, definition: JobDefinition | None) -> bool:
-        registered: dict[str, Any] = {} if definition is None else {**definition.request, "tags": definition.tags}
-        tags, wanted = tags_of(registered, job.asked)
-        return wanted and len(tags) > _TAGS
+    def _started(self, job: Job, stream: str) -> None:
+        with self._region.lock:
+            self._outcomes.started(job, stream)
 
-    def _run(self, job: Job, attempt: Attempt, definition: JobDefinition | None, too_many_tags: bool) -> None:
+    def _run(
+        self, job: Job, attempt: Attempt | GangAttempt, definition: JobDefinition | None, too_many_tags: bool
+    ) -> None:
         if definition is None:
             ending = Ending(status_reason=NOT_STARTED, reason="the job definition is gone", final=True)
         elif too_many_tags:
-            ending = Ending(
-                status_reason=f"The job and its definition have more than {_TAGS} tags together", final=True
-            )
+            ending = Ending(status_reason=TOO_MANY_TAGS, final=True)
         else:
             ending = self._attempted(job, attempt)
         with self._region.lock:
@@ -290,52 +285,14 @@ class Scheduler:
     def _over(self, job: Job, ending: Ending) -> None:
         self._attempts.pop(job.id, None)
         self._capacity.end(job)
-        self._conclude(job, ending)
+        self._outcomes.conclude(job, ending)
 
-    def _attempted(self, job: Job, attempt: Attempt) -> Ending:
+    def _attempted(self, job: Job, attempt: Attempt | GangAttempt) -> Ending:
         try:
             return attempt.run()
         except Exception as error:  # noqa: BLE001  # a door: a job must not run for ever because we failed
             self._tell(f"an attempt of job {job.id} failed: {type(error).__name__}: {error}")
             return Ending(status_reason=NOT_STARTED, reason=f"The local AWS failed: {type(error).__name__}"[:255])
-
-    def _started(self, job: Job, stream: str) -> None:
-        with self._region.lock:
-            if job.ended:
-                return
-            now_ms = self._table.now_ms()
-            job.started_ms = now_ms
-            job.attempts[-1]["startedAt"] = now_ms
-            job.attempts[-1]["container"]["logStreamName"] = stream
-            self._table.move(job, "RUNNING", job.reason if job.terminated else "")
-
-    def _conclude(self, job: Job, ending: Ending) -> None:
-        """An attempt has ended: the job with it, or there is another."""
-        attempt = job.attempts[-1]
-        told = attempt["container"]
-        if ending.exit_code is not None:
-            told["exitCode"] = ending.exit_code
-        if ending.reason:
-            told["reason"] = ending.reason
-        status_reason = ending.status_reason or job.reason
-        attempt |= {"startedAt": attempt.get("startedAt", self._table.now_ms()), "stoppedAt": self._table.now_ms()}
-        attempt["statusReason"] = status_reason
-        if ending.exit_code == 0 and not ending.final:
-            self._table.move(job, "SUCCEEDED", status_reason)
-            return
-        definition = self._region.definition(job.definition)
-        strategy = retry_of({} if definition is None else definition.request, job.asked)
-        again = is_retried(
-            strategy,
-            attempts=len(job.attempts),
-            exit_code=ending.exit_code,
-            reason=ending.reason,
-            status_reason=status_reason,
-        )
-        if again and not ending.final and not job.doomed:
-            self._table.move(job, "RUNNABLE", first=True)
-        else:
-            self._table.move(job, "FAILED", status_reason)
 
     # Ends.
 

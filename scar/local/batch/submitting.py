@@ -11,9 +11,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from faassupervisor.hops import SUBMIT_JOB
-from scar.local.batch.checks import ClientError_, check_size
+from scar.local.batch.capacity import takes_nodes
+from scar.local.batch.checks import ClientError_, check_size, executing
 from scar.local.batch.job import Job
+from scar.local.batch.node import Nodes
+from scar.local.batch.nodes import check_node_overrides
 from scar.local.batch.properties import container_of, requirement, reserved_names
+from scar.local.batch.ranges import count_of, segments
 from scar.local.batch.records import JobDefinition, JobQueue, Region
 from scar.local.batch.table import Table
 
@@ -34,10 +38,15 @@ def job_of_request(region: Region, table: Table, request: Mapping[str, Any]) -> 
             "Job name should match valid pattern: up to 128 letters, numbers, hyphens and underscores, the first a letter or a number"
         )
     queue, definition = _queue(region, request), _definition(region, request)
-    _check_overrides(request)
+    multinode = definition.request.get("type") == "multinode"
+    _check_limits(request)
+    if multinode:
+        _check_nodes(region, queue, definition, request)
+    else:
+        _check_container(request)
     size = _array_size(request)
     _check_dependencies(table, request, size)
-    container = container_of(definition.request, request)
+    needs = _of_nodes if multinode else _of_container
     return Job(
         id=str(uuid.uuid4()),
         name=name,
@@ -46,11 +55,43 @@ def job_of_request(region: Region, table: Table, request: Mapping[str, Any]) -> 
         request=dict(request),
         order=table.next_order(),
         created_ms=table.now_ms(),
-        vcpus=_needed(container, "VCPU"),
-        memory_mib=int(_needed(container, "MEMORY")),
-        gpus=int(requirement(container, "GPU") or 0),
         size=size,
+        **needs(definition.request, request),
     )
+
+
+def _of_container(definition: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    vcpus, memory_mib, gpus = _needs(container_of(definition, request))
+    return {"vcpus": vcpus, "memory_mib": memory_mib, "gpus": gpus}
+
+
+def _of_nodes(definition: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    found = [(len(one.nodes), one.container) for one in segments(definition, request)]
+    types = {str(container["instanceType"]) for _, container in found if container.get("instanceType")}
+    if len(types) > 1:
+        raise executing("All node groups must use the same instance type.")
+    each = [(count, _needs(container)) for count, container in found]
+    nodes = Nodes(
+        count_of(definition, request),
+        int(definition["nodeProperties"]["mainNode"]),
+        widest=(
+            max(vcpus for _, (vcpus, _, _) in each),
+            max(memory_mib for _, (_, memory_mib, _) in each),
+            max(gpus for _, (_, _, gpus) in each),
+        ),
+        instance_type="".join(types),
+    )
+    return {
+        "vcpus": sum(count * vcpus for count, (vcpus, _, _) in each),
+        "memory_mib": sum(count * memory_mib for count, (_, memory_mib, _) in each),
+        "gpus": sum(count * gpus for count, (_, _, gpus) in each),
+        "nodes": nodes,
+    }
+
+
+def _needs(container: Mapping[str, Any]) -> tuple[float, int, int]:
+    """vCPUs, memory (MiB) and GPUs."""
+    return _needed(container, "VCPU"), int(_needed(container, "MEMORY")), int(requirement(container, "GPU") or 0)
 
 
 def _needed(container: Mapping[str, Any], kind: str) -> float:
@@ -82,24 +123,50 @@ def _definition(region: Region, request: Mapping[str, Any]) -> JobDefinition:
     definition = region.definition(named)
     if definition is None or not definition.active:
         raise ClientError_(f"Job Definition {named} not found or not active.")
-    if definition.request.get("type") == "multinode":
-        raise ClientError_("The local Batch does not run multi-node parallel jobs.")
-    if "containerProperties" not in definition.request:
-        raise ClientError_("The local Batch runs definitions with containerProperties only.")
+    if "containerProperties" not in definition.request and "nodeProperties" not in definition.request:
+        raise ClientError_("The local Batch runs definitions with containerProperties or nodeProperties only.")
     return definition
 
 
-def _check_overrides(request: Mapping[str, Any]) -> None:
+def _check_container(request: Mapping[str, Any]) -> None:
     for member in _OTHERS:
         if request.get(member):
             raise ClientError_(f"{member} does not go with a job definition of containerProperties.")
-    overrides = request.get("containerOverrides") or {}
+    _check_overrides(request.get("containerOverrides") or {})
+
+
+def _check_nodes(region: Region, queue: JobQueue, definition: JobDefinition, request: Mapping[str, Any]) -> None:
+    """What is asked of a multi-node parallel job. AWS says of compute environments of other types only that they are not supported, not when
+    it notices; here it is at once, for such a job could only wait for ever."""
+    properties, overrides = definition.request["nodeProperties"], request.get("nodeOverrides") or {}
+    for member in ("containerOverrides", "ecsPropertiesOverride", "eksPropertiesOverride"):
+        if request.get(member):
+            raise ClientError_(f"{member} does not go with a multinode job definition: use nodeOverrides.")
+    if request.get("arrayProperties"):
+        raise ClientError_("arrayProperties does not go with a multinode job definition.")
+    if any(one.get("container") is None for one in properties["nodeRangeProperties"]):
+        raise ClientError_("The local Batch runs node ranges of containers only, not of ecsProperties.")
+    environments = [found for arn in queue.environments if (found := region.environment(arn)) is not None]
+    if environments and not any(map(takes_nodes, environments)):
+        raise ClientError_(
+            f"Job queue {queue.name} has no compute environment for multi-node parallel jobs: they run on managed ones of type EC2, "
+            "not on SPOT, FARGATE, FARGATE_SPOT, ECS_MANAGED_INSTANCES or UNMANAGED ones."
+        )
+    check_node_overrides(properties, overrides)
+    for one in overrides.get("nodePropertyOverrides") or ():
+        _check_overrides(one.get("containerOverrides") or {})
+
+
+def _check_overrides(overrides: Mapping[str, Any]) -> None:
     if "" in (overrides.get("command") or ()):
         raise ClientError_(
             "Error executing request, Exception : containerOverrides.command must not hold an empty string"
         )
     if reserved := reserved_names(overrides.get("environment")):
         raise ClientError_(f"Environment variables may not begin with AWS_BATCH: {', '.join(reserved)}")
+
+
+def _check_limits(request: Mapping[str, Any]) -> None:
     seconds = (request.get("timeout") or {}).get("attemptDurationSeconds")
     if seconds is not None and int(seconds) < _LEAST_TIMEOUT_S:
         raise ClientError_(f"attemptDurationSeconds must be at least {_LEAST_TIMEOUT_S}, got {seconds}")

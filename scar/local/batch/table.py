@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from scar.local.batch.job import CHILD_FAILED, DEPENDENCY_FAILED, ENDED, Job, Status, children_of, job_of
 from scar.local.batch.job_journal import JobJournal, Record
+from scar.local.batch.node import Node
 from scar.local.batch.records import Region
 
 KEPT_S: Final = 7 * 86_400  # batch/latest/userguide/job_states: ended jobs can be described for at least seven days
@@ -33,7 +34,7 @@ class QueueJobs:
 
 
 class Table:
-    """Every method is called with `Region.lock` held. `announce` is told of each change of a status, `tell` takes a line for the daemon's log."""
+    """Every method is called with `Region.lock` held. `announce` is told of each change of a job's or a node's status, `tell` takes a line for the daemon's log."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class Table:
         journal: JobJournal,
         *,
         clock: Callable[[], float],
-        announce: Callable[[Job], None] = lambda _: None,
+        announce: Callable[[Job, Node | None], None] = lambda *_: None,
         tell: Callable[[str], None] = lambda _: None,
         kept_jobs: int = KEPT_JOBS,
     ) -> None:
@@ -61,12 +62,20 @@ class Table:
         return int(self._clock() * 1000)
 
     def find(self, job_id: str) -> Job | None:
-        """A job, or a child of an array (`id:index`)."""
+        """A job, or a child of an array (`id:index`); not a node."""
         parent_id, _, index = job_id.partition(":")
         job = self.jobs.get(parent_id)
         if job is None or not index:
             return job
         return job.children[int(index)] if index.isdecimal() and int(index) < len(job.children) else None
+
+    def find_node(self, node_id: str) -> tuple[Job, Node] | None:
+        """A node (`id#index`), and its job."""
+        job_id, _, index = node_id.partition("#")
+        job = self.jobs.get(job_id)
+        if job is None or job.nodes is None or not index.isdecimal() or int(index) >= job.nodes.count:
+            return None
+        return job, job.nodes.all()[int(index)]
 
     def next_order(self) -> int:
         self._order += 1
@@ -76,7 +85,7 @@ class Table:
         """Take a new job; calling the answer returns when it is on disk."""
         sync = self._journal.write({"job": job.submission()})  # first: what cannot be written is not taken
         self._add(job)
-        self._announce(job)
+        self._announce(job, None)
         self._fresh.append(job)
         self.region.changed.notify_all()
         return sync
@@ -98,7 +107,7 @@ class Table:
             self._queue(job, first=first)
             job.runnable_ms = self.now_ms()
         if status in ENDED:
-            job.stopped_ms = self.now_ms()
+            job.stopped_ms = job.stopped_ms or self.now_ms()
             queue.unfinished -= 1
             self._kept += 1
             job.pack()
@@ -107,7 +116,7 @@ class Table:
             job.parent.counts[before] -= 1
             job.parent.counts[status] += 1
         sync = self.note(job)
-        self._announce(job)
+        self._announce(job, None)
         self._settle()
         self.region.changed.notify_all()
         return sync
@@ -133,6 +142,15 @@ class Table:
             self._tell(f"job {job.id} could not be written down: {error}")
             return partial(_fail, error)
 
+    def note_node(self, job: Job, node: Node) -> None:
+        """Write one of its nodes down as it is now, and tell of it."""
+        try:
+            self._journal.write(_node_record(job, node))
+        except OSError as error:
+            self._tell(f"node {node.index} of job {job.id} could not be written down: {error}")
+        self._announce(job, node)
+        self.region.changed.notify_all()
+
     def tidy(self) -> None:
         """Forget jobs that ended long ago, and let the journal shrink. Cheap unless there is something to do."""
         if self._kept > self._kept_jobs * 1.1:
@@ -149,6 +167,8 @@ class Table:
         for record in records:
             if "job" in record:
                 self._add(job_of(record["job"], self.next_order()))
+            elif (found := self.find_node(record["at"]["id"])) is not None:
+                found[1].restore(record["at"])
             elif (known := self.find(record["at"]["id"])) is not None:
                 known.restore(record["at"])
         running = []
@@ -283,6 +303,12 @@ class Table:
             for one in (job, *job.children):
                 if one.status != "SUBMITTED":
                     yield {"at": one.progress()}
+            for node in () if job.nodes is None else job.nodes.begun:
+                yield _node_record(job, node)
+
+
+def _node_record(job: Job, node: Node) -> Record:
+    return {"at": {"id": f"{job.id}#{node.index}", **node.progress()}}
 
 
 def _fail(error: OSError) -> None:

@@ -6,12 +6,10 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-from werkzeug.serving import make_server
 
 from scar.local.batch.capacity import Machine
 from scar.local.batch.jobs import Jobs
@@ -20,8 +18,9 @@ from scar.local.batch.scheduler import Pace
 from scar.local.batch.service import Batch
 from scar.local.rootfs import RootfsStore
 from scar.local.sandbox import choose
-from scar.local.sandbox.spec import Ended, Isolation, SandboxSpec
-from tests.local.functions.lambda_bench import ACCOUNT, REGION, Local, Logs, _Quiet
+from scar.local.sandbox.spec import Ended, Isolation, Place, SandboxSpec
+from scar.local.server import Server
+from tests.local.functions.lambda_bench import ACCOUNT, REGION, Local, Logs
 from tests.local.functions.lambda_bench import until as _until
 
 PATIENCE_S = 30.0  # of tests on a machine that is busy with others
@@ -60,6 +59,7 @@ class JobLab:
                     state=folder / "batch",
                     efs=folder / "efs",
                     endpoint=lambda: self.url,
+                    serve=lambda listening: self._server.also_on(listening),
                     log=self.logs,
                     registry=local.registry,
                     engine=engine or cache(lambda: choose(scratch=folder / "scratch")),
@@ -76,8 +76,8 @@ class JobLab:
         self.batch = Batch(folder / "control", jobs=make_jobs)
         self.jobs = jobs[0]
         self.region = self.batch.region(ACCOUNT, REGION)
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = Server(0, self._answer)
+        self.url = f"http://127.0.0.1:{self._server.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         if not self.region.environments:
             self.environment("first", vcpus)
@@ -96,7 +96,7 @@ class JobLab:
             self._open = False
             self.batch.stop()
             self._server.shutdown()
-            self._server.server_close()
+            self._server.end()
 
     def reopened(self, **settings: Any) -> JobLab:
         self.close()
@@ -149,6 +149,39 @@ class JobLab:
         )
         return str(made["jobDefinitionArn"])
 
+    def define_nodes(
+        self,
+        name: str,
+        command: str,
+        *,
+        nodes: int,
+        main: int = 0,
+        ranges: Sequence[Mapping[str, Any]] = (),
+        **more: Any,
+    ) -> str:
+        """A multinode definition; `ranges` are what is different about some of its nodes: `targetNodes` and members of the container."""
+        usual = {
+            "image": self.image,
+            "command": ["/bin/sh", "-c", command],
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}],
+        }
+        others = [
+            {
+                "targetNodes": one["targetNodes"],
+                "container": {**usual, **{n: v for n, v in one.items() if n != "targetNodes"}},
+            }
+            for one in ranges
+        ]
+        properties = {
+            "numNodes": nodes,
+            "mainNode": main,
+            "nodeRangeProperties": [{"targetNodes": "0:", "container": usual}, *others],
+        }
+        made = self.ask(
+            "RegisterJobDefinition", jobDefinitionName=name, type="multinode", nodeProperties=properties, **more
+        )
+        return str(made["jobDefinitionArn"])
+
     @property
     def image(self) -> str:
         return plain_image(self.local)
@@ -193,6 +226,21 @@ class Instant:
     def start(self, spec: SandboxSpec) -> _Ended:
         self.started.append(spec)
         return _Ended()
+
+    def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Any) -> _Places:
+        return _Places(tuple(Place(f"127.0.9.{n}", name) for n, name in enumerate(hostnames)), endpoint)
+
+
+class _Places:
+    """Places that nobody ever goes to."""
+
+    own, credentials_host = False, None
+
+    def __init__(self, places: tuple[Place, ...], endpoint: str) -> None:
+        self.places, self.endpoint = places, endpoint
+
+    def close(self) -> None:
+        """Nothing was made."""
 
 
 class _Ended:
