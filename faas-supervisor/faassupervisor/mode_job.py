@@ -29,6 +29,7 @@ from faassupervisor.log import Log
 from faassupervisor.modes_batch import marks_of
 
 if TYPE_CHECKING:
+    from faassupervisor.nodes.crew import Crew
     from faassupervisor.record import Invocation, Record
     from faassupervisor.sandbox import Sandbox
 
@@ -40,12 +41,12 @@ _STOPPING_S: Final = 60.0  # the script is gone before the lease is over
 
 
 class InJob:
-    """The mode of a job that was submitted for `task`; see `modes` for what a mode promises."""
+    """The mode of a job that was submitted for `task`; see `modes` for what a mode promises. `crew` is the gang of a multi-node job."""
 
-    def __init__(self, sandbox: Sandbox, task: Task) -> None:
+    def __init__(self, sandbox: Sandbox, task: Task, crew: Crew | None = None) -> None:
         variables = sandbox.surroundings.variables
-        self._task = task
-        self._job_id = variables.get("AWS_BATCH_JOB_ID", "")
+        self._task, self._crew = task, crew
+        self._job_id = variables.get("AWS_BATCH_JOB_ID", "").partition("#")[0]  # without a node's index
         self._attempt = int(variables.get("AWS_BATCH_JOB_ATTEMPT") or 1)
         self._state = state.of(sandbox.aws)
         self._ledger = Ledger(state.Entries(self._state), task.function)
@@ -67,12 +68,14 @@ class InJob:
             case Settled(entry=entry):
                 reason = f"this job has nothing to do: the record is {entry.state} (job {entry.job_id})"
                 log.note(reason, job_id=self._job_id, run=task.run)
+                self._open(log)
                 return Reply(invocation.request_id, (), (reason,))
             case Busy(entry=entry):
                 raise AlreadyRunningError(f"this record is being worked on by {entry.owner}")
             case Proceed(claim=claim):
                 self._claim = claim
         self._alive = Alive(lambda: claim.renew(JOB_LEASE_S))
+        self._open(log)
         log.note("job started", job_id=self._job_id, run=task.run, attempt=claim.entry.attempt)
         event = task.event.encode() if task.event is not None else self._fetched()
         return dataclasses.replace(invocation, payload=event)
@@ -81,7 +84,7 @@ class InJob:
         claim = self._claim
         assert claim is not None
         with ExitStack() as left:
-            place = record.work(left, marks_of(claim))
+            place = record.work(left, marks_of(claim), self._crew)
             patiently(claim.publishing)
             record.publish(place)
         leaving.stay()  # everything is published
@@ -90,7 +93,9 @@ class InJob:
     def stopped(self) -> Failure | None:
         """Why we stopped ourselves; None when it was SIGTERM from outside."""
         reason = self._alive.lost if self._alive else None
-        return Failure(Lost.kind, reason, 1, request_id=self._task.request_id) if reason else None
+        if reason:
+            return Failure(Lost.kind, reason, 1, request_id=self._task.request_id)
+        return self._crew.ended(self._task.request_id) if self._crew else None
 
     def close(self, answer: Reply | Failure, log: Log) -> None:
         """Write down what is not yet: a failure wherever it came from, or a record that came to nothing."""
@@ -105,6 +110,11 @@ class InJob:
                 self._claim.done()
         except AgentError as error:
             log.warning("how this ended could not be written down", message=error.message)
+
+    def _open(self, log: Log) -> None:
+        """Workers may come now: not before the record is known to be ours, or to be nobody's."""
+        if self._crew is not None:
+            self._crew.open(self._state, log)
 
     def _fetched(self) -> bytes:
         assert self._task.reference is not None

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from faassupervisor import contract, environ, outputs, workspace
 from faassupervisor.deadline import Deadline
@@ -43,6 +43,19 @@ class Invocation:
     killed: bool = False
 
 
+class Company(Protocol):
+    """Other machines that take part in a run."""
+
+    def around(
+        self, record: Record, place: Workspace, marks: Mapping[str, str]
+    ) -> AbstractContextManager[Mapping[str, str]]:
+        """Have them ready when the block is entered, and free again when it is left; answers more variables for the run.
+
+        Raises AgentError in place of what the block raises when it was they that failed.
+        """
+        ...
+
+
 class Record:
     """The steps for one item; `output`, `published` and `job_id` hold what is known when a step fails. `index` counts the event's records."""
 
@@ -56,12 +69,13 @@ class Record:
     def key(self) -> str | None:
         return self.item.key if isinstance(self.item, ObjectItem) else None
 
-    def work(self, left: ExitStack, marks: Mapping[str, str]) -> Workspace:
+    def work(self, left: ExitStack, marks: Mapping[str, str], company: Company | None = None) -> Workspace:
         """Stage in and run with the variables `marks` besides the record's own. What it leaves on disk goes with `left`."""
         inside = self.sandbox.files(self.invocation.deadline, self.log)
         place = left.enter_context(Workspace(self.sandbox.surroundings.temporary))
-        variables = {**self._stage_in(place), **marks}
-        self._run(place, variables, self.sandbox.runner(inside, place, self.log))
+        variables = {**self.stage_in(place), **marks}
+        with company.around(self, place, marks) if company else nullcontext({}) as more:
+            self._run(place, {**variables, **more}, self.sandbox.runner(inside, place, self.log))
         return place
 
     def publish(self, place: Workspace) -> None:
@@ -82,8 +96,8 @@ class Record:
             seconds=round(time.monotonic() - started, 3),
         )
 
-    def _stage_in(self, place: Workspace) -> Mapping[str, str]:
-        """The input file, the event file; answers the variables of this record."""
+    def stage_in(self, place: Workspace, *, fetch: bool = True) -> Mapping[str, str]:
+        """The input file, the event file; answers the variables of this record. Without `fetch` an object stays where it is."""
         item, invocation = self.item, self.invocation
         event_file = place.agent / "event.json"
         event_file.write_bytes(item.event)
@@ -102,7 +116,7 @@ class Record:
             variables["_X_AMZN_TRACE_ID"] = invocation.trace_id
         match item:
             case ObjectItem():
-                variables.update(self._stage_in_object(item, place))
+                variables.update(self._stage_in_object(item, place, fetch=fetch))
             case RawItem(name=name):
                 (place.inbox / name).write_bytes(item.event)
                 variables[contract.INPUT_FILE_PATH] = str(place.inbox / name)
@@ -112,18 +126,15 @@ class Record:
                 assert_never(item)
         return variables
 
-    def _stage_in_object(self, item: ObjectItem, place: Workspace) -> Mapping[str, str]:
-        target = place.inbox / workspace.safe_name(item.key)
-        started = time.monotonic()
-        size = self.sandbox.stores.of(item.provider).fetch(item, target, self.invocation.deadline)
-        self.log.info(
-            "staged in", bucket=item.bucket, key=item.key, bytes=size, seconds=round(time.monotonic() - started, 3)
-        )
-        variables = {
-            contract.INPUT_FILE_PATH: str(target),
-            contract.STORAGE_OBJECT_KEY: item.key,
-            contract.SCAR_BUCKET: item.bucket,
-        }
+    def _stage_in_object(self, item: ObjectItem, place: Workspace, *, fetch: bool) -> Mapping[str, str]:
+        variables = {contract.STORAGE_OBJECT_KEY: item.key, contract.SCAR_BUCKET: item.bucket}
+        if fetch:
+            target = place.inbox / workspace.safe_name(item.key)
+            started = time.monotonic()
+            size = self.sandbox.stores.of(item.provider).fetch(item, target, self.invocation.deadline)
+            seconds = round(time.monotonic() - started, 3)
+            self.log.info("staged in", bucket=item.bucket, key=item.key, bytes=size, seconds=seconds)
+            variables[contract.INPUT_FILE_PATH] = str(target)
         if item.event_time is not None:
             variables[contract.EVENT_TIME] = item.event_time
         if item.sequencer is not None:
@@ -137,7 +148,7 @@ class Record:
         spec = sandbox.function.spec
         environment = environ.for_process(sandbox.surroundings.variables, spec, variables)
         ended = runner.run(
-            self._command(place, environment, runner),
+            self.command(place, environment, runner),
             environment=environment,
             time_s=deadline.for_process_s,
             grace_s=deadline.grace_s,
@@ -147,7 +158,8 @@ class Record:
         self.log.info("script ended", exit_code=exit_code(ended))
         _raise_unless_success(ended)
 
-    def _command(self, place: Workspace, environment: Mapping[str, str], runner: Runner) -> command.Command:
+    def command(self, place: Workspace, environment: Mapping[str, str], runner: Runner) -> command.Command:
+        """The script's, or the image's own."""
         function, item = self.sandbox.function, self.item
         arguments = item.arguments if isinstance(item, DirectItem) else None
         script = function.script

@@ -34,8 +34,11 @@ _EXTENSION_BYTES: Final = 32
 class Workspace:
     """Made on entry, removed on exit whatever its modes, depth or names have become."""
 
-    def __init__(self, temporary: Path) -> None:
-        self.root = temporary / f"{_PREFIX}{secrets.token_hex(8)}"
+    def __init__(self, temporary: Path, name: str | None = None) -> None:
+        """`name` is another machine's name for the same record's place, so that paths mean the same on both; ValueError when it is none."""
+        if name is not None and not (name.startswith(_PREFIX) and _OURS.fullmatch(name)):
+            raise ValueError(f"{name!a} is not the name of a workspace")
+        self.root = temporary / (name or f"{_PREFIX}{secrets.token_hex(8)}")
         self.inbox = self.root / "in"
         self.outbox = self.root / "out"
         self.agent = self.root / "agent"

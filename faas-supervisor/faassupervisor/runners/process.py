@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,15 @@ KEPT_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 64 * 1024
 _AFTER_EXIT_GRACE_S: Final = 0.5  # for background children that a script left behind
 _WITHOUT_PIDFD_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Environment, working directory and user of a process; `identity` is None when it stays who the agent is."""
+
+    environment: Mapping[str, str]
+    directory: Path
+    identity: Identity | None
 
 
 class Process:
@@ -50,22 +60,27 @@ class Process:
         grace_s: Callable[[], float],
         adopts_orphans: bool,
     ) -> Exit:
+        ground = self.ground(environment)
+        return run(
+            command,
+            environment=ground.environment,
+            working_directory=ground.directory,
+            write=self._write,
+            time_s=time_s,
+            grace_s=grace_s,
+            adopts_orphans=adopts_orphans,
+            identity=ground.identity,
+        )
+
+    def ground(self, environment: Mapping[str, str]) -> Ground:
+        """What a process of this record stands on; its private place is the user's from now on."""
         spec = self._setting.spec
         identity = to_become(spec.image.user)
         if identity is not None:
             give(self._setting.place.root, identity)
             named = spec.environment.get("HOME") or spec.image.environment.get("HOME") or identity.home
             environment = {**environment, "HOME": named if identity.may_write(named) else "/tmp"}  # noqa: S108  # as in `environ`
-        return run(
-            command,
-            environment=environment,
-            working_directory=self._directory,
-            write=self._write,
-            time_s=time_s,
-            grace_s=grace_s,
-            adopts_orphans=adopts_orphans,
-            identity=identity,
-        )
+        return Ground(environment, self._directory, identity)
 
 
 def run(
@@ -154,7 +169,7 @@ def _explain(command: Command, error: OSError) -> str:
 
 def _watch(process: subprocess.Popen[bytes], pipe: int, output: Output, time_s: Callable[[], float]) -> bool:
     """Forward output until the process ends; False when its time was over first."""
-    with _Ending(process) as ending:
+    with Ending(process) as ending:
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
         if ending.descriptor is not None:
@@ -169,7 +184,7 @@ def _watch(process: subprocess.Popen[bytes], pipe: int, output: Output, time_s: 
     return True
 
 
-class _Ending:
+class Ending:
     """Something to poll that tells a process's end: a pidfd, or on kernels without one a short patience."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -181,7 +196,7 @@ class _Ending:
         except OSError:
             return
 
-    def __enter__(self) -> _Ending:
+    def __enter__(self) -> Ending:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -207,6 +222,11 @@ class Output:
             return False
         if not chunk:
             return False
+        self.take(chunk)
+        return True
+
+    def take(self, chunk: bytes) -> None:
+        """The same with what another has read."""
         self._keep(chunk)
         end = chunk.rfind(b"\n") + 1
         if end:
@@ -217,7 +237,6 @@ class Output:
         if len(self._line) > _READ_BYTES:
             self._write(bytes(self._line))
             self._line.clear()
-        return True
 
     def finish(self) -> str:
         """End an unfinished line in the log; answer the last part of everything, as text."""

@@ -102,6 +102,19 @@ class Tree:
                 os.kill(process, number)
 
 
+def ended_children() -> list[int]:
+    """Children of ours, adopted ones too, that have ended and wait to be collected."""
+    ended: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                text = (entry / "stat").read_bytes()
+                state, parent, _ = text[text.rindex(b")") + 2 :].split(b" ", 2)
+                if state == b"Z" and int(parent) == os.getpid():
+                    ended.append(int(entry.name))
+    return ended
+
+
 def _members(session: int) -> list[int]:
     """Living processes that descend from this one or belong to `session`."""
     children: defaultdict[int, list[int]] = defaultdict(list)

@@ -1,0 +1,54 @@
+"""A node's own files for launchers, in a record's workspace: the host files, and the program that they call in place of ssh."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from faassupervisor import contract, environ
+from faassupervisor.nodes import mpi
+from faassupervisor.workspace import Workspace
+
+SOCKET: Final = "rsh.socket"
+_CLIENT: Final = Path(__file__).absolute().with_name("rsh.py")
+_ISOLATED: Final = ("-I", "-S", "-B")
+
+
+def write(place: Workspace, hosts: Sequence[mpi.Host], index: int, own: Collection[str]) -> dict[str, str]:
+    """Make them; answers the variables of node `index` for the user's processes."""
+    files = mpi.Files(
+        hosts=str(place.agent / "hosts"),
+        open_mpi=str(place.agent / "hosts.open-mpi"),
+        hydra=str(place.agent / "hosts.hydra"),
+        remote_shell=str(place.agent / "rsh"),
+    )
+    Path(files.hosts).write_text(mpi.host_file(hosts))
+    Path(files.open_mpi).write_text(mpi.open_mpi_file(hosts))
+    Path(files.hydra).write_text(mpi.hydra_file(hosts))
+    Path(files.remote_shell).write_text(remote_shell(place.agent / SOCKET))
+    Path(files.remote_shell).chmod(0o755)
+    address = next(host.address for host in hosts if host.index == index)
+    return {**mpi.settings(hosts, files, index, own), contract.INSTANCE_IP: address}
+
+
+def remote_shell(socket: Path) -> str:
+    """A shell script that becomes `rsh.py` in the agent's own Python: the kernel gives a `#!` line one argument only."""
+    given = Path("/proc/self/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
+    words = [*interpreter(given, len(sys.argv) - 1), *_ISOLATED, str(_CLIENT), str(socket)]
+    return f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
+
+
+def interpreter(command_line: Sequence[str], arguments: int) -> list[str]:
+    """The words that start the agent's Python with its loader: all before the program, which has so many arguments."""
+    words = list(command_line[: len(command_line) - arguments])
+    program = 2 if len(words) > 1 and words[-2] == "-m" else 1
+    words = words[:-program]
+    return words if words and "/" in words[0] else [sys.executable]
+
+
+def users_own(surroundings: environ.Surroundings, spec: contract.Spec) -> frozenset[str]:
+    """Names of the variables that the image, the job definition or the function sets: nothing of ours takes their place."""
+    return frozenset({*spec.image.environment, *surroundings.variables, *spec.environment})
