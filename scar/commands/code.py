@@ -19,7 +19,27 @@ if TYPE_CHECKING:
 
 
 def made(report: Report, settings: Settings, aws: Aws, fn: Function) -> Made:
-    """What the definition asks for. Batch takes images only, so a zip whose runs may be jobs has one beside it. Warnings are said."""
+    """What the definition asks for. Batch takes images only, so a zip whose runs may be jobs has one beside it; nodes of a job may run
+    images of their own. Warnings are said.
+    """
+    code = _made(report, settings, aws, fn)
+    images = {group.image for group in fn.jobs.nodes} if fn.jobs is not None else set()
+    if not images - {None}:
+        return code
+    from scar.design import WithNodeImages, ZipAndJobImage
+
+    assert isinstance(code, FunctionImage | ZipAndJobImage), "a definition that names other images derives its own"
+    others = sorted(image for image in images if image is not None)
+    return WithNodeImages(code, {image: _image(report, settings, aws, _running(fn, image)) for image in others})
+
+
+def _running(fn: Function, image: str) -> Function:
+    """The same function in another image: the agent, the spec and the script are the same."""
+    container = replace(fn.lambda_.container, image=image, image_file=None)
+    return replace(fn, lambda_=replace(fn.lambda_, container=container))
+
+
+def _made(report: Report, settings: Settings, aws: Aws, fn: Function) -> Made:
     if fn.lambda_.runtime != "image":
         code = _zip(report, settings, aws, fn)
         if fn.jobs is None:

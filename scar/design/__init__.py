@@ -15,6 +15,7 @@ from scar.design.site import FunctionImage as FunctionImage
 from scar.design.site import FunctionZip as FunctionZip
 from scar.design.site import Made as Made
 from scar.design.site import Site as Site
+from scar.design.site import WithNodeImages as WithNodeImages
 from scar.design.site import ZipAndJobImage as ZipAndJobImage
 from scar.errors import UsageError
 from scar.fdl.model import Function

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from scar.aws.resources.code_objects import CodeObject, CodeObjects
 from scar.aws.resources.repository import ImageVersion, Repository, image_tag
 from scar.aws.resources.role import canonical
 from scar.design import iam
-from scar.design.site import FunctionImage, FunctionZip, Made, PreparedImage, Site, ZipAndJobImage
+from scar.design.site import FunctionImage, FunctionZip, Made, PreparedImage, Site, WithNodeImages, ZipAndJobImage
 from scar.fdl.model import Function
 from scar.plan.resource import Resource
 
@@ -47,6 +47,8 @@ class Design:
 
 def design(fn: Function, site: Site, made: Made) -> Design:
     """A function's code as resources. What was made of it decides, not what the definition says."""
+    if isinstance(made, WithNodeImages):
+        return _with_nodes(fn, site, made)
     if isinstance(made, ZipAndJobImage):
         zip_, image = _zip(fn, site, made.code), _image(fn, site, made.job_image)
         return replace(
@@ -68,6 +70,29 @@ def _image(fn: Function, site: Site, image: FunctionImage) -> Design:
         (repository, version),
         job_image=f"{uri}:{image_tag(image.digest)}",
         job_repository=repository.arn,
+    )
+
+
+def _with_nodes(fn: Function, site: Site, made: WithNodeImages) -> Design:
+    """The images of nodes lie in the function's repository, and stay there as long as its definition names them."""
+    code = design(fn, site, made.code)
+    name = names.repository(fn.name)
+    tags_ = {called: image_tag(image.digest) for called, image in made.nodes.items()}
+    own = code.job_image.rpartition(":")[2]
+    lifecycle = canonical(_lifecycle(sorted({own, *tags_.values()})))
+    there = {resource.id for resource in code.made}
+    versions = {
+        version.id: version
+        for version in (ImageVersion(name, image.digest, image, image.size) for image in made.nodes.values())
+        if version.id not in there
+    }
+    return replace(
+        code,
+        made=(
+            *(replace(each, lifecycle=lifecycle) if isinstance(each, Repository) else each for each in code.made),
+            *versions.values(),
+        ),
+        node_images={called: f"{site.registry}/{name}:{tag}" for called, tag in tags_.items()},
     )
 
 
@@ -121,15 +146,19 @@ def _repository(fn: Function, site: Site) -> Repository:
     )
 
 
-def _lifecycle() -> dict[str, Any]:
-    """Keep the last few images: the newest is the one the function runs, those before it are what one may go back to."""
+def _lifecycle(kept: Sequence[str] = ()) -> dict[str, Any]:
+    """Keep the last few images: the newest is the one the function runs, those before it are what one may go back to.
+
+    Those with the tags `kept` stay, however old they are: what a rule selects, no later one expires
+    (AmazonECR/latest/userguide/LifecyclePolicies).
+    """
+    ages = {"countType": "imageCountMoreThan", "countNumber": KEPT_IMAGES}
+    last = (f"the last {KEPT_IMAGES} images", {"tagStatus": "any", **ages})
+    one = {**ages, "countNumber": 1}
+    staying = [("of jobs", {"tagStatus": "tagged", "tagPrefixList": [tag], **one}) for tag in kept]
     return {
         "rules": [
-            {
-                "rulePriority": 1,
-                "description": f"the last {KEPT_IMAGES} images",
-                "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": KEPT_IMAGES},
-                "action": {"type": "expire"},
-            }
+            {"rulePriority": number, "description": told, "selection": selection, "action": {"type": "expire"}}
+            for number, (told, selection) in enumerate([*staying, last], 1)
         ]
     }

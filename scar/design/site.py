@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -124,5 +124,13 @@ class ZipAndJobImage:
     job_image: FunctionImage
 
 
-Made = FunctionImage | PreparedImage | FunctionZip | ZipAndJobImage
+@dataclass(frozen=True, slots=True)
+class WithNodeImages:
+    """A function whose jobs have nodes that run another image; `nodes` has it by what the definition calls it."""
+
+    code: FunctionImage | ZipAndJobImage
+    nodes: Mapping[str, FunctionImage]
+
+
+Made = FunctionImage | PreparedImage | FunctionZip | ZipAndJobImage | WithNodeImages
 """What a function's code was made into, of which the design chooses resources."""
