@@ -100,11 +100,11 @@ def _write_apt_state(state: Path) -> Path:
     for part in ("lists/partial", "cache/archives/partial"):
         (state / part).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
-    mirror = _mirror()
+    archive = mirror()
     lines = []
     for suite in sorted({release.suite for release in RELEASES}):
         architectures = ",".join(release.architecture for release in RELEASES if release.suite == suite)
-        lines.append(f"deb [arch={architectures} signed-by={_KEYRING}] {mirror} {suite} main\n")
+        lines.append(f"deb [arch={architectures} signed-by={_KEYRING}] {archive} {suite} main\n")
     (state / "sources.list").write_text("".join(lines))
     configuration = state / "apt.conf"
     configuration.write_text(
@@ -115,7 +115,7 @@ def _write_apt_state(state: Path) -> Path:
     return configuration
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """The archive that this machine's own `main` of Debian comes from."""
     done = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(CODENAME)|$(COMPONENT)|$(ORIGIN)|$(LABEL)|$(REPO_URI)"],
