@@ -39,15 +39,26 @@ def add(words: Verbs) -> None:
     log = words.add(
         "log",
         "show what a function's runs wrote, in Lambda and in Batch",
-        "scar log -n cow\nscar log -n cow --since 2h --follow\nscar log -n cow -ri 1f2e3d4c-0000-4000-8000-000000000000",
+        "scar log -n cow\nscar log -n cow --since 2h --follow\nscar log -n cow -ri 1f2e3d4c-0000-4000-8000-000000000000\n"
+        "scar log 1f2e3d4c-0000-4000-8000-000000000001 --node 2",
         _log,
     )
-    one_function(log)
+    log.add_argument(
+        "id", nargs="?", metavar="ID", help="one job, whatever function it is of; with -n or -f same as -ri ID"
+    )
+    one_function(log, required=False)
     log.add_argument(
         "-ri",
         "--request-id",
         metavar="ID",
         help="one run only, with the jobs it was handed over to; or one job, by its id",
+    )
+    log.add_argument(
+        "--node",
+        type=_node,
+        metavar="INDEX|all",
+        help="what this node of a multi-node job wrote, or all its nodes; without it, a job's log is its main node's, and a function's is "
+        "everything that its runs wrote, on every node",
     )
     log.add_argument("-ls", "--log-stream-name", metavar="STREAM", help="one log stream only")
     _since(log, "nothing older than this")
@@ -60,10 +71,11 @@ def add(words: Verbs) -> None:
     jobs = words.add(
         "jobs",
         "list Batch jobs, newest first, or tell everything about one",
-        "scar jobs\nscar jobs -n cow --status RUNNABLE --status RUNNING\nscar jobs 1f2e3d4c-0000-4000-8000-000000000000",
+        "scar jobs\nscar jobs -n cow --status RUNNABLE --status RUNNING\nscar jobs 1f2e3d4c-0000-4000-8000-000000000000\n"
+        "scar jobs 1f2e3d4c-0000-4000-8000-000000000000#2",
         _jobs,
     )
-    jobs.add_argument("id", nargs="?", metavar="ID", help="one job")
+    jobs.add_argument("id", nargs="?", metavar="ID", help="one job with all its nodes; or one node of it, ID#INDEX")
     one_function(jobs, required=False)
     jobs.add_argument(
         "--status",
@@ -121,6 +133,14 @@ def duration(text: str) -> float:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is no length of time, such as 30s, 10m, 2h or 3d")
     return float(int(found[1]) * _UNITS[found[2]])
+
+
+def _node(text: str) -> int | str:
+    if text == "all":
+        return text
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a node's index, such as 0, nor all")
+    return int(text)
 
 
 def _reason(text: str) -> str:

@@ -5,10 +5,10 @@ Nothing here waits: whoever asks decides how often. A watch ends when everything
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from scar.aws.jobs import Job, described
+from scar.aws.jobs import Job, described, nodes_of
 from scar.aws.logs import BATCH_GROUP, Line, Question, Tail, in_time_order
 from scar.aws.request_log import RequestLog, facts_of, is_last_word
 from scar.aws.runs import place
@@ -21,6 +21,9 @@ NEW_JOB_S: Final = 30.0  # a job that was submitted just now may not be describe
 NEW_RUN_S: Final = 300.0  # an asynchronous run may have to wait until a sandbox is free
 DRAIN_S: Final = 6.0  # the log driver sends every 5 s at the latest (docs.docker.com, awslogs)
 HAND_OVER_S: Final = 240.0  # Lambda tries a killed invocation again after one minute, then after two more
+
+
+Which = int | Literal["all"]  # of the nodes of a multi-node job: one, by its index, or all
 
 
 class Watched(Protocol):
@@ -37,14 +40,18 @@ class Watched(Protocol):
 
 
 class JobsWatch:
-    """Jobs, by their ids. One DescribeJobs for every 100 that have not finished; with `lines` also what they write."""
+    """Jobs, by their ids. One DescribeJobs for every 100 that have not finished; with `lines` also what they write.
 
-    def __init__(self, aws: Aws, ids: Iterable[str], *, lines: bool) -> None:
-        self._aws, self._with_lines = aws, lines
+    That is what the main node writes where a job has several, or with `which` what those nodes write; they are asked for in a call of their own.
+    """
+
+    def __init__(self, aws: Aws, ids: Iterable[str], *, lines: bool, which: Which | None = None) -> None:
+        self._aws, self._with_lines, self._which = aws, lines, which
         self._since: dict[str, float] = {}  # id → when we began to watch it, on our clock
         self._finished_at: dict[str, float] = {}
         self._tails: list[tuple[Tail, frozenset[str]]] = []  # each with the jobs that it is of
-        self._job_of: dict[str, str] = {}  # log stream → job
+        self._writers: dict[str, tuple[Job, ...]] = {}  # job → whose lines are shown: its own, or those of nodes of it
+        self._writer_of: dict[str, Job] = {}  # log stream → job or node
         self._said_last: set[str] = set()  # log streams in which the agent said its last word
         self._quiet: set[str] = set()  # jobs of which nothing more will come
         self.jobs: dict[str, Job] = {}
@@ -60,6 +67,11 @@ class JobsWatch:
         return tuple(self._since)
 
     @property
+    def nodes(self) -> Mapping[str, Sequence[Job]]:
+        """Those that are watched of each job, as far as they were started."""
+        return self._writers if self._which is not None else {}
+
+    @property
     def ended(self) -> bool:
         return all(one in self._quiet for one in self._since)
 
@@ -69,41 +81,55 @@ class JobsWatch:
         results = (self.jobs[one].result for one in self._since if one in self.jobs)
         return next((code for code in results if code), 0)
 
+    def node_of(self, line: Line) -> int | None:
+        """Which node wrote it, when nodes are watched."""
+        writer = self._writer_of.get(line.stream)
+        return writer.node.index if writer and writer.node else None
+
     def poll(self) -> Iterator[Line]:
-        """Raises NotFoundError for ids that Batch does not know, and has had time to know."""
+        """Raises NotFoundError for ids that Batch does not know, and has had time to know, and for nodes that a job does not have."""
         self._describe()
         if self._with_lines:
             tails = [tail for tail, whose in self._tails if not whose <= self._quiet]
             yield from self._heard(in_time_order([tail.poll() for tail in tails]))
         now_s = self._aws.clock.monotonic()
         for one, finished_s in self._finished_at.items():
-            streams = self.jobs[one].streams
-            drained = not self._with_lines or not streams or streams[-1] in self._said_last
+            last = [writer.streams[-1] for writer in self._writers.get(one, ()) if writer.streams]
+            drained = all(stream in self._said_last for stream in last)
             if drained or now_s - finished_s >= DRAIN_S:
                 self._quiet.add(one)
 
     def _describe(self) -> None:
         found = described(self._aws, [one for one in self._since if one not in self._finished_at])
+        if self._with_lines:  # before a job counts as finished: asking for nodes may fail, and is to be done again then
+            alone = self._which is None
+            self._writers |= {one: (job,) if alone else self._asked_for(job) for one, job in found.items()}
+            self._open(found)
         now_s = self._aws.clock.monotonic()
         self.jobs |= found
         self._finished_at |= {one: now_s for one, job in found.items() if job.finished}
         late = [one for one, since_s in self._since.items() if one not in self.jobs and now_s - since_s >= NEW_JOB_S]
         if late:
             raise unknown(late)
-        if self._with_lines:
-            self._open(found)
 
-    def _open(self, found: Mapping[str, Job]) -> None:
+    def _asked_for(self, job: Job) -> tuple[Job, ...]:
+        """Raises NotFoundError for a node that the job does not have."""
+        if job.nodes is None or (isinstance(self._which, int) and self._which >= job.nodes.count):
+            raise no_node(job, self._which)
+        indexes = [self._which] if isinstance(self._which, int) else None
+        return tuple(nodes_of(self._aws, job, indexes).values())
+
+    def _open(self, ids: Iterable[str]) -> None:
         """Read the log streams that are new, those of one group together."""
-        groups: dict[str, list[str]] = {}
-        for job in found.values():
-            for stream in job.streams:
-                if stream not in self._job_of:
-                    self._job_of[stream] = job.id
-                    groups.setdefault(job.log_group or BATCH_GROUP, []).append(stream)
+        groups: dict[str, dict[str, str]] = {}  # group → its streams, each with the job that it is of
+        for one in ids:
+            for writer in self._writers[one]:
+                for stream in writer.streams:
+                    if stream not in self._writer_of:
+                        self._writer_of[stream] = writer
+                        groups.setdefault(writer.log_group or BATCH_GROUP, {})[stream] = one
         for group, streams in groups.items():
-            tail = Tail(self._aws, Question(group, "batch", tuple(streams)))
-            self._tails.append((tail, frozenset(self._job_of[stream] for stream in streams)))
+            self._tails.append((Tail(self._aws, Question(group, "batch", tuple(streams))), frozenset(streams.values())))
 
     def _heard(self, lines: Iterator[Line]) -> Iterator[Line]:
         for line in lines:
@@ -144,6 +170,13 @@ class RunWatch:
         return self._jobs.jobs
 
     @property
+    def nodes(self) -> Mapping[str, Sequence[Job]]:
+        return self._jobs.nodes
+
+    def node_of(self, line: Line) -> int | None:
+        return self._jobs.node_of(line)
+
+    @property
     def ended(self) -> bool:
         """A killed run of a function that hands over is waited for until Lambda's retries must have come."""
         if not self._jobs.ended:
@@ -175,13 +208,20 @@ class GroupsWatch:
 
 
 class Either:
-    """A run or a job, whichever `run_id` turns out to be, once the log or Batch knows it."""
+    """A run or a job, whichever `run_id` turns out to be, once the log or Batch knows it; with `which`, those nodes of its jobs."""
 
     def __init__(
-        self, aws: Aws, function: str, run_id: str, *, since_ms: int | None = None, lines: bool = True
+        self,
+        aws: Aws,
+        function: str,
+        run_id: str,
+        *,
+        since_ms: int | None = None,
+        lines: bool = True,
+        which: Which | None = None,
     ) -> None:
         self._aws, self._function, self._id = aws, function, run_id
-        self._since_ms, self._lines = since_ms, lines
+        self._since_ms, self._lines, self._which = since_ms, lines, which
         self._request = RequestLog(aws, function, run_id, since_ms=since_ms)
         self._chosen: RunWatch | JobsWatch | None = None
         self._began_s = aws.clock.monotonic()
@@ -192,20 +232,21 @@ class Either:
         if self._request.found:
             where = place(self._aws, self._function)
             hands_over = where is not None and where.job_queue is not None
-            return RunWatch(
-                self._aws, self._request, JobsWatch(self._aws, (), lines=self._lines), hands_over=hands_over
-            )
+            return RunWatch(self._aws, self._request, self._watch(()), hands_over=hands_over)
         job = described(self._aws, [self._id]).get(self._id)
         if job is None:
             return None
         if job.function not in {None, self._function}:
             fix = f"See its log: scar log -n {job.function} -ri {self._id}"
             raise NotFoundError(f"job {self._id} is of {job.function}, not of {self._function}", fix=fix)
-        jobs = JobsWatch(self._aws, [self._id], lines=self._lines)
+        jobs = self._watch([self._id])
         if job.task is None or not self._lines:
             return jobs
         request = RequestLog(self._aws, self._function, job.task.request_id, since_ms=self._since_ms)
         return RunWatch(self._aws, request, jobs, joins=False)
+
+    def _watch(self, ids: Iterable[str]) -> JobsWatch:
+        return JobsWatch(self._aws, ids, lines=self._lines, which=self._which)
 
     def poll(self) -> Iterator[Line]:
         """Raises NotFoundError when nobody knows the id for so long that it cannot be new."""
@@ -228,6 +269,13 @@ class Either:
         return self._chosen.jobs if self._chosen else {}
 
     @property
+    def nodes(self) -> Mapping[str, Sequence[Job]]:
+        return self._chosen.nodes if self._chosen else {}
+
+    def node_of(self, line: Line) -> int | None:
+        return self._chosen.node_of(line) if self._chosen else None
+
+    @property
     def ended(self) -> bool:
         return self._chosen is not None and self._chosen.ended
 
@@ -242,3 +290,12 @@ def unknown(ids: Iterable[str]) -> NotFoundError:
         f"Batch knows no job {listed}",
         fix="See what there is: scar jobs. Batch forgets a finished job after some days.",
     )
+
+
+def no_node(job: Job, which: Which | None) -> NotFoundError:
+    """A job was asked for a node that it does not have."""
+    fix = f"See the job: scar jobs {job.id}"
+    if job.nodes is None:
+        return NotFoundError(f"job {job.id} has no nodes: it is one container", fix=fix)
+    count = job.nodes.count
+    return NotFoundError(f"job {job.id} has no node {which}: it has {count}, 0 to {count - 1}", fix=fix)

@@ -211,14 +211,25 @@ def described(aws: Aws, ids: Iterable[str]) -> Mapping[str, Job]:
     return {one: _with_main(job, of_mains.get(mains.get(one, ""))) for one, job in found.items()}
 
 
-def nodes_of(aws: Aws, job: Job) -> Mapping[int, Job]:
-    """The nodes of a job by their index, as far as Batch has made them: one that was never started it does not know.
+def described_with_nodes(aws: Aws, job_id: str) -> tuple[Job | None, Mapping[int, Job]]:
+    """One job, None when Batch does not know it, and its nodes as `nodes_of` tells them: one call, and one for every 100 nodes."""
+    job = _described(aws, [job_id]).get(job_id)
+    if job is None:
+        return None, {}
+    nodes = nodes_of(aws, job)
+    main = nodes.get(job.nodes.main) if job.nodes and job.nodes.main is not None else None
+    return _with_main(job, main), nodes
 
-    One call for every 100.
+
+def nodes_of(aws: Aws, job: Job, indexes: Iterable[int] | None = None) -> Mapping[int, Job]:
+    """The nodes of a job by their index, all or those named. A node that was never started is left out: Batch does not know it.
+
+    One call for every 100, none for a job that has never begun.
     """
-    count = job.nodes.count if job.nodes else 0
-    found = _described(aws, [node_id(job.id, index) for index in range(count)])
-    return {node.node.index: node for node in found.values() if node.node}
+    if job.nodes is None or (job.status in CANCELLABLE and not job.attempts):
+        return {}
+    found = _described(aws, [node_id(job.id, one) for one in (range(job.nodes.count) if indexes is None else indexes)])
+    return {told.node.index: told for told in found.values() if told.node}
 
 
 def _described(aws: Aws, ids: Iterable[str]) -> Mapping[str, Job]:

@@ -12,7 +12,7 @@ from scar.commands.times import iso
 if TYPE_CHECKING:
     from faassupervisor.contract import Task
     from scar.aws.clients import Aws
-    from scar.aws.jobs import Attempt, Job
+    from scar.aws.jobs import Attempt, Job, Nodes
 
 
 def job_document(job: Job) -> dict[str, Any]:
@@ -32,12 +32,13 @@ def job_document(job: Job) -> dict[str, Any]:
         "stopped": _iso(job.stopped_ms),
         "cancelled": job.cancelled,
         "terminated": job.terminated,
+        "nodes": job.nodes.count if job.nodes else None,
     }
 
 
-def whole_document(job: Job, outputs: tuple[str, ...]) -> dict[str, Any]:
-    """Everything about one job."""
-    task = job.task
+def whole_document(job: Job, outputs: tuple[str, ...], nodes: Mapping[int, Job]) -> dict[str, Any]:
+    """Everything about one job or node; `nodes` are those that it has, as far as they were started."""
+    task, node = job.task, job.node
     return job_document(job) | {
         "queue": job.queue,
         "definition": job.definition,
@@ -51,6 +52,10 @@ def whole_document(job: Job, outputs: tuple[str, ...]) -> dict[str, Any]:
         "object": object_of(task) if task else None,
         "event": task.reference.uri if task and task.reference else None,
         "outputs": list(outputs),
+        "nodes": [_node_document(job.nodes, index, nodes.get(index)) for index in range(job.nodes.count)]
+        if job.nodes
+        else None,
+        "node": {"index": node.index, "main": node.main, "address": node.address} if node else None,
     }
 
 
@@ -81,6 +86,23 @@ def _outputs(message: str) -> Iterator[str]:
             yield from run["outputs"]
     except (ValueError, LookupError, TypeError):
         return
+
+
+def _node_document(nodes: Nodes, index: int, told: Job | None) -> Mapping[str, Any]:
+    """`status` is null for a node that was never started."""
+    return {
+        "node": index,
+        "main": index == nodes.main,
+        "status": told.status if told else None,
+        "since": iso(told.since_ms) if told else None,
+        "exit_code": told.exit_code if told else None,
+        "address": told.node.address if told and told.node else None,
+        "reason": told.reason if told else "",
+        "container_reason": told.container_reason if told else "",
+        "log_streams": list(told.streams) if told else [],
+        "started": _iso(told.started_ms) if told else None,
+        "stopped": _iso(told.stopped_ms) if told else None,
+    }
 
 
 def _attempt_document(attempt: Attempt) -> Mapping[str, Any]:

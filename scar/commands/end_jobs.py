@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from scar.aws.errors import mapped
 from scar.commands.common import connect
-from scar.commands.watching import command, ended_text
+from scar.commands.watching import check_no_nodes, command, ended_text
 from scar.errors import ConflictError, NotFoundError, TimedOutError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def cancel(context: Context, args: Namespace) -> int:
     """Jobs that have not started leave the queue."""
     from scar.aws.jobs import CANCELLABLE, described
 
+    check_no_nodes(context, args.ids, "cancel")
     aws, _ = connect(context)
     known = described(aws, args.ids)
     waiting = [job for job in known.values() if job.status in CANCELLABLE]
@@ -51,6 +52,7 @@ def terminate(context: Context, args: Namespace) -> int:
     """Jobs end, whatever they do; Batch gives a running one 30 s to end itself."""
     from scar.aws.jobs import described
 
+    check_no_nodes(context, args.ids, "terminate")
     aws, _ = connect(context)
     known = described(aws, args.ids)
     for job in known.values():

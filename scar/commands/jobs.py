@@ -10,17 +10,18 @@ from scar.commands.common import connect, one_name
 from scar.commands.documents import job_document, object_of, outputs_of, whole_document
 from scar.commands.times import iso, since
 from scar.commands.watching import age, one_line
-from scar.errors import UsageError
+from scar.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from scar.aws.clients import Aws
-    from scar.aws.jobs import Job
+    from scar.aws.jobs import Job, Nodes
     from scar.cli import Context
 
-_COLUMNS = ("id", "function", "status", "for", "code", "reason")
+_COLUMNS = ("id", "function", "status", "nodes", "for", "code", "reason")
+_NODE_COLUMNS = ("node", "main", "status", "for", "code", "address", "reason")
 
 
 def jobs(context: Context, args: Namespace) -> int:
@@ -48,13 +49,17 @@ def jobs(context: Context, args: Namespace) -> int:
             "id": job.id,
             "function": job.function,
             "status": job.status,
+            "nodes": job.nodes.count if job.nodes else None,
             "for": age(job.since_ms, now_s),
             "code": job.exit_code,
             "reason": one_line(job.why),
         }
         for job in found
     ]
-    columns = [column for column in _COLUMNS if name is None or column != "function"]
+    without = {"function"} if name is not None else set[str]()
+    if not any(job.nodes for job in found):
+        without.add("nodes")
+    columns = [column for column in _COLUMNS if column not in without]
     context.report.table(
         rows, columns, empty="There is no such job. Batch forgets a finished one after some days.", whole=("id",)
     )
@@ -78,19 +83,56 @@ def _all(aws: Aws, function: str | None) -> Iterable[Job]:
 
 
 def _one(context: Context, aws: Aws, job_id: str) -> int:
-    from scar.aws.following import unknown
-    from scar.aws.jobs import described
+    """One job, with its nodes where it has some, or one node."""
+    from scar.aws.jobs import described_with_nodes
 
-    job = described(aws, [job_id]).get(job_id)
+    job, nodes = described_with_nodes(aws, job_id)
     if job is None:
-        raise unknown([job_id])
+        raise _absent(aws, job_id)
     outputs = outputs_of(aws, job)
     if context.report.json:
-        context.report.document(whole_document(job, outputs))
+        context.report.document(whole_document(job, outputs, nodes))
         return 0
-    task = job.task
-    facts = [
+    for word, value in _facts(job):
+        if value not in {None, ""}:
+            context.report.line(f"{word:<11} {value}")
+    for number, attempt in enumerate(job.attempts, 1):
+        ended = "no exit code" if job.finished or attempt.stopped_ms else "under way"
+        code = ended if attempt.exit_code is None else f"exit code {attempt.exit_code}"
+        told = ", ".join(text for text in (code, one_line(attempt.reason), attempt.stream) if text)
+        context.report.line(f"{f'attempt {number}':<11} {told}")
+    for uri in outputs:
+        context.report.line(f"{'output':<11} {uri}")
+    if job.nodes:
+        rows = [_node_row(job.nodes, index, nodes.get(index)) for index in range(job.nodes.count)]
+        context.report.line("")
+        context.report.table(rows, _NODE_COLUMNS, empty="", whole=("address",))
+    return 0
+
+
+def _absent(aws: Aws, job_id: str) -> NotFoundError:
+    """Why Batch knows no such job or node."""
+    from scar.aws.following import no_node, unknown
+    from scar.aws.jobs import apart, described
+
+    whole_id, index = apart(job_id)
+    job = described(aws, [whole_id]).get(whole_id) if index is not None else None
+    if job is None or index is None:
+        return unknown([whole_id])
+    if job.nodes is None or index >= job.nodes.count:
+        return no_node(job, index)
+    return NotFoundError(
+        f"node {index} of job {whole_id} has not started; the job is {job.status}",
+        fix=f"See the job: scar jobs {whole_id}",
+    )
+
+
+def _facts(job: Job) -> Iterable[tuple[str, object]]:
+    task, node, nodes = job.task, job.node, job.nodes
+    return (
         ("job", job.id),
+        ("node", f"{node.index}{', the main one' if node.main else ''}" if node else None),
+        ("nodes", f"{nodes.count}, of which {nodes.main} is the main one" if nodes else None),
         ("name", job.name),
         ("function", job.function),
         ("status", f"{job.status}, for {age(job.since_ms, time.time())}"),
@@ -102,21 +144,25 @@ def _one(context: Context, aws: Aws, job_id: str) -> int:
         ("queue", job.queue),
         ("definition", job.definition),
         ("image", job.image),
+        ("address", node.address if node else None),
         ("log group", job.log_group),
         ("log stream", job.stream),
         ("request", task.request_id if task else None),
         ("record", f"{task.run}, hand-over {task.epoch}" if task else None),
         ("object", object_of(task) if task else None),
         ("event", task.reference.uri if task and task.reference else None),
-    ]
-    for word, value in facts:
-        if value not in {None, ""}:
-            context.report.line(f"{word:<11} {value}")
-    for number, attempt in enumerate(job.attempts, 1):
-        ended = "no exit code" if job.finished or attempt.stopped_ms else "under way"
-        code = ended if attempt.exit_code is None else f"exit code {attempt.exit_code}"
-        told = ", ".join(text for text in (code, one_line(attempt.reason), attempt.stream) if text)
-        context.report.line(f"{f'attempt {number}':<11} {told}")
-    for uri in outputs:
-        context.report.line(f"{'output':<11} {uri}")
-    return 0
+    )
+
+
+def _node_row(nodes: Nodes, index: int, told: Job | None) -> Mapping[str, object]:
+    """A node that was never started has its index alone."""
+    row: dict[str, object] = {"node": index, "main": "yes" if index == nodes.main else None}
+    if told is None:
+        return row | {"status": "not started"}
+    return row | {
+        "status": told.status,
+        "for": age(told.since_ms, time.time()),
+        "code": told.exit_code,
+        "address": told.node.address if told.node else None,
+        "reason": one_line(told.why),
+    }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from scar.commands.common import connect, one_name
 from scar.commands.documents import job_document
-from scar.commands.watching import INTERRUPTED, attend, ended_text, goes_on
+from scar.commands.watching import INTERRUPTED, attend, check_no_nodes, ended_text, goes_on
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -26,6 +26,7 @@ _HEARTBEAT_S: Final = 30.0  # between two lines of a plain output while nothing 
 
 def wait(context: Context, args: Namespace) -> int:
     """Answers the exit code of the first that failed, in the order in which they were named; 0 when none did."""
+    check_no_nodes(context, args.ids, "wait")
     name, functions = one_name(context, args.name, args.conf_file) if args.name or args.conf_file else (None, ())
     aws, _ = connect(context, functions)
     watched = _Several(context, _watches(aws, name, args.ids))

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scar.aws.errors import is_passing, told
+from scar.aws.jobs import apart
 from scar.aws.wait import until
 from scar.commands.times import iso, length
+from scar.errors import UsageError
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
-    from scar.aws.following import Watched
+    from scar.aws.following import Watched, Which
     from scar.aws.jobs import Job
     from scar.aws.logs import Line
     from scar.cli import Context
@@ -66,16 +68,18 @@ def attend(
         return INTERRUPTED
 
 
-def show_line(context: Context, line: Line) -> None:
-    """As data on standard output: text, or one JSON document a line."""
+def show_line(context: Context, line: Line, node: int | None = None) -> None:
+    """As data on standard output: text, or one JSON document a line. `node`: the one that wrote it, where that is to be told."""
     if context.report.json:
-        context.report.documents([line_document(line)], lines=True)
+        context.report.documents([line_document(line, node)], lines=True)
     else:
-        context.report.line(f"{context.report.faint(iso(line.time_ms))} {line.message}")
+        mark = "" if node is None else f"[{node}] "
+        context.report.line(f"{context.report.faint(iso(line.time_ms))} {mark}{line.message}")
 
 
-def line_document(line: Line) -> Mapping[str, Any]:
-    return {"time": iso(line.time_ms), "stream": line.stream, "message": line.message, "source": line.source}
+def line_document(line: Line, node: int | None = None) -> Mapping[str, Any]:
+    told = {"time": iso(line.time_ms), "stream": line.stream, "message": line.message, "source": line.source}
+    return told if node is None else told | {"node": node}
 
 
 def ended_text(job: Job) -> str:
@@ -113,17 +117,31 @@ def show_ends(context: Context, jobs: Iterable[Job]) -> None:
             context.report.line(ended_text(job))
 
 
-def goes_on(context: Context, ids: Iterable[str], function: str | None, run_id: str | None = None) -> str:
-    """What to say to somebody who stopped watching."""
+def goes_on(
+    context: Context, ids: Iterable[str], function: str | None, run_id: str | None = None, which: Which | None = None
+) -> str:
+    """What to say to somebody who stopped watching; `which` nodes they watched."""
     scar, listed = command(context), " ".join(ids)
     lines = [f"Stopped watching{'' if run_id is None else f' {run_id}'}; what was watched goes on."]
     if function and run_id:
-        lines.append(f"  Watch again: {scar} log -n {function} -ri {run_id} --follow")
+        nodes = "" if which is None else f" --node {which}"
+        lines.append(f"  Watch again: {scar} log -n {function} -ri {run_id}{nodes} --follow")
     elif listed:
         lines.append(f"  Watch again: {scar} wait {listed}")
     if listed:
         lines.append(f"  End it:      {scar} terminate {listed}")
     return "\n".join(lines)
+
+
+def check_no_nodes(context: Context, ids: Iterable[str], verb: str) -> None:
+    """Raises UsageError for a node among `ids`: what is done to a job is done to all its nodes."""
+    for one in ids:
+        job_id, index = apart(one)
+        if index is not None:
+            raise UsageError(
+                f"{one} is node {index} of a job, and nodes end with their job",
+                fix=f"Name the job: {command(context)} {verb} {job_id}",
+            )
 
 
 def one_line(text: str) -> str:

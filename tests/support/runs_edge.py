@@ -244,13 +244,20 @@ class World:
         fits = [
             job
             for job in self.jobs.values()
-            if job["jobQueue"].endswith(f"/{queue}") and job["jobName"].lower().startswith(prefix)
+            if job["jobQueue"].endswith(f"/{queue}")
+            and job["jobName"].lower().startswith(prefix)
+            and "nodeDetails" not in job
         ]
         start = int(asked.get("nextToken") or 0)
         kept = ("jobId", "jobName", "status", "statusReason", "createdAt", "startedAt", "stoppedAt", "jobDefinition")
         page = [
             {key: job[key] for key in kept if key in job}
-            | {"container": {key: job["container"][key] for key in ("exitCode", "reason") if key in job["container"]}}
+            | {
+                "container": {
+                    key: job["container"][key] for key in ("exitCode", "reason") if key in job.get("container", ())
+                }
+            }
+            | ({"nodeProperties": {"numNodes": job["nodeProperties"]["numNodes"]}} if "nodeProperties" in job else {})
             for job in fits[start : start + PAGE]
         ]
         return 200, {"jobSummaryList": page, **({"nextToken": str(start + PAGE)} if start + PAGE < len(fits) else {})}
