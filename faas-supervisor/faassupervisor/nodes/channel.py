@@ -12,6 +12,7 @@ behind what nobody takes, and a network that is full is never mistaken for a nod
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
 import select
@@ -93,6 +94,7 @@ class Channel:
         self._told = 0  # what the other end knows of `_taken`
         self._input = bytearray()
         self._frames_read = 0
+        self._within_frame = False
         self._heard = self._beaten = time.monotonic()
         self._readable = select.poll()
         self._readable.register(connection, select.POLLIN)
@@ -172,7 +174,9 @@ class Channel:
         (size,) = _LENGTH.unpack(length)
         if not 0 < size <= _PAYLOAD_BYTES:
             raise Gone(_FALSE)
+        self._within_frame = True
         frame = self._bytes(size + _MAC_BYTES)
+        self._within_frame = False
         payload = frame[:size]
         if not hmac.compare_digest(_mac(self._keys.receiving, counter, payload), frame[size:]):
             raise Gone(_FALSE)
@@ -207,9 +211,12 @@ class Channel:
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise Gone(f"closed its connection ({error.strerror or error})") from error
+                raise Gone(self._told_by(error)) from error
             if not chunk:
-                raise Gone("closed its connection" + (" in the middle of a message" if self._input else ""))
+                raise Gone(
+                    "closed its connection"
+                    + (" in the middle of a message" if self._input or self._within_frame else "")
+                )
             return chunk
 
     def _take(self, payload: bytes) -> None:
@@ -253,7 +260,7 @@ class Channel:
         try:
             self._write_all((length, of_length, payload, _mac(self._keys.sending, counter, payload)))
         except OSError as error:
-            self._gone_by(f"closed its connection ({error.strerror or error})")
+            self._gone_by(self._told_by(error))
         except BaseException:  # a signal's: the rest of this frame will never be sent, so nothing can be
             self._end("was left in the middle of a message")
             raise
@@ -271,6 +278,13 @@ class Channel:
                 _writable(self._connection, self._beat_s)
                 if time.monotonic() - moved > self._lost_s:
                     self._gone_by(f"took nothing for {self._lost_s:g} s")
+
+    def _told_by(self, error: OSError) -> str:
+        if error.errno == errno.ETIMEDOUT:  # the kernel's clock was faster: TCP_USER_TIMEOUT
+            return f"silent for {self._lost_s:g} s"
+        if error.errno in (errno.ECONNRESET, errno.EPIPE):
+            return "closed its connection"
+        return f"cannot be reached any more ({error.strerror or error})"
 
     def _gone_by(self, how: str) -> NoReturn:
         self._end(how)

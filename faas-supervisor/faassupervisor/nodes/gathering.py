@@ -407,4 +407,4 @@ def _have_files(number: int) -> None:
 
 
 def _past(gone: str) -> str:
-    return f"was {gone}" if gone.startswith("silent") else gone
+    return f"was {gone}" if gone.startswith("silent") else gone.replace("cannot be", "could not be")
