@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from faassupervisor.nodes.channel import BODY_BYTES, HEAD_BYTES, Channel, Gone, Message
-from tests.supervisor.gang_lab import BEAT_S, KEYS, LOST_S, everything, exactly, frame, pair, payload, soon
+from tests.supervisor.channel_lab import BEAT_S, KEYS, LOST_S, everything, exactly, frame, pair, payload, soon
 
 FALSE = "sent what nobody who knows the key sends"
 
@@ -141,7 +141,7 @@ def test_nobody_can_make_a_node_keep_more_than_a_window() -> None:
 
 def test_a_sender_waits_for_a_receiver_that_takes_nothing_and_neither_believes_the_other_lost() -> None:
     """Signs of life do not stand behind what nobody takes."""
-    one, other = pair()
+    one, other = pair(lost_s=0.8)
     sent: list[int] = []
 
     def send() -> None:
@@ -151,7 +151,7 @@ def test_a_sender_waits_for_a_receiver_that_takes_nothing_and_neither_believes_t
 
     sender = threading.Thread(target=send)
     sender.start()
-    time.sleep(2.2 * LOST_S)
+    time.sleep(1)
     stuck_at = len(sent)
     assert 0 < stuck_at < 10
     assert (one.gone, other.gone) == (None, None)
@@ -207,8 +207,8 @@ def test_a_receiver_that_is_not_there_to_receive_learns_in_time_that_the_other_e
 
 
 def test_a_channel_that_nobody_uses_lives_on_and_its_heartbeats_are_nobody_s_messages() -> None:
-    one, other = pair()
-    assert one.receive(2 * LOST_S) is None
+    one, other = pair(lost_s=0.8)
+    assert one.receive(1) is None
     assert (one.gone, other.gone) == (None, None)
     one.send(Message("k"))
     assert other.receive(1) == Message("k")
@@ -271,7 +271,7 @@ def test_a_thread_of_a_channel_ends_with_it() -> None:
 CUT = """
 import fcntl, socket, struct, time
 from faassupervisor.nodes.channel import Channel, Gone, Message
-from tests.supervisor.gang_lab import KEYS
+from tests.supervisor.channel_lab import KEYS
 up, down, set_flags = 1, 0, 0x8914  # netdevice(7)
 link = lambda state: fcntl.ioctl(socket.socket(), set_flags, struct.pack("16sh14x", b"lo", state))
 link(up)

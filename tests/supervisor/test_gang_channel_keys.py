@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from fractions import Fraction
@@ -37,7 +36,7 @@ WORKER = {**MAIN, "AWS_BATCH_JOB_NODE_INDEX": "2", "AWS_BATCH_JOB_MAIN_NODE_PRIV
 def test_the_prime_is_the_one_of_rfc_7919() -> None:
     """By its definition: 2^2048 - 2^1984 + (floor(2^1918 e) + 560316) 2^64 - 1."""
     e = sum((Fraction(1, math.factorial(n)) for n in range(300)), Fraction(0))
-    assert PRIME == 2**2048 - 2**1984 + (math.floor(2**1918 * e) + 560316) * 2**64 - 1
+    assert 2**2048 - 2**1984 + (math.floor(2**1918 * e) + 560316) * 2**64 - 1 == PRIME
 
 
 @pytest.mark.parametrize(

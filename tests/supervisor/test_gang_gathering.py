@@ -20,7 +20,18 @@ from faassupervisor.nodes.gathering import Gathering, Member
 from faassupervisor.nodes.handshake import HELLO_BYTES, PROOF_BYTES, Hello
 from faassupervisor.nodes.keys import Secret
 from faassupervisor.nodes.node import Node
-from tests.supervisor.gang_lab import BEAT_S, LOST_S, ByHand, Lines, MemoryBoard, Worker, exactly, hung_up, node, soon
+from tests.supervisor.channel_lab import (
+    BEAT_S,
+    LOST_S,
+    ByHand,
+    Lines,
+    MemoryBoard,
+    Worker,
+    exactly,
+    hung_up,
+    node,
+    soon,
+)
 
 
 class Hall:
@@ -29,9 +40,11 @@ class Hall:
     def __init__(self, stack: ExitStack) -> None:
         self.stack, self.board, self.lines = stack, MemoryBoard(), Lines()
 
-    def gathering(self, main: Node, board: MemoryBoard | None = None, *, handshake_s: float = 0.4) -> Gathering:
+    def gathering(
+        self, main: Node, board: MemoryBoard | None = None, *, handshake_s: float = 0.4, lost_s: float = 5
+    ) -> Gathering:
         board = self.board if board is None else board
-        made = Gathering(main, board, self.lines.log, beat_s=BEAT_S, lost_s=LOST_S, handshake_s=handshake_s)
+        made = Gathering(main, board, self.lines.log, beat_s=BEAT_S, lost_s=lost_s, handshake_s=handshake_s)
         self.stack.callback(self._end, made)
         return made
 
@@ -152,7 +165,7 @@ def test_a_worker_that_dies_before_all_are_there_fails_the_gang_at_once(hall: Ha
 
 def test_a_worker_that_falls_silent_before_all_are_there_fails_the_gang_in_time(hall: Hall) -> None:
     """MP4, MP8: its connection is still there."""
-    gathering = hall.gathering(node(0, 3))
+    gathering = hall.gathering(node(0, 3), lost_s=LOST_S)
     connection, _ = hall.by_hand(1, 3).on_the_board().taken_in()
     with (
         closing(connection),
