@@ -26,7 +26,7 @@ from faassupervisor.errors import AgentError, GangError, ScriptFailedError
 from faassupervisor.log import Log
 from faassupervisor.nodes import mpi, mpi_files
 from faassupervisor.nodes.board import StateBoard
-from faassupervisor.nodes.channel import BODY_BYTES, Gone, Message
+from faassupervisor.nodes.channel import BODY_BYTES, Channel, Gone, Message
 from faassupervisor.nodes.gathering import Gathering, Member
 from faassupervisor.nodes.node import Node
 from faassupervisor.nodes.remote_desk import Desk
@@ -112,7 +112,8 @@ class Crew:
             with suppress(AgentError):
                 self._gather(min(_DISMISSAL_S, self._node.gang.start_timeout_s))
         for member in self._members or self._gathering.joined():
-            self._workers.setdefault(member.index, _Worker(self, member))
+            if member.channel is not None and member.index not in self._workers:
+                self._workers[member.index] = _Worker(self, member, member.channel)
         self._tell_all(Message("end", {"well": well, "message": "" if isinstance(answer, Reply) else answer.message}))
         end = time.monotonic() + _GOODBYE_S
         for worker in self._workers.values():
@@ -150,15 +151,15 @@ class Crew:
             self._raise_if_failed()
             return
         assert self._gathering is not None
-        started = time.monotonic()
         try:
             members = self._gathering.wait(self._node.gang.start_timeout_s if limit_s is None else limit_s)
         except GangError:
             self._hopeless = True
             raise
         self._members = members
-        self._workers = {member.index: _Worker(self, member) for member in members if member.channel is not None}
-        self._log.note("all nodes are here", nodes=len(members), seconds=round(time.monotonic() - started, 3))
+        self._workers = {
+            member.index: _Worker(self, member, member.channel) for member in members if member.channel is not None
+        }
 
     def _prepared(self, record: Record, place: Workspace) -> Mapping[str, str]:
         sandbox = record.sandbox
@@ -275,9 +276,8 @@ class Crew:
 class _Worker:
     """A worker as the main node hears it; `said` holds the last message of each other kind."""
 
-    def __init__(self, crew: Crew, member: Member) -> None:
-        assert member.channel is not None
-        self.index, self.address, self._channel = member.index, member.address, member.channel
+    def __init__(self, crew: Crew, member: Member, channel: Channel) -> None:
+        self.index, self.address, self._channel = member.index, member.address, channel
         self.said: dict[str, Mapping[str, Any]] = {}
         self._tail = b""
         self._crew = crew

@@ -20,38 +20,50 @@ from typing import Final
 
 from faassupervisor.errors import AgentError, CannotStartError
 from faassupervisor.log import Write
+from faassupervisor.nodes.channel import Message
 from faassupervisor.nodes.rsh import CHUNK_BYTES, WINDOW_BYTES
 from faassupervisor.runners import command, tree
 from faassupervisor.runners.process import Ending, Ground, Output
 
 _SHELL: Final = "/bin/sh"
 
-# What is told of one command: ("out" | "err", bytes), ("grant", number of bytes), ("exit", code).
+# What is told of a process: ("out" | "err", bytes), ("grant", number of bytes), ("exit", code).
 Tell = Callable[[str, bytes | int], None]
 
 
 class Commands:
-    """The commands of one run. `open` and the rest come from one thread; `tell` is called from others, and may block, but not raise."""
+    """The commands of one run. `send` carries what is told of them to the main node: from any thread, and it may block, but not raise."""
 
-    def __init__(self, ground: Ground, write: Write, *, adopts_orphans: bool) -> None:
-        self._ground, self._write, self._complete = ground, write, adopts_orphans
+    def __init__(self, ground: Ground, write: Write, send: Callable[[Message], None], *, adopts_orphans: bool) -> None:
+        self._ground, self._write, self._send, self._complete = ground, write, send, adopts_orphans
         self._all: dict[int, Child] = {}
 
-    def open(self, number: int, line: str, tell: Tell) -> None:
-        """Start a command line. One that cannot be started ends at once, as a shell would tell it."""
-        self._collect_orphans()
-        try:
-            self._all[number] = Child(shell_command(line, self._ground), self._ground, self._write, tell)
-        except AgentError as error:
-            tell("err", f"{error.message}\n".encode())
-            tell("exit", error.exit_code)
+    def take(self, message: Message) -> None:
+        """What the main node says of a command; ValueError when it makes no sense. What is said of one that has ended is too late."""
+        number = int(message.head["call"])
+        if message.kind == "open":
+            self._open(number, message.body.decode(errors="surrogateescape"))
+            return
+        child = self._all.get(number)
+        if child is None:
+            return
+        match message.kind:
+            case "in":
+                child.feed(message.body)
+            case "eof":
+                child.end_input()
+            case "signal":
+                child.signal(int(message.head["number"]))
+            case "grant":
+                child.grant(int(message.head["number"]))
+            case "hangup":
+                child.hang_up()
+            case kind:
+                raise ValueError(kind)
 
     def start(self, what: command.Command, tell: Tell) -> None:
         """The function's own script: nobody feeds it, and all of its output goes to the log."""
         self._all[-1] = Child(what, self._ground, self._write, tell, fed=False)
-
-    def child(self, number: int) -> Child | None:
-        return self._all.get(number)
 
     def stop(self, grace_s: float) -> None:
         """End everything that was started here and all that came from it. Nothing is told any more."""
@@ -63,6 +75,20 @@ class Commands:
         for child in children:
             child.join()
         self._all.clear()
+
+    def _open(self, number: int, line: str) -> None:
+        """One that cannot be started ends at once, as a shell would tell it."""
+        self._collect_orphans()
+
+        def tell(kind: str, what: bytes | int) -> None:
+            head = {"call": number, "number": what} if isinstance(what, int) else {"call": number}
+            self._send(Message(kind, head, b"" if isinstance(what, int) else what))
+
+        try:
+            self._all[number] = Child(shell_command(line, self._ground), self._ground, self._write, tell)
+        except AgentError as error:
+            tell("err", f"{error.message}\n".encode())
+            tell("exit", error.exit_code)
 
     def _collect_orphans(self) -> None:
         """What a command has left behind is ours, and stays a zombie when it has ended until we ask: a long job may call thousands."""

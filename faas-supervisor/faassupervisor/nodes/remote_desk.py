@@ -190,7 +190,7 @@ class _Call:
             while (frame := self._frames.get()) is not None:
                 self._connection.sendall(frame)
         with suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)  # wakes the reader
+            self._connection.shutdown(socket.SHUT_WR)  # the caller may still be granting what it has just read
 
 
 def _listener(path: Path) -> socket.socket:

@@ -113,7 +113,10 @@ class _Session:
         self._wake = -1
 
     def send(self, kind: bytes, body: bytes = b"") -> None:
-        self._agent.sendall(HEADER.pack(kind, len(body)) + body)
+        try:
+            self._agent.sendall(HEADER.pack(kind, len(body)) + body)
+        except BrokenPipeError:  # what it said last is still to be read
+            return
 
     def run(self, no_input: bool) -> int | None:
         """The exit code; None when the command is to be run here."""

@@ -29,7 +29,7 @@ from faassupervisor.nodes.board import StateBoard
 from faassupervisor.nodes.channel import Channel, Gone, Message
 from faassupervisor.nodes.gathering import join
 from faassupervisor.nodes.node import Node
-from faassupervisor.nodes.remote import Commands, Tell
+from faassupervisor.nodes.remote import Commands
 from faassupervisor.record import Invocation, Record
 from faassupervisor.runners import Setting
 from faassupervisor.runners.command import Command
@@ -112,7 +112,6 @@ class _Worker:
         channel = self._channel
         try:
             self._send("hello", name=socket.gethostname())
-            self._log.note("joined the main node", node=self._node.index, main=self._node.main)
             while True:
                 message = channel.receive()
                 if message is not None:
@@ -227,7 +226,9 @@ class _Run:
         environment = environ.for_process(sandbox.surroundings.variables, spec, variables)
         if gang.script_on_workers:
             self._script = record.command(place, environment, runner)
-        self._commands = Commands(runner.ground(environment), self._log.write, adopts_orphans=sandbox.adopts_orphans)
+        self._commands = Commands(
+            runner.ground(environment), self._log.write, self._send, adopts_orphans=sandbox.adopts_orphans
+        )
 
     def start(self) -> None:
         """The script, where workers run it."""
@@ -237,28 +238,9 @@ class _Run:
 
     def take(self, message: Message) -> None:
         """Something about a remote command."""
-        assert self._commands is not None
-        number = int(message.head["call"])
-        if message.kind == "open":
-            self._log.info("remote command", call=number, bytes=len(message.body))
-            self._commands.open(number, message.body.decode(errors="surrogateescape"), self._tell(number))
-            return
-        child = self._commands.child(number)
-        if child is None:
-            return
-        match message.kind:
-            case "in":
-                child.feed(message.body)
-            case "eof":
-                child.end_input()
-            case "signal":
-                child.signal(int(message.head["number"]))
-            case "grant":
-                child.grant(int(message.head["number"]))
-            case "hangup":
-                child.hang_up()
-            case kind:
-                raise ValueError(kind)
+        if self._commands is not None:
+            self._log.debug("remote command", kind=message.kind, bytes=len(message.body))
+            self._commands.take(message)
 
     def close(self, grace_s: float) -> None:
         with self._left:
@@ -276,15 +258,9 @@ class _Run:
             raise AgentError(f"the event cannot be understood here: {item.reason}")
         return item
 
-    def _tell(self, call: int) -> Tell:
-        def tell(kind: str, what: bytes | int) -> None:
-            with suppress(Gone):  # the reader hears of it, too
-                if isinstance(what, int):
-                    self._channel.send(Message(kind, {"call": call, "number": what}))
-                else:
-                    self._channel.send(Message(kind, {"call": call}, what))
-
-        return tell
+    def _send(self, message: Message) -> None:
+        with suppress(Gone):  # the reader hears of it, too
+            self._channel.send(message)
 
     def _of_script(self, kind: str, what: bytes | int) -> None:
         with suppress(Gone):
