@@ -150,7 +150,10 @@ def _room(fn: Function, batch: Batch, add: Add, warn: Add) -> None:
     nodes = batch.multi_node_parallel.number_nodes
     needed = sum(group.count * group.vcpus for group in batch.nodes)
     least = machines.least_vcpus(batch.compute_resources.instance_types, fn.lambda_.architecture)
-    on_machines = sum(group.count * max(group.vcpus, least) for group in batch.nodes)
+    largest = max(
+        least, *(group.vcpus for group in batch.nodes)
+    )  # the nodes of a job have machines of one type (mnp-node-groups)
+    on_machines = nodes * largest
     if most < needed:
         add(
             _MOST_KEY,
@@ -161,8 +164,8 @@ def _room(fn: Function, batch: Batch, add: Add, warn: Add) -> None:
     elif most < on_machines:
         warn(
             _MOST_KEY,
-            f"each node has a machine to itself, of {least} vCPUs at least, so the {_nodes(nodes)} of a job take {on_machines}, and this "
-            f"allows {most}: on AWS it may wait for ever ({_GUIDE})",
+            f"each node has a machine to itself, all of one type and of {largest} vCPUs at least, so the {_nodes(nodes)} of a job take "
+            f"{on_machines}, and this allows {most}: on AWS it may wait for ever ({_GUIDE}; {NODE_GROUPS})",
             f"Raise it to {on_machines} or more, or remove it.",
         )
 
@@ -179,10 +182,9 @@ def _generous(fn: Function) -> int:
         return 0
     types = batch.compute_resources.instance_types
     sizes = (
-        (group.count, machines.likely_vcpus(types, fn.lambda_.architecture, group.vcpus, group.memory_mib))
-        for group in batch.nodes
+        machines.likely_vcpus(types, fn.lambda_.architecture, group.vcpus, group.memory_mib) for group in batch.nodes
     )
-    return sum(count * size for count, size in sizes)
+    return batch.multi_node_parallel.number_nodes * max(sizes)
 
 
 def _kind(batch: Batch) -> str:

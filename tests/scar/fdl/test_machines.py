@@ -45,3 +45,45 @@ def test_what_is_gone_or_going_has_a_successor_that_is_there_and_is_not_itself(n
     assert machines.successor_of_unsupported(successor) is None
     assert machines.successor_of_previous(successor) is None
     assert machines.has_gpu(successor) is (name[0] in "gp")
+
+
+def test_the_size_of_a_machine_is_in_its_name() -> None:
+    sizes = (
+        "t3.nano",
+        "m6g.medium",
+        "c7i.large",
+        "m5.xlarge",
+        "c7i.12xlarge",
+        "c7i",
+        "optimal",
+        "m7i.metal-24xl",
+        "hpc7a.96xlarge",
+    )
+    assert [machines.vcpus(name) for name in sizes] == [2, 1, 2, 4, 48, None, None, None, None]
+
+
+def test_every_size_that_there_is_has_vcpus_or_is_not_told() -> None:
+    """A name that says a wrong number would let jobs wait for ever: numbers are told for plain sizes alone."""
+    told = {each: machines.vcpus(each) for each in EVERY_TYPE}
+    assert sum(count is not None for count in told.values()) > 0.8 * len(told)
+    assert all(count is None for each, count in told.items() if "metal" in each or each.startswith("hpc"))
+
+
+@pytest.mark.parametrize(
+    ("types", "architecture", "job", "bounds"),
+    [
+        ((), "x86_64", (1, 1024), (2, 2)),  # c7i.large and the like
+        ((), "arm64", (1, 1024), (1, 2)),
+        (("c7i",), "x86_64", (3, 2048), (2, 4)),
+        ((), "x86_64", (1, 30_000), (2, 32)),  # memory decides
+        (("g5.2xlarge",), "x86_64", (1, 1024), (8, 8)),
+        (("c7i.large", "c7i.4xlarge"), "x86_64", (2, 2048), (2, 16)),
+        (("hpc7a.96xlarge",), "x86_64", (4, 2048), (2, 192)),
+        ((), "x86_64", (400, 2048), (2, 400)),
+    ],
+)
+def test_how_large_the_machines_of_a_node_are(
+    types: tuple[str, ...], architecture: str, job: tuple[int, int], bounds: tuple[int, int]
+) -> None:
+    least = machines.least_vcpus(types, architecture)
+    assert (least, machines.likely_vcpus(types, architecture, *job)) == bounds
