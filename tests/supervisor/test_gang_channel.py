@@ -139,9 +139,10 @@ def test_nobody_can_make_a_node_keep_more_than_a_window() -> None:
     theirs.close()
 
 
-def test_a_sender_waits_for_a_receiver_that_takes_nothing_and_neither_believes_the_other_lost() -> None:
-    """Signs of life do not stand behind what nobody takes."""
+def test_neither_who_takes_nothing_nor_who_says_nothing_is_believed_lost_as_long_as_it_lives() -> None:
+    """A sender waits for its receiver: signs of life do not stand behind what nobody takes, and are nobody's messages."""
     one, other = pair(lost_s=0.8)
+    quiet, peer = pair(lost_s=0.8)
     sent: list[int] = []
 
     def send() -> None:
@@ -151,14 +152,17 @@ def test_a_sender_waits_for_a_receiver_that_takes_nothing_and_neither_believes_t
 
     sender = threading.Thread(target=send)
     sender.start()
-    time.sleep(1)
+    assert quiet.receive(1) is None
     stuck_at = len(sent)
     assert 0 < stuck_at < 10
-    assert (one.gone, other.gone) == (None, None)
+    assert (one.gone, other.gone, quiet.gone, peer.gone) == (None, None, None, None)
     assert [len(other.receive().body) for _ in range(30)] == [BODY_BYTES] * 30
     sender.join(5)
     assert len(sent) == 30
-    one.close()
+    quiet.send(Message("k"))
+    assert peer.receive(1) == Message("k")
+    for channel in (one, other, quiet, peer):
+        channel.close()
 
 
 def raw() -> tuple[Channel, socket.socket]:
@@ -204,15 +208,6 @@ def test_a_receiver_that_is_not_there_to_receive_learns_in_time_that_the_other_e
     channel, theirs = raw()
     soon(lambda: channel.gone == "silent for 0.4 s", 2)
     theirs.close()
-
-
-def test_a_channel_that_nobody_uses_lives_on_and_its_heartbeats_are_nobody_s_messages() -> None:
-    one, other = pair(lost_s=0.8)
-    assert one.receive(1) is None
-    assert (one.gone, other.gone) == (None, None)
-    one.send(Message("k"))
-    assert other.receive(1) == Message("k")
-    other.close()
 
 
 def test_what_was_sent_before_the_end_is_received_although_the_sender_had_not_read_everything() -> None:

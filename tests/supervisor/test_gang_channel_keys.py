@@ -177,7 +177,7 @@ def test_what_a_node_posts_is_read_by_its_gang_only_and_then_cleared(bucket: Buc
     later, other = board(bucket, attempt=2), board(bucket, job_id="job2")
     assert (later.read(0), other.read(0)) == (None, None)
     later.post(0, ENTRY)
-    mine.clear(range(1000))
+    mine.clear(range(20))
     assert bucket.keys() == ["functions/f/gangs/job/2/0"]
     assert set(DOCUMENT) == {"public", "address", "slots", "architecture", "port"}
 
@@ -229,7 +229,6 @@ BAD = {
     "no object": b"[]",
     "nested": b"[" * 2000,
     "empty": b"{}",
-    "too long": json.dumps({**DOCUMENT, "more": "x" * 2048}).encode(),
     **{
         f"{name} {value!r:.20}": json.dumps({**DOCUMENT, name: value}).encode()
         for name, value in (
@@ -242,16 +241,21 @@ BAD = {
 }  # fmt: skip
 
 
-def test_an_entry_that_no_node_has_written_is_refused(bucket: Bucket) -> None:
-    asked = board(bucket)
-    for name, text in BAD.items():
-        bucket.put("functions/f/gangs/job/1/0", text)
-        with pytest.raises(BoardError, match=r"^s3://.*/functions/f/gangs/job/1/0 is no entry of a node: "):
-            pytest.fail(f"{name}: {asked.read(0)}")
+@pytest.mark.parametrize("text", BAD.values(), ids=BAD)
+def test_what_no_node_has_written_is_no_entry(text: bytes) -> None:
+    with pytest.raises((ValueError, RecursionError)):
+        Entry.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "text", [b"{}", b" " * 2048 + ENTRY.to_json(), b"[" * 2000], ids=["empty", "too long", "nested"]
+)
+def test_an_object_that_is_no_entry_is_refused_by_its_name(bucket: Bucket, text: bytes) -> None:
+    bucket.put("functions/f/gangs/job/1/0", text)
+    with pytest.raises(BoardError, match=r"^s3://.*/functions/f/gangs/job/1/0 is no entry of a node: "):
+        board(bucket).read(0)
 
 
 def test_an_entry_holds_nothing_but_a_few_hundred_bytes() -> None:
     assert len(ENTRY.to_json()) < 700
-    assert (
-        hashlib.sha256(Entry.from_json(ENTRY.to_json()).to_json()).digest() == hashlib.sha256(ENTRY.to_json()).digest()
-    )
+    assert Entry.from_json(ENTRY.to_json()) == ENTRY
