@@ -266,3 +266,16 @@ def test_only_failures_that_the_agent_told_need_no_hand_over(answer, told):
 )
 def test_anything_else_is_an_event(document):
     assert on_failure.unwrapped(document, ARN) is None
+
+
+def test_a_multi_node_job_is_given_its_task_on_its_main_node_alone(submitting, client):
+    """T1-20: the other nodes have nothing to ask the ledger for."""
+    batch = Batch(client, "scar-f", "scar-f-def", main_node="2:2", pause=submitting.clock.sleep)
+    batch.hand_over(TASK, NAME, Deadline(20.0, 0, clock=submitting.clock), continued=False)
+    (sent,) = submitting.fake.bodies
+    assert "containerOverrides" not in sent
+    override = {"environment": [{"name": "SCAR_TASK", "value": TASK.to_json().decode()}]}
+    assert sent["nodeOverrides"] == {"nodePropertyOverrides": [{"targetNodes": "2:2", "containerOverrides": override}]}
+    # The request is longer by the node; what ECS is told of each node's container is not.
+    large = replace(TASK, event=json.dumps("x" * 6000))
+    assert batch.too_large(large, NAME) == submitting.batch.too_large(large, NAME) is not None
