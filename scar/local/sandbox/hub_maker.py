@@ -22,6 +22,12 @@ from scar.local.sandbox.watch import write_text
 
 MESSAGE_DESCRIPTORS = 200  # the kernel takes 253 in one message (SCM_MAX_FD)
 BACKLOG = 1024
+# As Docker sets them for a container with a network of its own: any port may be listened on, and `ping` works (moby, oci/defaults.go and
+# daemon_unix.go). Of a group that a user namespace does not know the kernel will not hear, so root's alone comes next.
+SETTINGS = (
+    ("ip_unprivileged_port_start", ("0",)),
+    ("ping_group_range", ("0 2147483647", "0 0")),
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,13 +67,32 @@ def make_hub(gateway: str, prefix: int, credentials_host: str) -> tuple[Netlink,
     bridge = socket.if_nametoindex("hub")
     hub.add_address(bridge, gateway, prefix)
     hub.add_address(bridge, credentials_host, 32)
+    # A router that knows no way on: what is sent to the outside is answered with "unreachable" at once.
+    for name, value in (("ip_forward", "1"), ("icmp_ratelimit", "0")):
+        with open(f"/proc/sys/net/ipv4/{name}", "w") as setting:
+            setting.write(value)
     return hub, bridge, [listen(gateway, 0), listen(credentials_host, 80)]
 
 
-def make_place(hub: Netlink, bridge: int, address: str, prefix: int, credentials_host: str) -> int:
-    """Another namespace, into which this process goes; a descriptor of it."""
+def set_freedoms() -> None:
+    """Of the namespace that this process is in. Where /proc/sys may not be written, programs do without."""
+    for name, values in SETTINGS:
+        for value in values:
+            try:
+                write_text(f"/proc/sys/net/ipv4/{name}", value)
+                break
+            except OSError:
+                continue
+
+
+def make_place(hub: Netlink, bridge: int, address: str, prefix: int, gateway: str, credentials_host: str) -> int:
+    """Another namespace, into which this process goes; a descriptor of it.
+
+    Its default route tells a program which of its addresses is the one that others know, as on a machine of AWS.
+    """
     unshare(CLONE_NEWNET, "network")
     namespace = own_namespace("net")
+    set_freedoms()
     place = Netlink()
     place.set_up(LOOPBACK_INDEX)
     hub.add_pair(f"to-{address.replace('.', '-')[3:]}", bridge=bridge, peer="eth0", namespace=namespace)
@@ -75,6 +100,7 @@ def make_place(hub: Netlink, bridge: int, address: str, prefix: int, credentials
     place.set_up(interface)
     place.add_address(interface, address, prefix)
     place.add_neighbour_route(interface, credentials_host)
+    place.add_default_route(gateway)
     place.close()
     return namespace
 
@@ -85,7 +111,7 @@ def make(*, user_namespace: bool, addresses: list[str], prefix: int, credentials
         enter_user_namespace()
     gateway, *others = addresses
     hub, bridge, listening = make_hub(gateway, prefix, credentials_host)
-    places = [make_place(hub, bridge, address, prefix, credentials_host) for address in others]
+    places = [make_place(hub, bridge, address, prefix, gateway, credentials_host) for address in others]
     return [*(one.detach() for one in listening), own_namespace("user"), *places]
 
 

@@ -21,8 +21,8 @@ IFF_UP = 1
 IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 10, 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
-RTA_DST, RTA_OIF = 1, 4
-RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 253, 1
+RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
+RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
 LOOPBACK_INDEX = 1
 
 
@@ -83,6 +83,12 @@ class Netlink:
         header = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, *kinds, 0)
         body = header + attribute(RTA_DST, packed(address)) + attribute(RTA_OIF, struct.pack("=i", index))
         self._ask(f"make a route to {address}", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
+
+    def add_default_route(self, gateway: str) -> None:
+        kinds = (RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST)
+        header = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, *kinds, 0)
+        body = header + attribute(RTA_GATEWAY, packed(gateway))
+        self._ask(f"make a route over {gateway}", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
 
     def _ask(self, what: str, kind: int, flags: int, body: bytes) -> None:
         self._number += 1
