@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import subprocess
@@ -9,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -266,7 +266,8 @@ def test_a_thread_of_a_channel_ends_with_it() -> None:
 CUT = """
 import fcntl, socket, struct, time
 from faassupervisor.nodes.channel import Channel, Gone, Message
-from tests.supervisor.channel_lab import KEYS
+from faassupervisor.nodes.keys import Keys
+KEYS = Keys(b"one way", b"other way")
 up, down, set_flags = 1, 0, 0x8914  # netdevice(7)
 link = lambda state: fcntl.ioctl(socket.socket(), set_flags, struct.pack("16sh14x", b"lo", state))
 link(up)
@@ -296,7 +297,7 @@ def test_a_cut_of_the_network_is_survived_for_a_while_and_ends_both_ends_in_time
     """MP8, in small: a quarter of `lost_s`, as 5 s are of 20 s; then for ever."""
     ended = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-B", "-c", CUT],
-        cwd=Path(__file__).parents[2], env={"PYTHONPATH": "faas-supervisor:.", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
     told = [line.partition(" (")[0] for line in ended.stdout.splitlines()]
