@@ -13,7 +13,8 @@ from faassupervisor.nodes import mpi
 from faassupervisor.workspace import Workspace
 
 SOCKET: Final = "rsh.socket"
-_CLIENT: Final = Path(__file__).absolute().with_name("rsh.py")
+_HERE: Final = Path(__file__).absolute()
+_CLIENT: Final = _HERE.with_name(f"rsh{_HERE.suffix}")  # in an image all modules are compiled
 _ISOLATED: Final = ("-I", "-S", "-B")
 
 
