@@ -272,7 +272,7 @@ def test_a_multi_node_job_is_given_its_task_on_its_main_node_alone(submitting, c
     """T1-20: the other nodes have nothing to ask the ledger for."""
     batch = Batch(client, "scar-f", "scar-f-def", main_node="2:2", pause=submitting.clock.sleep)
     batch.hand_over(TASK, NAME, Deadline(20.0, 0, clock=submitting.clock), continued=False)
-    (sent,) = submitting.fake.bodies
+    (sent,) = (json.loads(body) for body in submitting.fake.bodies)
     assert "containerOverrides" not in sent
     override = {"environment": [{"name": "SCAR_TASK", "value": TASK.to_json().decode()}]}
     assert sent["nodeOverrides"] == {"nodePropertyOverrides": [{"targetNodes": "2:2", "containerOverrides": override}]}

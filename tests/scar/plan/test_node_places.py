@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from scar.commands.node_places import looked_at
 from scar.commands.sites import sites_of
 from scar.errors import FdlError
 from scar.fdl.load import load
-from tests.support.account import REGION, Account
+from tests.support.account import REGION, Account, account
 
 FUNCTION = """
 functions:
@@ -26,6 +27,13 @@ functions:
         multi_node_parallel: {{enabled: {enabled}, number_nodes: 2}}
         compute_resources: {{{more}}}
 """
+
+
+@pytest.fixture(scope="module")
+def acct() -> Iterator[Account]:
+    """One account for all: no test looks at what another has made."""
+    with account() as made:
+        yield made
 
 
 @pytest.fixture
@@ -101,14 +109,14 @@ class Vpc:
         self._ec2.create_vpc_endpoint(VpcId=self.id, ServiceName=name, RouteTableIds=list(tables))
 
     def group(self, **rule: Any) -> str:
-        found: str = self._ec2.create_security_group(GroupName="g", Description="g", VpcId=self.id)["GroupId"]
+        found: str = self._ec2.create_security_group(GroupName=token_hex(4), Description="g", VpcId=self.id)["GroupId"]
         if rule:
             sources = {"UserIdGroupPairs": [{"GroupId": found}]} if "IpRanges" not in rule else {}
             self._ec2.authorize_security_group_ingress(GroupId=found, IpPermissions=[{**rule, **sources}])
         return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def vpc(acct: Account) -> Vpc:
     return Vpc(acct)
 
@@ -120,8 +128,17 @@ def test_the_public_subnets_of_the_default_vpc_are_told_with_a_way_to_s3(acct, s
     assert "AWS Batch user guide, mnp-ce" in warning
     command = re.search(r"--vpc-id (\S+) --service-name (\S+) --route-table-ids (\S+)$", warning)
     assert command is not None
-    acct.aws.ec2.create_vpc_endpoint(VpcId=command[1], ServiceName=command[2], RouteTableIds=[command[3]])
-    assert seen() == ()
+    asked: dict[str, Any] = {
+        "VpcEndpointType": "Gateway",
+        "VpcId": command[1],
+        "ServiceName": command[2],
+        "RouteTableIds": [command[3]],
+    }
+    made = acct.aws.ec2.create_vpc_endpoint(**asked)["VpcEndpoint"]["VpcEndpointId"]
+    try:
+        assert seen() == ()
+    finally:
+        acct.aws.ec2.delete_vpc_endpoints(VpcEndpointIds=[made])
 
 
 def test_a_subnet_is_public_by_its_way_out(seen, vpc):
