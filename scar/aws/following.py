@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from scar.aws.jobs import Job, described, nodes_of
 from scar.aws.logs import BATCH_GROUP, Line, Question, Tail, in_time_order
-from scar.aws.request_log import RequestLog, facts_of, is_last_word
+from scar.aws.request_log import NODE_ENDED, RequestLog, fact, facts_of, is_last_word
 from scar.aws.runs import place
 from scar.errors import NotFoundError
 
@@ -133,7 +133,8 @@ class JobsWatch:
 
     def _heard(self, lines: Iterator[Line]) -> Iterator[Line]:
         for line in lines:
-            if is_last_word(facts_of(line.message)):
+            facts = facts_of(line.message)
+            if is_last_word(facts) or fact(facts) == NODE_ENDED:
                 self._said_last.add(line.stream)
             yield line
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # The agent's words for a record that a job has, in a line with `job_id`: the second is said by an attempt that comes later.
 HANDED_OVER: Final = frozenset({"handed over", "in the hands of Batch already"})
+NODE_ENDED: Final = "node ended"  # the last word of a node that is not its job's main one
 _HELD: Final = 1000  # lines of an invocation of which we do not know yet whether it is the request's
 _INVOCATION_MS: Final = LAMBDA_TIMEOUT_S[1] * 1000
 _ID: Final = re.compile(r"[a-zA-Z0-9:#-]{1,80}")

@@ -193,8 +193,8 @@ def test_no_node_is_forgotten_when_a_call_fails(world: World, failing: set[int])
 def test_a_watch_of_nodes_ends_when_each_has_said_its_last_word_or_has_had_time_to(world: World) -> None:
     name = "n10"
     one = handed_over(world, name, exit_code=0)
-    for index in (0, 1):
-        world.log(f"/aws/batch/job/{name}", stream(name, index), LAST_WORD)
+    world.log(f"/aws/batch/job/{name}", stream(name, 0), LAST_WORD)
+    world.log(f"/aws/batch/job/{name}", stream(name, 1), fact(one, "node ended", node=1, exit_code=0))
     clock = FakeClock()
     watch = Either(world.aws(clock), name, one, which="all")
     assert {watch.node_of(line) for line in watch.poll() if line.source == "batch"} == {0, 1, 2}
