@@ -92,13 +92,17 @@ def _no_way_out(aws: Aws, subnets: Sequence[Mapping[str, Any]]) -> Iterator[str]
     served = _with_s3(aws, vpc) if lost else frozenset()
     lost = {subnet: table for subnet, table in lost.items() if table not in served}
     if lost:
-        one = len(lost) == 1
+        which = (
+            f"subnet {', '.join(lost)} is"
+            if len(lost) == 1
+            else f"{len(lost)} subnets of {vpc} ({', '.join(lost)}) are"
+        )
         tables_ = " ".join(sorted({table for table in lost.values() if table}))
         yield (
-            f"{'subnet' if one else 'subnets'} {', '.join(lost)} {'is' if one else 'are'} public, and the network interface of a node gets "
-            f"no public address: from there it reaches nothing outside of the VPC, S3 included, and every job fails ({_HOSTS}). Name private "
-            "subnets with a NAT gateway, or let the nodes reach S3 by an endpoint of the VPC: aws ec2 create-vpc-endpoint "
-            f"--vpc-id {vpc} --service-name com.amazonaws.{aws.region}.s3 --route-table-ids {tables_}"
+            f"{which} public: on AWS the network interface of a node gets no public address there, reaches nothing outside of the VPC, S3 "
+            f"included, and every job fails ({_HOSTS}). Name private subnets with a NAT gateway, or let nodes reach S3 by an endpoint of the "
+            f"VPC, which costs nothing: aws ec2 create-vpc-endpoint --vpc-id {vpc} --service-name com.amazonaws.{aws.region}.s3 "
+            f"--route-table-ids {tables_}"
         )
 
 

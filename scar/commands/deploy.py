@@ -54,7 +54,9 @@ def init(context: Context, args: Namespace) -> int:
     aws, settings = connect(context, functions)
     be_patient(aws, args)
     told: list[dict[str, Any]] = []
-    for each in _plans(context.report, aws, settings, functions):
+    # The local AWS has no way out of a subnet, nor the lack of one: what is true of AWS only is for `plan` to tell.
+    warned = not settings.local.value
+    for each in _plans(context.report, aws, settings, functions, warned=warned):
         head(context.report, each.name, each.plan)
         if each.plan:
             apply(aws, each.plan, Teller(context.report), again=f"Finish with: {command(context, 'init', args)}")
@@ -69,7 +71,7 @@ def plan(context: Context, args: Namespace) -> int:
     functions = read_definition(context, args.conf_file, args.name)
     aws, settings = connect(context, functions)
     be_patient(aws, args)
-    plans = list(_plans(context.report, aws, settings, functions))
+    plans = list(_plans(context.report, aws, settings, functions, warned=True))
     if context.report.json:
         steps = [{"function": each.name, **step.to_json()} for each in plans for step in each.plan.steps]
         document = {"account": aws.account, "region": aws.region, "steps": steps}
@@ -125,7 +127,9 @@ def _sizes_document(planned: _Planned) -> dict[str, Any]:
     return {"function": planned.name, "hops": found}
 
 
-def _plans(report: Report, aws: Aws, settings: Settings, functions: Sequence[Function]) -> Iterator[_Planned]:
+def _plans(
+    report: Report, aws: Aws, settings: Settings, functions: Sequence[Function], *, warned: bool
+) -> Iterator[_Planned]:
     """The plan of each function, made when it is asked for: after the one before it was applied.
 
     Where all of them stand is found out first: when there is no place for one, nothing is done for any.
@@ -138,7 +142,7 @@ def _plans(report: Report, aws: Aws, settings: Settings, functions: Sequence[Fun
 
     made_before: set[Id] = set()
     sites = sites_of(aws, functions)
-    warnings = looked_at(aws, sites)
+    warnings = looked_at(aws, sites, warned=warned)
     for fn, site in sites:
         mine = warnings.get(fn.name, ())
         for warning in mine:

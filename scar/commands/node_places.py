@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from scar.fdl.model import Function
 
 
-def looked_at(aws: Aws, sites: Sequence[tuple[Function, Site]]) -> Mapping[str, tuple[str, ...]]:
-    """By function, what may keep its nodes from working. Raises FdlError for a placement group that its machines cannot be in."""
+def looked_at(
+    aws: Aws, sites: Sequence[tuple[Function, Site]], *, warned: bool = True
+) -> Mapping[str, tuple[str, ...]]:
+    """By function, what may keep its nodes from working, if one is to be `warned` of it. Raises FdlError for a placement group that its
+    machines cannot be in.
+    """
     from scar.aws.node_network import check_placement_group, doubts
 
     found: dict[str, tuple[str, ...]] = {}
@@ -31,6 +35,6 @@ def looked_at(aws: Aws, sites: Sequence[tuple[Function, Site]]) -> Mapping[str, 
 
                 key = "batch.compute_resources.placement_group"
                 raise problem_of(fn, key, error.what, error.fix) from error
-        if fn.jobs.multi_node_parallel.enabled:
+        if warned and fn.jobs.multi_node_parallel.enabled:
             found[fn.name] = doubts(aws, subnets, machines.security_group_ids)
     return found
