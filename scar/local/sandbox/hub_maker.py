@@ -24,10 +24,8 @@ MESSAGE_DESCRIPTORS = 200  # the kernel takes 253 in one message (SCM_MAX_FD)
 BACKLOG = 1024
 # As Docker sets them for a container with a network of its own: any port may be listened on, and `ping` works (moby, oci/defaults.go and
 # daemon_unix.go). Of a group that a user namespace does not know the kernel will not hear, so root's alone comes next.
-SETTINGS = (
-    ("ip_unprivileged_port_start", ("0",)),
-    ("ping_group_range", ("0 2147483647", "0 0")),
-)
+PLACE_SETTINGS = (("ip_unprivileged_port_start", ("0",)), ("ping_group_range", ("0 2147483647", "0 0")))
+HUB_SETTINGS = (("icmp_ratelimit", ("0",)), ("icmp_echo_ignore_all", ("1",)))
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,25 +56,9 @@ def listen(address: str, port: int) -> socket.socket:
     return listening
 
 
-def make_hub(gateway: str, prefix: int, credentials_host: str) -> tuple[Netlink, int, list[socket.socket]]:
-    """The hub's namespace, into which this process goes; its bridge's index and its listening sockets."""
-    unshare(CLONE_NEWNET, "network")
-    hub = Netlink()
-    hub.set_up(LOOPBACK_INDEX)
-    hub.add_bridge("hub")
-    bridge = socket.if_nametoindex("hub")
-    hub.add_address(bridge, gateway, prefix)
-    hub.add_address(bridge, credentials_host, 32)
-    # A router that knows no way on: what is sent to the outside is answered with "unreachable" at once.
-    for name, value in (("ip_forward", "1"), ("icmp_ratelimit", "0")):
-        with open(f"/proc/sys/net/ipv4/{name}", "w") as setting:
-            setting.write(value)
-    return hub, bridge, [listen(gateway, 0), listen(credentials_host, 80)]
-
-
-def set_freedoms() -> None:
-    """Of the namespace that this process is in. Where /proc/sys may not be written, programs do without."""
-    for name, values in SETTINGS:
+def set_all(settings: tuple[tuple[str, tuple[str, ...]], ...]) -> None:
+    """Of the namespace that this process is in, the first value that the kernel takes. Where /proc/sys may not be written, nothing is lost but comfort."""
+    for name, values in settings:
         for value in values:
             try:
                 write_text(f"/proc/sys/net/ipv4/{name}", value)
@@ -85,23 +67,44 @@ def set_freedoms() -> None:
                 continue
 
 
-def make_place(hub: Netlink, bridge: int, address: str, prefix: int, gateway: str, credentials_host: str) -> int:
+class Hub:
+    """The namespace in the middle, in which this process is from now on: a bridge, and the only two sockets that anybody listens on.
+
+    It takes every address of the world for its own, where nobody listens: what a place sends to the outside is refused at once. Being told
+    "unreachable" would be more to the point, but the kernel says that once a second, and a program would wait for the rest of its questions.
+    """
+
+    def __init__(self, gateway: str, prefix: int, credentials_host: str) -> None:
+        unshare(CLONE_NEWNET, "network")
+        set_all(HUB_SETTINGS)
+        self.gateway, self.prefix, self.credentials_host = gateway, prefix, credentials_host
+        self.links = Netlink()
+        self.links.set_up(LOOPBACK_INDEX)
+        self.links.take_all_as_own()
+        self.links.add_bridge("hub")
+        self.bridge = socket.if_nametoindex("hub")
+        self.links.add_address(self.bridge, gateway, prefix)
+        self.links.add_address(self.bridge, credentials_host, 32)
+        self.listening = [listen(gateway, 0), listen(credentials_host, 80)]
+
+
+def make_place(hub: Hub, address: str) -> int:
     """Another namespace, into which this process goes; a descriptor of it.
 
     Its default route tells a program which of its addresses is the one that others know, as on a machine of AWS.
     """
     unshare(CLONE_NEWNET, "network")
+    set_all(PLACE_SETTINGS)
     namespace = own_namespace("net")
-    set_freedoms()
-    place = Netlink()
-    place.set_up(LOOPBACK_INDEX)
-    hub.add_pair(f"to-{address.replace('.', '-')[3:]}", bridge=bridge, peer="eth0", namespace=namespace)
+    links = Netlink()
+    links.set_up(LOOPBACK_INDEX)
+    hub.links.add_pair(f"to-{address.replace('.', '-')[3:]}", bridge=hub.bridge, peer="eth0", namespace=namespace)
     interface = socket.if_nametoindex("eth0")
-    place.set_up(interface)
-    place.add_address(interface, address, prefix)
-    place.add_neighbour_route(interface, credentials_host)
-    place.add_default_route(gateway)
-    place.close()
+    links.set_up(interface)
+    links.add_address(interface, address, hub.prefix)
+    links.add_neighbour_route(interface, hub.credentials_host)
+    links.add_default_route(hub.gateway)
+    links.close()
     return namespace
 
 
@@ -110,9 +113,9 @@ def make(*, user_namespace: bool, addresses: list[str], prefix: int, credentials
     if user_namespace:
         enter_user_namespace()
     gateway, *others = addresses
-    hub, bridge, listening = make_hub(gateway, prefix, credentials_host)
-    places = [make_place(hub, bridge, address, prefix, gateway, credentials_host) for address in others]
-    return [*(one.detach() for one in listening), own_namespace("user"), *places]
+    hub = Hub(gateway, prefix, credentials_host)
+    places = [make_place(hub, address) for address in others]
+    return [*(one.detach() for one in hub.listening), own_namespace("user"), *places]
 
 
 def main(control: int, user_namespace: int, prefix: int, *addresses: str) -> NoReturn:

@@ -22,7 +22,9 @@ IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 10, 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
-RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
+RT_TABLE_MAIN, RTPROT_STATIC = 254, 4
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
+RTN_UNICAST, RTN_LOCAL = 1, 2
 LOOPBACK_INDEX = 1
 
 
@@ -79,16 +81,19 @@ class Netlink:
 
     def add_neighbour_route(self, index: int, address: str) -> None:
         """`address` is directly behind the interface, though no network of it says so."""
-        kinds = (RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_LINK, RTN_UNICAST)
-        header = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, *kinds, 0)
-        body = header + attribute(RTA_DST, packed(address)) + attribute(RTA_OIF, struct.pack("=i", index))
-        self._ask(f"make a route to {address}", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
+        where = attribute(RTA_DST, packed(address)) + attribute(RTA_OIF, struct.pack("=i", index))
+        self._add_route(32, RT_SCOPE_LINK, RTN_UNICAST, where)
 
     def add_default_route(self, gateway: str) -> None:
-        kinds = (RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST)
-        header = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, *kinds, 0)
-        body = header + attribute(RTA_GATEWAY, packed(gateway))
-        self._ask(f"make a route over {gateway}", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
+        self._add_route(0, RT_SCOPE_UNIVERSE, RTN_UNICAST, attribute(RTA_GATEWAY, packed(gateway)))
+
+    def take_all_as_own(self) -> None:
+        """Every address that no other route is for is this namespace's own."""
+        self._add_route(0, RT_SCOPE_HOST, RTN_LOCAL, attribute(RTA_OIF, struct.pack("=i", LOOPBACK_INDEX)))
+
+    def _add_route(self, prefix: int, scope: int, kind: int, where: bytes) -> None:
+        header = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, kind, 0)
+        self._ask("make a route", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, header + where)
 
     def _ask(self, what: str, kind: int, flags: int, body: bytes) -> None:
         self._number += 1

@@ -27,7 +27,7 @@ def application(environ: Environ, start_response: StartResponse) -> Iterable[byt
 def server() -> Iterator[Server]:
     HELD.clear()
     made = Server(0, application)
-    serving = threading.Thread(target=made.serve_forever)
+    serving = threading.Thread(target=made.serve_forever, args=(0.01,))
     serving.start()
     yield made
     HELD.set()
