@@ -20,7 +20,7 @@ from faassupervisor.nodes.handshake import HELLO_BYTES, PROOF_BYTES, Hello
 from faassupervisor.nodes.keys import Agreement, Keys, Meeting, Secret, agree
 from faassupervisor.nodes.node import Node
 
-BEAT_S, LOST_S = 0.05, 0.4
+BEAT_S, LOST_S = 0.05, 0.25
 KEYS = Keys(b"k" * 32, b"q" * 32)
 
 

@@ -41,7 +41,7 @@ class Hall:
         self.stack, self.board, self.lines = stack, MemoryBoard(), Lines()
 
     def gathering(
-        self, main: Node, board: MemoryBoard | None = None, *, handshake_s: float = 0.4, lost_s: float = 5
+        self, main: Node, board: MemoryBoard | None = None, *, handshake_s: float = 0.25, lost_s: float = 5
     ) -> Gathering:
         board = self.board if board is None else board
         made = Gathering(main, board, self.lines.log, beat_s=BEAT_S, lost_s=lost_s, handshake_s=handshake_s)
@@ -110,7 +110,7 @@ def test_a_late_node_is_waited_for(hall: Hall) -> None:
     """MP2"""
     gathering = hall.gathering(node(0, 3))
     workers = {1: hall.worker(1, 3)}
-    late = threading.Timer(0.5, lambda: workers.update({2: hall.worker(2, 3)}))
+    late = threading.Timer(0.3, lambda: workers.update({2: hall.worker(2, 3)}))
     late.start()
     assert len(gathering.wait(10)) == 3
     late.join()
@@ -169,7 +169,7 @@ def test_a_worker_that_falls_silent_before_all_are_there_fails_the_gang_in_time(
     connection, _ = hall.by_hand(1, 3).on_the_board().taken_in()
     with (
         closing(connection),
-        pytest.raises(GangError, match=r"^node 1 of 3 \(127.0.1.2\) had joined and was silent for 0.4 s"),
+        pytest.raises(GangError, match=r"^node 1 of 3 \(127.0.1.2\) had joined and was silent for 0.25 s"),
     ):
         gathering.wait(30)
 
@@ -306,8 +306,8 @@ def another_version(stranger: ByHand) -> socket.socket:
 STRANGERS: dict[Callable[[ByHand], socket.socket], str] = {
     garbage: "spoke another protocol",
     http: "spoke another protocol",
-    half_a_hello: "proved nothing within 0.4 s",
-    half_a_handshake: "proved nothing within 0.4 s",
+    half_a_hello: "proved nothing within 0.25 s",
+    half_a_handshake: "proved nothing within 0.25 s",
     another_key: "said that it is node 1 and does not know the key",
     another_attempt: "said that it is node 1 and does not know the key",
     nobody_on_the_board: "said that it is node 1, which is not on the board",
