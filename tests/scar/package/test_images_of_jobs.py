@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from faassupervisor import contract
 from scar.aws.clients import Aws
-from scar.aws.resources.repository import image_tag
+from scar.aws.resources.repository import ImageVersion, Repository, image_tag
 from scar.commands.code import made
 from scar.commands.function_image import FunctionImage
+from scar.design import Site, WithNodeImages
+from scar.design.code import design as code_design
 from scar.errors import ConflictError, UsageError
 from scar.package import function_image
+from scar.package.compress import gunzip
 from scar.package.ecr import ecr_registry
 from scar.report import Report, style_of
 from scar.settings import Asked, Settings, settle
 from tests.local.functions.lambda_bench import Local, reset_moto
 from tests.scar.package.ecr_bench import HOST, aws_of, definition, push_image
+from tests.support.small_images import image_of, oci_layout
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +68,46 @@ def test_a_tag_that_names_another_image_is_never_taken_for_its_own(
     with pytest.raises(ConflictError, match="immutable"):
         image.publish(aws, "scar/taken")
     assert tags(local, "scar/taken")[other] == [image_tag(image.digest)]
+
+
+def spec_in(image: FunctionImage) -> contract.Spec:
+    blob = image.image.layers[-1].blob
+    with tarfile.open(fileobj=io.BytesIO(b"".join(gunzip(blob.open(), blob.descriptor.digest)))) as tar:
+        member = tar.extractfile(contract.SPEC_PATH[1:])
+        assert member is not None
+        return contract.Spec.from_json(member.read())
+
+
+def test_nodes_that_run_another_image_run_the_same_function_in_it(
+    local: Local, aws: Aws, image: FunctionImage, tmp_path: Path, cache: Path
+) -> None:
+    """What a range names is anything that a function's own image may be; it gets the agent and the function, and keeps its own process."""
+    oci_layout(image_of([], Env=["PATH=/opt/mpi/bin"], User="worker"), tmp_path / "workers")
+    nodes = """\
+    batch:
+      multi_node_parallel:
+        enabled: true
+        number_nodes: 3
+        node_ranges: [{nodes: "1:", image: "oci:workers"}, {nodes: 0, image: scratch}]
+"""
+    fn = definition(tmp_path, "scratch", f"      execution_mode: batch\n{nodes}")
+    code = made(image.report, settings(cache), aws, fn)
+    assert isinstance(code, WithNodeImages)
+    own, workers = code.nodes["scratch"], code.nodes["oci:workers"]
+    assert isinstance(workers, FunctionImage)
+    assert isinstance(code.code, FunctionImage)
+    assert own.digest == code.code.digest
+    process = contract.ImageProcess(command=("/bin/sh",), environment={"PATH": "/opt/mpi/bin"}, user="worker")
+    assert spec_in(workers) == replace(spec_in(code.code), image=process)
+    resources = code_design(fn, Site.of(aws), code).made
+    (repository,) = (each for each in resources if isinstance(each, Repository))
+    repository.create(aws)
+    for each in resources:
+        if isinstance(each, ImageVersion):
+            each.create(aws)
+    wanted = {digest: [image_tag(digest)] for digest in (own.digest, workers.digest)}
+    assert tags(local, "scar/grayify") == wanted
+    assert repository.read(aws) == repository  # with the rules that keep both
 
 
 def settings(cache: Path) -> Settings:
