@@ -21,6 +21,9 @@ from tests.supervisor.batch_lab import Handing, _kill, command_lines, facts, han
 __all__ = ["handing"]
 
 
+_GANG = Gang(start_timeout_s=20)
+
+
 @dataclass
 class NodeProcess:
     """One node. `log` is what it has written so far."""
@@ -70,7 +73,7 @@ class GangLab:
         function: Path,
         count: int,
         *,
-        gang: Gang | Sequence[Gang] = Gang(start_timeout_s=20),
+        gang: Gang | Sequence[Gang] = _GANG,
         main: int = 0,
         attempt: int = 1,
         only: Sequence[int] | None = None,

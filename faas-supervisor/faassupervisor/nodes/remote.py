@@ -93,7 +93,7 @@ class Commands:
     def _collect_orphans(self) -> None:
         """What a command has left behind is ours, and stays a zombie when it has ended until we ask: a long job may call thousands."""
         own = {child.process.pid for child in self._all.values()}
-        for process in tree.ended_children():
+        for process in tree.ended_children() if self._complete else ():
             if process not in own:
                 with suppress(ChildProcessError):
                     os.waitpid(process, os.WNOHANG)

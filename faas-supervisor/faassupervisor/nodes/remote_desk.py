@@ -131,6 +131,7 @@ class Desk:
             self._calls[number] = call
         try:
             send(Message("open", {"call": number}, command))
+            call.put(rsh.GRANT, rsh.NUMBER.pack(0))  # from here on it is not for this node, and its input is wanted
             self._log.debug("remote command", node=index, call=number, bytes=len(command))
             for kind, body in frames:
                 if kind in {rsh.SIGNAL, rsh.GRANT}:
