@@ -80,7 +80,6 @@ def test_the_log_of_a_function_is_that_of_every_node(world: World, scar: Scar) -
 @pytest.mark.parametrize(
     ("status", "started", "node", "said"),
     [
-        ("RUNNING", [0], "2", "node 2 of job {}: not started yet; the job is RUNNING"),
         ("RUNNABLE", [], "2", "node 2 of job {}: not started yet; the job is RUNNABLE"),
         ("FAILED", [0], "2", "node 2 of job {}: never started; the job is FAILED"),
         ("RUNNING", [0], "all", "2 of the 3 nodes of job {}: not started yet; the job is RUNNING"),
