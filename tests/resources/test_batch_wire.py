@@ -113,6 +113,10 @@ MADE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"resources": replace(EC2, launch_template="lt-1")},
         {"computeResources": {**CREATE["computeResources"], "launchTemplate": {"launchTemplateId": "lt-1"}}},  # type: ignore[dict-item]
     ),
+    "near each other": (
+        {"resources": replace(EC2, placement_group="close")},
+        {"computeResources": {**CREATE["computeResources"], "placementGroup": "close"}},  # type: ignore[dict-item]
+    ),
     "FARGATE": (
         {"resources": FARGATE},
         {
@@ -168,6 +172,10 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no launch template any more": (
         {"launch_template": "old"},
         {"computeResources": {"launchTemplate": {"launchTemplateName": ""}}, "updatePolicy": POLICY},
+    ),
+    "not near each other any more": (
+        {"placement_group": "close"},
+        {"computeResources": {"placementGroup": ""}, "updatePolicy": POLICY},
     ),
     "another type": ({"type": "SPOT"}, {"computeResources": {"type": "EC2"}, "updatePolicy": POLICY}),
 }

@@ -40,6 +40,18 @@ def test_a_definition_wins_and_what_it_leaves_open_is_the_configurations(tmp_pat
     assert fn.batch.compute_resources.instance_types == ("m7i",)  # as a whole
 
 
+def test_nodes_may_be_the_configurations(tmp_path: Path) -> None:
+    """T1-19: as SCAR 4 wrote it, with its own default of `max_v_cpus`, which has no room for three nodes and is nobody's wish."""
+    section = {"enabled": True, "number_nodes": 3, "main_node_index": 1}
+    below = configured(tmp_path, batch={"multi_node_parallel": section, "compute_resources": {"max_v_cpus": 2}})
+    alone, together = functions(below, {"lambda": {"name": "y", "container": {"image": "scratch"}}}, heavy())
+    assert alone.jobs is None
+    assert [group.target for group in together.batch.nodes] == ["0:0", "1:1", "2:2"]
+    assert together.batch.compute_resources.max_v_cpus == 6
+    with pytest.raises(FdlError, match="there is no node 1 among 1"):
+        functions(below, heavy(multi_node_parallel={"number_nodes": 1}))
+
+
 def test_a_function_without_jobs_hears_nothing_of_batch(tmp_path: Path) -> None:
     below = configured(tmp_path, **{"batch": {"vcpus": 64}, "lambda": {"memory": 1024}})
     (fn,) = functions(below, {"lambda": {"name": "x", "container": {"image": "scratch"}}})
