@@ -27,6 +27,9 @@ from scar.local.sandbox.kernel import (
     CLONE_NEWPID,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    MNT_DETACH,
+    MS_REC,
+    MS_SLAVE,
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
     PR_SET_PDEATHSIG,
@@ -35,12 +38,13 @@ from scar.local.sandbox.kernel import (
     SetUpError,
     checked,
     libc,
+    mount,
     prctl,
     signal_descriptor,
     unblock_signals,
 )
 from scar.local.sandbox.rights import drop_privileges, execute, install_filter, replace_program, set_limits
-from scar.local.sandbox.view import make_view
+from scar.local.sandbox.view import SYSFS_FLAGS, make_view, system_folder
 from scar.local.sandbox.watch import LINGER_S, Memory, Tracer, attend, end_descendants, reap, send, write_text
 
 UNDO_LINGER_S = 3.0
@@ -101,6 +105,23 @@ def enter_network(request: Request) -> None:
         os.close(descriptor)
     if request["network"]:  # another user namespace makes a process's files in /proc root's, and those of its children
         prctl(PR_SET_DUMPABLE, 1)
+
+
+def mount_sysfs(request: Request) -> None:
+    """sysfs shows the network of whoever mounts it, and only who has rights over that network may: not the tree, where users are mapped.
+
+    Where the machine's own is partly hidden, as in a container, the kernel refuses: then there is none.
+    """
+    if not (request["network"] and request["user_namespace"] and request["layer"]):
+        return
+    folder = system_folder(request["layer"])
+    checked(libc.unshare(CLONE_NEWNS), "a view of its own for the warden")
+    mount(None, "/", None, MS_REC | MS_SLAVE)
+    os.mkdir(folder)
+    try:
+        mount("sysfs", folder, "sysfs", SYSFS_FLAGS)
+    except SetUpError:
+        os.rmdir(folder)
 
 
 def clone_init(request: Request, clone: int) -> int:
@@ -196,6 +217,7 @@ def start_tree(request: Request, memory: Memory, set_up: int) -> int:
         if not clone:
             raise SetUpError(f"namespaces are not supported on {os.uname().machine}")
         enter_network(request)
+        mount_sysfs(request)
         main = clone_init(request, clone)
     else:
         checked(prctl(PR_SET_CHILD_SUBREAPER, 1), "become the reaper of orphans")
@@ -328,6 +350,7 @@ def main(set_up: int, result: int, shown: int) -> NoReturn:
             finish(request, tree, ended=code is not None)
         memory.remove_groups()
         if request["layer"] is not None:
+            libc.umount2(os.fsencode(system_folder(request["layer"])), MNT_DETACH)  # if it is one
             remove_tree(request["layer"])
         if request["tracer"]:
             remove_loaders(tree)

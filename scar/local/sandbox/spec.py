@@ -134,8 +134,8 @@ class Network(Protocol):
     """Places for sandboxes that are to see each other.
 
     1. Each of `places` has an address of its own that every other place reaches, on every port.
-    2. `own` tells whether they have a network of their own; if not, the addresses are of this machine's loopback, and what listens on all
-       addresses listens on every place's.
+    2. `own` tells whether they have a network of their own: out of it nothing is reached, nor this machine, and whoever tries is refused at
+       once. If not, the addresses are of this machine's loopback, and what listens on all addresses listens on every place's.
     3. `endpoint` is the URL at which the local AWS answers to them.
     4. `credentials_host` is where it answers for a role's credentials as ECS does, at port 80: SDKs put it before what
        AWS_CONTAINER_CREDENTIALS_RELATIVE_URI says. None: there is no such place, `endpoint` is of the loopback, and only there do SDKs take a

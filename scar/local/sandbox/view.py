@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from scar.local.sandbox.kernel import Request
 
 
+SYSFS_FLAGS = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+HIDDEN_OF_SYSFS = ("/sys/firmware", "/sys/devices/virtual/powercap")  # as Docker hides them (moby, oci/defaults.go)
+
+
+def system_folder(layer: str) -> str:
+    """Where a layer has the sysfs that was mounted for it from outside."""
+    return f"{layer}/sys"
+
+
 def remount_read_only(target: str) -> None:
     """Flags that were there before must be repeated: in a user namespace they are locked."""
     kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -169,6 +178,22 @@ def fill_dev(devices: list[tuple[int, str]], shm_mib: int) -> None:
     remount_read_only("/dev")
 
 
+def show_sysfs(given: int | None, mirrored: set[str]) -> None:
+    """What container engines show of the machine's devices; MPIs look there for networks and processors. `given`, or one of our own."""
+    real = ensure_mount_point("/sys", folder=True, mirrored=mirrored)
+    if given is not None:
+        bind_descriptor(given, real, read_only=True)
+        os.close(given)
+    else:
+        try:
+            mount("sysfs", real, "sysfs", SYSFS_FLAGS)
+        except SetUpError:  # the network is not ours: see `nsinit.mount_sysfs`
+            return
+    for path in HIDDEN_OF_SYSFS:
+        if os.path.isdir(path):
+            mount("tmpfs", path, "tmpfs", SYSFS_FLAGS, "size=0")
+
+
 def mask_proc(null: int) -> None:
     """The kernel's own settings stay out of reach: a real root without capabilities could still write /proc/sys."""
     for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "driver", "mtrr"):
@@ -187,6 +212,8 @@ def make_view(request: Request, pivot_root: int) -> None:
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     sources, devices = open_sources(request), mount_devices()
     host = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    layer = request["layer"]
+    system = os.open(system_folder(layer), os.O_PATH) if layer and os.path.isdir(system_folder(layer)) else None
     mount_root(request)
     os.chdir(request["rootfs"])
     checked(libc.syscall(pivot_root, b".", b"."), "pivot_root")
@@ -196,6 +223,8 @@ def make_view(request: Request, pivot_root: int) -> None:
         ensure_mount_point(name, folder=True, mirrored=mirrored)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     fill_dev(devices, request["shm_mib"])
+    if layer:
+        show_sysfs(system, mirrored)
     if request["read_only"]:
         mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={request['tmp_mib']}m")
     for target, size_mib in request["tmpfs"]:
