@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,6 +19,10 @@ from scar.errors import UsageError
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
 
+# The keys that a UsageError of this file is about
+SUBNETS: Final = "batch.compute_resources.subnets"
+GROUPS: Final = "batch.compute_resources.security_group_ids"
+PLACEMENT: Final = "batch.compute_resources.placement_group"
 _HOSTS: Final = "AWS Batch user guide, mnp-ce"
 _ANYWHERE: Final = "0.0.0.0/0"
 # Ports that Linux takes for connections when nobody says which (ip(7)): MPI's are all of that kind, and so are the agent's.
@@ -38,12 +43,16 @@ def check_placement_group(aws: Aws, group: str, subnets: Sequence[str]) -> None:
         raise UsageError(
             f"a cluster placement group is in a single Availability Zone, and the subnets are in {len(zones)} ({told}) "
             f"({_HOSTS}; Amazon EC2 user guide, placement-strategies)",
+            where=PLACEMENT,
             fix="Name one subnet, or subnets of one zone, in `batch.compute_resources.subnets`.",
         )
 
 
 def doubts(aws: Aws, subnets: Sequence[str], named_groups: Sequence[str]) -> tuple[str, ...]:
-    """What speaks against nodes that find each other and S3. `named_groups` are the user's own: a VPC's default group lets its members in."""
+    """What speaks against nodes that find each other and S3. `named_groups` are the user's own: a VPC's default group lets its members in.
+
+    Raises UsageError for what is named and is not there.
+    """
     with mapped("look at the network of the nodes"):
         try:
             found = _subnets(aws, subnets)
@@ -64,6 +73,7 @@ def _strategy(aws: Aws, group: str) -> str | None:
         if code_of(error).startswith("InvalidPlacementGroup"):
             raise UsageError(
                 f"there is no placement group {group} in account {aws.account}, region {aws.region}",
+                where=PLACEMENT,
                 fix=f"Make it (aws ec2 create-placement-group --group-name {group} --strategy cluster), or leave it out.",
             ) from error
         return None
@@ -71,8 +81,22 @@ def _strategy(aws: Aws, group: str) -> str | None:
 
 
 def _subnets(aws: Aws, subnets: Sequence[str]) -> list[Mapping[str, Any]]:
-    with mapped("look at the subnets of the nodes"):
+    with mapped("look at the subnets of the nodes"), _named(aws, "InvalidSubnetID", SUBNETS):
         return list(aws.ec2.describe_subnets(SubnetIds=list(subnets))["Subnets"])
+
+
+@contextmanager
+def _named(aws: Aws, code: str, key: str) -> Iterator[None]:
+    """What AWS does not know becomes a UsageError at the key that named it."""
+    try:
+        yield
+    except ClientError as error:
+        if not code_of(error).startswith(code):
+            raise
+        what = f"{error.response['Error'].get('Message', code)} (account {aws.account}, region {aws.region})"
+        raise UsageError(
+            what, where=key, fix="Name what is there, or leave it out: the default VPC is then taken."
+        ) from error
 
 
 def _zones(subnets: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -131,7 +155,8 @@ def _strangers(aws: Aws, groups: Sequence[str], subnets: Sequence[Mapping[str, A
     """Security groups that do not let nodes speak to each other."""
     if not groups:
         return
-    found = aws.ec2.describe_security_groups(GroupIds=list(groups))["SecurityGroups"]
+    with _named(aws, "InvalidGroup", GROUPS):
+        found = aws.ec2.describe_security_groups(GroupIds=list(groups))["SecurityGroups"]
     rules = [rule for group in found for rule in group.get("IpPermissions", ())]
     blocks = [str(subnet["CidrBlock"]) for subnet in subnets]
     if not any(_lets_in(rule, groups, blocks) for rule in rules):

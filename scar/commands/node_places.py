@@ -27,14 +27,13 @@ def looked_at(
             continue
         machines = fn.jobs.compute_resources
         subnets = machines.subnets or (site.network.subnets if site.network else ())
-        if machines.placement_group is not None:
-            try:
+        try:
+            if machines.placement_group is not None:
                 check_placement_group(aws, machines.placement_group, subnets)
-            except UsageError as error:
-                from scar.fdl.locate import problem_of
+            if warned and fn.jobs.multi_node_parallel.enabled:
+                found[fn.name] = doubts(aws, subnets, machines.security_group_ids)
+        except UsageError as error:
+            from scar.fdl.locate import problem_of
 
-                key = "batch.compute_resources.placement_group"
-                raise problem_of(fn, key, error.what, error.fix) from error
-        if warned and fn.jobs.multi_node_parallel.enabled:
-            found[fn.name] = doubts(aws, subnets, machines.security_group_ids)
+            raise problem_of(fn, error.where or "batch", error.what, error.fix) from error
     return found

@@ -25,6 +25,7 @@ EVALUATE: Final = (
     {"onStatusReason": "*", "action": "EXIT"},
     {"onReason": "*", "action": "EXIT"},
 )
+LAST_WORDS_S: Final = 15  # of a job's time, so that its main node can still say who never came
 LEAST_SHARED_MEMORY_MIB: Final = 64  # a container's own when nothing is said: docs.docker.com, docker run --shm-size
 _ARCHITECTURES: Final = {"x86_64": "X86_64", "arm64": "ARM64"}
 
@@ -104,7 +105,7 @@ def _node(fn: Function, batch: Batch, site: Site, images: Images, group: NodeGro
     several = batch.multi_node_parallel
     gang = contract.Gang(
         slots=group.slots,
-        start_timeout_s=several.start_timeout,
+        start_timeout_s=max(1, min(several.start_timeout, batch.timeout - LAST_WORDS_S)),
         input_on_workers=several.input_on_workers,
         script_on_workers=several.script_on_workers,
     )

@@ -79,7 +79,8 @@ class MultiNodeParallel:
     start_timeout: Annotated[
         int,
         Key(
-            "How long the main node waits until all others are there. When the time is up the job fails, and says which ones are missing.",
+            "How long the main node waits until all others are there; less when `timeout` is shorter. Then the job fails, and says which ones "
+            "are missing.",
             Range(1, 86_400, owner="SCAR's"),
             unit="s",
         ),

@@ -86,3 +86,34 @@ def test_what_functions_share_is_shown_where_it_is_made_and_the_numbers_are_ther
         ("ECS overrides", 8192, "by reference"),
     ]
     assert all(hop["source"] for hop in sizes["hops"])
+
+
+def gang(local: Local, name: str, **machines: object) -> str:
+    """The path of a definition whose jobs have three nodes."""
+    nodes = {"vcpus": 2, "memory": 2048, "multi_node_parallel": {"enabled": True, "number_nodes": 3}}
+    function = {
+        "lambda": {"name": name, "execution_mode": "batch", "container": {"image": "scratch"}},
+        "batch": {**nodes, "compute_resources": machines},
+    }
+    (local.folder / f"{name}.yaml").write_text(json.dumps({"functions": {"aws": [function]}}))
+    return f"{name}.yaml"
+
+
+def test_a_plan_tells_of_nodes_and_warns_of_subnets_from_which_they_reach_nothing(local: Local) -> None:
+    path = gang(local, "ganging")
+    plan = local.must("plan", "-f", path, "-o", "json")
+    (warning,) = plan.json["warnings"]
+    assert warning["function"] == "ganging"
+    assert "public: on AWS the network interface of a node gets no public address" in warning["what"]
+    assert f"warning: ganging: {warning['what']}" in plan.err
+    told = local.must("plan", "-f", path).out
+    assert "(3 nodes of 2 vCPUs, 2048 MiB, main node 0, at most 86400 s)" in told
+    assert "up to 6 vCPUs" in told
+
+
+def test_a_cluster_of_machines_in_the_zones_of_the_default_vpc_is_refused(local: Local) -> None:
+    """T1-22"""
+    refused = local.scar("plan", "-f", gang(local, "apart", placement_group="close"))
+    assert refused.code == 2
+    assert "placement_group: a cluster placement group is in a single Availability Zone" in refused.err
+    assert "AWS Batch user guide, mnp-ce" in refused.err

@@ -155,6 +155,14 @@ def test_every_node_gets_a_gpu_where_jobs_do() -> None:
         assert {"type": "GPU", "value": "1"} in container["resourceRequirements"]
 
 
+@pytest.mark.parametrize(("timeout", "waits"), [(60, 45), (615, 600), (3600, 600)])
+def test_the_main_node_says_who_is_missing_before_the_job_is_out_of_time(timeout: int, waits: int) -> None:
+    """MP2, MP3"""
+    resources = made(fn({"timeout": timeout, "multi_node_parallel": {"enabled": True, "number_nodes": 2}}))
+    told_ = {Gang.from_json(told(each)[contract.GANG]).start_timeout_s for each in node_ranges(resources).values()}
+    assert told_ == {waits}
+
+
 @pytest.mark.parametrize("function", [gang(1), gang(1000), fn(HETEROGENEOUS)], ids=["one", "thousand", "different"])
 def test_batch_would_take_what_is_asked_for(function: Function) -> None:
     """As far as botocore knows: names and types of all members."""

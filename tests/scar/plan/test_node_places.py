@@ -220,6 +220,16 @@ def test_a_placement_group_that_is_not_there_is_refused_with_the_command_that_ma
     assert "create-placement-group --group-name close --strategy cluster" in str(refused.value)
 
 
+@pytest.mark.parametrize(("key", "name"), [("subnets", "subnet-0nowhere"), ("security_group_ids", "sg-0nowhere")])
+def test_what_is_named_and_not_there_is_refused_at_its_place(seen, vpc, key, name):
+    named = {"subnets": vpc.subnet(), "security_group_ids": vpc.default_group, key: name}
+    with pytest.raises(FdlError) as refused:
+        seen(", ".join(f"{each}: [{value}]" for each, value in named.items()))
+    (problem,) = refused.value.problems
+    assert (problem.path, problem.line) == (f"functions.aws[0].batch.compute_resources.{key}", 7)
+    assert name in problem.what
+
+
 def test_nothing_is_asked_for_functions_without_gangs(acct, seen):
     acct.wire.clear()
     assert seen(enabled=False) == ()
