@@ -7,15 +7,18 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from faassupervisor.contract import Gang
 from faassupervisor.log import Log
 from faassupervisor.nodes.board import BoardError, Entry
 from faassupervisor.nodes.channel import Channel, Gone, Message
-from faassupervisor.nodes.gathering import join
+from faassupervisor.nodes.gathering import Gathering, Member, join
 from faassupervisor.nodes.handshake import HELLO_BYTES, PROOF_BYTES, Hello
 from faassupervisor.nodes.keys import Agreement, Keys, Meeting, Secret, agree
 from faassupervisor.nodes.node import Node
@@ -216,3 +219,49 @@ def soon(check: Callable[[], object], timeout_s: float = 5) -> None:
     while not check():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+class Hall:
+    """Gatherings of one test; whatever is still open in the end is closed."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack, self.board, self.lines = stack, MemoryBoard(), Lines()
+
+    def gathering(
+        self, main: Node, board: MemoryBoard | None = None, *, handshake_s: float = 0.25, lost_s: float = 5
+    ) -> Gathering:
+        board = self.board if board is None else board
+        made = Gathering(main, board, self.lines.log, beat_s=BEAT_S, lost_s=lost_s, handshake_s=handshake_s)
+        self.stack.callback(self._end, made)
+        return made
+
+    def worker(self, index: int, count: int, *, timeout_s: float = 10, **more: object) -> Worker:
+        return Worker(node(index, count, **more), self.board, self.lines, timeout_s)  # type: ignore[arg-type]
+
+    def by_hand(self, index: int, count: int, **more: object) -> ByHand:
+        return ByHand(node(index, count, **more), self.board)  # type: ignore[arg-type]
+
+    @staticmethod
+    def _end(made: Gathering) -> None:
+        made.close()
+        for member in made.joined():
+            assert member.channel is not None
+            member.channel.close()
+
+
+@pytest.fixture
+def hall() -> Iterator[Hall]:
+    with ExitStack() as stack:
+        yield Hall(stack)
+
+
+def answers(members: tuple[Member, ...], workers: dict[int, Worker]) -> None:
+    """Every member's channel leads to the worker of its index, and back."""
+    for member in members:
+        if member.channel is not None:
+            member.channel.send(Message("who"))
+    for index, worker in workers.items():
+        assert worker.channel().receive() == Message("who")
+        worker.channel().send(Message("I", {"index": index}))
+    said = {member.index: member.channel.receive().head for member in members if member.channel is not None}
+    assert said == {index: {"index": index} for index in workers}

@@ -1,8 +1,7 @@
-"""How does a gang come together? The main node listens, says so on the board, and takes in every worker that proves itself.
+"""How does a gang come together? The main node opens a door, says so on the board, and takes in every worker that proves itself.
 
-Whoever reaches the port may say anything, at any speed, on any number of connections. So one thread listens to all who have proven nothing,
-never waits for one of them, hangs up on who is slow, and keeps only so many; what costs something (a look at the board, a power) is done by
-a few others, for who has said a whole hello and something that may be a proof, and once for each node.
+What costs something (a look at the board, a power of a large number) is done by a few threads, for callers only who have said a whole hello
+and something that may be a proof, and once for each node.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from __future__ import annotations
 import hmac
 import os
 import resource
-import selectors
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 
@@ -24,17 +22,15 @@ from faassupervisor.errors import GangError
 from faassupervisor.log import Log
 from faassupervisor.nodes.board import Board, BoardError, Entry, in_words
 from faassupervisor.nodes.channel import BEAT_S, LOST_S, Channel
-from faassupervisor.nodes.handshake import HANDSHAKE_S, HELLO_BYTES, PROOF_BYTES, Hello, Unfinished
+from faassupervisor.nodes.door import Caller, Door
+from faassupervisor.nodes.handshake import HANDSHAKE_S, Hello
 from faassupervisor.nodes.joining import join as join
 from faassupervisor.nodes.keys import Agreement, Meeting, Secret, agree
 from faassupervisor.nodes.node import Node
 from faassupervisor.nodes.strangers import Strangers
 
-_UNPROVEN: Final = 256  # connections that have not said all they have to
-_UNPROVEN_OF_ONE: Final = 16  # … of one address
 _BEING_PROVEN: Final = 256
 _PROVERS: Final = 8
-_BACKLOG: Final = 1024
 _OTHER_FILES: Final = 512  # that this process may have open beside its channels
 _LOOK_S: Final = 0.1
 _POST_S: Final = 30.0
@@ -51,18 +47,6 @@ class Member:
     slots: int
     architecture: str
     channel: Channel | None
-
-
-@dataclass(slots=True, eq=False)
-class _Caller:
-    """A connection that has proven nothing."""
-
-    connection: socket.socket
-    address: str
-    deadline: float
-    answer: Hello
-    said: bytearray = field(default_factory=bytearray)
-    hello: Hello | None = None
 
 
 class _Refused(Exception):  # noqa: N818
@@ -92,7 +76,7 @@ class Gathering:
         handshake_s: float = HANDSHAKE_S,
     ) -> None:
         self._node, self._board, self._log = node, board, log
-        self._beat_s, self._lost_s, self._handshake_s = beat_s, lost_s, handshake_s
+        self._beat_s, self._lost_s = beat_s, lost_s
         self._started = time.monotonic()
         self._changed = threading.Condition()  # of the next block
         self._members: dict[int, Member] = {}
@@ -105,14 +89,9 @@ class Gathering:
         self._secret = Secret()
         self._strangers = Strangers(log)
         _have_files(node.count + _OTHER_FILES)
-        self._listener = _listening(node.address)
-        self._port: int = self._listener.getsockname()[1]
-        self._callers: dict[_Caller, None] = {}  # oldest first; the listening thread's
         self._proving = threading.Semaphore(_BEING_PROVEN)
         self._provers = ThreadPoolExecutor(_PROVERS, thread_name_prefix="prover")
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._listen, name="gathering", daemon=True)
-        self._thread.start()
+        self._door = Door(node, self._strangers, handshake_s=handshake_s, proves=self._listen_to, breaks=self._break)
         try:
             self._post()
         except BaseException:
@@ -143,10 +122,8 @@ class Gathering:
             if self._over:
                 return
             self._over = True
-        os.eventfd_write(self._wake, 1)
-        self._thread.join()
+        self._door.close()
         self._provers.shutdown()
-        os.close(self._wake)
         self._known.clear()
         self._strangers.summed_up()
         try:
@@ -201,7 +178,7 @@ class Gathering:
         if started:
             where = ", ".join(dict.fromkeys(entry.address for entry in started.values()))
             reasons.append(
-                f"{in_words(started)} started ({where}) but did not get through to {self._node.address}:{self._port}"
+                f"{in_words(started)} started ({where}) but did not get through to {self._node.address}:{self._door.port}"
                 " (may the nodes' security group talk to itself?)"
             )
         if never := [index for index in looked_up if index not in started]:
@@ -210,7 +187,7 @@ class Gathering:
 
     def _post(self) -> None:
         node = self._node
-        entry = Entry(self._secret.public, node.address, node.gang.slots, os.uname().machine, self._port)
+        entry = Entry(self._secret.public, node.address, node.gang.slots, os.uname().machine, self._door.port)
         end, pause_s = time.monotonic() + _POST_S, 0.1
         while True:
             try:
@@ -223,109 +200,21 @@ class Gathering:
             else:
                 return
 
-    # What follows is the listening thread's.
-
-    def _listen(self) -> None:
-        try:
-            with selectors.DefaultSelector() as ears, self._listener:
-                ears.register(self._wake, selectors.EVENT_READ)
-                ears.register(self._listener, selectors.EVENT_READ)
-                while not self._over:
-                    for key, _ in ears.select(self._until_next_deadline()):
-                        if isinstance(key.data, _Caller):
-                            if key.data in self._callers:
-                                self._hear(key.data, ears)
-                        elif key.fileobj is self._listener:
-                            self._accept(ears)
-                    self._hang_up_on_the_slow(ears)
-                for caller in list(self._callers):
-                    self._drop(caller, ears)
-        except BaseException as error:
-            self._break(error)
-            raise
-
-    def _until_next_deadline(self) -> float | None:
-        return max(0.0, min(caller.deadline for caller in self._callers) - time.monotonic()) if self._callers else None
-
-    def _accept(self, ears: selectors.BaseSelector) -> None:
-        try:
-            connection, (address, _) = self._listener.accept()
-        except OSError:  # the caller is gone again, or there is no room for one more file
-            if oldest := next(iter(self._callers), None):
-                self._refuse(oldest, "was in the way", ears)
-            else:
-                time.sleep(_LOOK_S)
-            return
-        connection.setblocking(False)
-        of_one = [caller for caller in self._callers if caller.address == address]
-        crowd = of_one if len(of_one) >= _UNPROVEN_OF_ONE else list(self._callers)
-        if len(crowd) >= _UNPROVEN or crowd is of_one:
-            silent = next((caller for caller in crowd if caller.hello is None), crowd[0])
-            self._refuse(silent, "was one of too many", ears)
-        caller = _Caller(connection, address, time.monotonic() + self._handshake_s, Hello.of(self._node.index))
-        self._callers[caller] = None
-        ears.register(connection, selectors.EVENT_READ, caller)
-
-    def _hear(self, caller: _Caller, ears: selectors.BaseSelector) -> None:
-        wanted = HELLO_BYTES + (PROOF_BYTES if caller.hello else 0) - len(caller.said)
-        try:
-            chunk = caller.connection.recv(wanted)
-        except BlockingIOError:
-            return
-        except OSError:
-            chunk = b""
-        caller.said += chunk
-        if not chunk:
-            self._refuse(caller, "hung up before it had proven anything", ears)
-        elif caller.hello is None:
-            self._greet(caller, ears)
-        elif len(chunk) == wanted:
-            del self._callers[caller]
-            ears.unregister(caller.connection)
-            if self._proving.acquire(blocking=False):
-                self._provers.submit(self._prove, caller)
-            else:
-                caller.connection.close()  # a node comes again
-
-    def _greet(self, caller: _Caller, ears: selectors.BaseSelector) -> None:
-        try:
-            hello = Hello.from_bytes(bytes(caller.said))
-        except Unfinished:
-            return
-        except ValueError as error:
-            self._refuse(caller, str(error), ears)
-            return
-        if not 0 <= hello.index < self._node.count or hello.index == self._node.index:
-            self._refuse(caller, f"said that it is node {hello.index}, which no worker is", ears)
-            return
-        caller.hello = hello
-        try:
-            caller.connection.send(caller.answer.to_bytes(), socket.MSG_NOSIGNAL)  # a fresh connection has room for it
-        except OSError:
-            self._refuse(caller, "hung up before it had proven anything", ears)
-
-    def _hang_up_on_the_slow(self, ears: selectors.BaseSelector) -> None:
-        now = time.monotonic()
-        for caller in [caller for caller in self._callers if caller.deadline <= now]:
-            self._refuse(caller, f"proved nothing within {self._handshake_s:g} s", ears)
-
-    def _refuse(self, caller: _Caller, reason: str, ears: selectors.BaseSelector) -> None:
-        self._drop(caller, ears)
-        self._strangers.refused(caller.address, reason)
-
-    def _drop(self, caller: _Caller, ears: selectors.BaseSelector) -> None:
-        del self._callers[caller]
-        ears.unregister(caller.connection)
-        caller.connection.close()
+    def _listen_to(self, caller: Caller) -> None:
+        """In the door's own thread: without waiting."""
+        if self._proving.acquire(blocking=False):
+            self._provers.submit(self._prove, caller)
+        else:
+            caller.connection.close()  # a node comes again
 
     # What follows is the provers'.
 
-    def _prove(self, caller: _Caller) -> None:
+    def _prove(self, caller: Caller) -> None:
         assert caller.hello is not None
         taken = False
         try:
             agreement = self._agreement(caller, caller.hello)
-            if not hmac.compare_digest(bytes(caller.said[HELLO_BYTES:]), agreement.proof_of_worker):
+            if not hmac.compare_digest(caller.proof, agreement.proof_of_worker):
                 raise _Refused(f"said that it is node {caller.hello.index} and does not know the key")  # noqa: TRY301
             self._take_in(caller, caller.hello.index, agreement)
             taken = True
@@ -339,7 +228,7 @@ class Gathering:
             if not taken:
                 caller.connection.close()
 
-    def _agreement(self, caller: _Caller, hello: Hello) -> Agreement:
+    def _agreement(self, caller: Caller, hello: Hello) -> Agreement:
         node = self._node
         with self._changed:
             known = self._known.get(hello.index)
@@ -359,7 +248,7 @@ class Gathering:
             ),
         )  # fmt: skip
 
-    def _take_in(self, caller: _Caller, index: int, agreement: Agreement) -> None:
+    def _take_in(self, caller: Caller, index: int, agreement: Agreement) -> None:
         with self._changed:
             if self._over:
                 raise _Refused("came when the gathering was over")
@@ -382,18 +271,6 @@ class Gathering:
         with self._changed:
             self._broken = error
             self._changed.notify_all()
-
-
-def _listening(address: str) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.bind((address, 0))
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise GangError(f"the main node cannot listen at its own address {address}: {error}") from error
-    return listener
 
 
 def _have_files(number: int) -> None:
