@@ -73,10 +73,10 @@ class Machine:
         """Why a job can never run here; '' when it can."""
         if job.gpus:
             return f"{JOB_REQUIREMENT} The local AWS gives no GPU to jobs."
-        if job.memory_mib > self.total_mib:
-            return f"{JOB_REQUIREMENT} This machine has {self.total_mib} MiB of memory, the job asks for {job.memory_mib} MiB."
         if job.containers > self.at_once:
             return f"{JOB_REQUIREMENT} This machine runs {self.at_once} containers at once, the job has {job.containers} nodes."
+        if job.memory_mib > self.total_mib:
+            return f"{JOB_REQUIREMENT} This machine has {self.total_mib} MiB of memory, the job asks for {job.memory_mib} MiB."
         return ""
 
     def take(self, job: Job) -> bool:
@@ -119,6 +119,8 @@ class Capacity:
         """Where a queue's first job may run. `closed` are ARNs of environments that the head of a queue of higher priority waits for."""
         found = [self._region.environment(arn) for arn in queue.environments]
         environments = [one for one in found if one is not None and (job.nodes is None or takes_nodes(one))]
+        if not environments and any(found):
+            return Wait(JOB_REQUIREMENT)
         if environments and all(one.status == "INVALID" for one in environments):
             return Wait(INVALID)
         if environments and all(job.vcpus > most_vcpus(one) for one in environments):

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Final, Protocol
 
 from scar.errors import ScarError
@@ -50,8 +50,10 @@ class GangAttempt:
         tell: Callable[[str], None],
     ) -> None:
         self._main, self._tools, self._watcher, self._timeout_s, self._tell = main, tools, watcher, timeout_s, tell
+        self._choice = cache(tools.engine)  # places are of one engine
+        shared = replace(tools, engine=self._choice)
         self._attempts = [
-            Attempt(order, tools, running=partial(self._running, index), seat=partial(self._seat, index))
+            Attempt(order, shared, running=partial(self._running, index), seat=partial(self._seat, index))
             for index, order in enumerate(orders)
         ]
         self._changed = threading.Condition()
@@ -82,12 +84,11 @@ class GangAttempt:
     def run(self) -> Ending:
         """Returns when nothing of it is left."""
         tools = self._tools
-        gang = f"{random.randrange(1 << 16):04x}"  # noqa: S311  (not a secret)
+        gang = self._attempts[self._main].order.task[:8]
         hostnames = [f"ip-10-0-{gang}-{index}" for index in range(len(self._attempts))]
         with ExitStack() as stack:
             try:
-                engine = tools.engine().engine
-                self._network = engine.network(hostnames, endpoint=tools.endpoint(), serve=tools.serve)
+                self._network = self._choice().engine.network(hostnames, endpoint=tools.endpoint(), serve=tools.serve)
             except (ScarError, OSError) as error:
                 return Ending(reason=f"CannotStartContainerError: {error}"[:255], status_reason=NOT_STARTED)
             stack.callback(self._network.close)

@@ -37,20 +37,20 @@ def detail(region: Region, job: Job, node: Node | None = None) -> dict[str, Any]
     registered: Mapping[str, Any] = {} if definition is None else definition.request
     told = _common(region, job, registered)
     if node is not None:
-        one = segment_of(registered, job.asked, node.index)
+        one = segment_of(registered, job.asked, node.index).container if registered else {}
         return {
             **told,
             "jobArn": region.arn(f"job/{node_listing.id_of(job, node)}"),
             "jobId": node_listing.id_of(job, node),
             "attempts": [_attempt(attempt) for attempt in node.attempts],
-            "container": _container(one.container, node.attempts),
+            "container": _container(one, node.attempts),
             "nodeDetails": node_listing.details(job, node),
             "tags": {},
             **node_listing.state_of(job, node),
         }
     told |= {"attempts": [_attempt(attempt) for attempt in job.attempts], "status": job.status, **_times(job)}
     if job.nodes is not None:
-        return {**told, "nodeProperties": described(registered, job.asked)}
+        return {**told, "nodeProperties": described(registered, job.asked)} if registered else told
     container = _container(container_of(registered, job.asked), job.attempts)
     return {**told, "container": container, **_array(job, updated=True)}
 

@@ -88,7 +88,7 @@ class Nodes:
 
     def pack(self) -> None:
         """Let the nodes of an ended job take less memory."""
-        if self._all:
+        if self._packed is None:
             told = [(node.index, node.progress()) for node in self.begun]
             self._packed = zlib.compress(json.dumps(told, separators=(",", ":")).encode(), 1)
             self._all = []

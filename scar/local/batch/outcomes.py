@@ -34,9 +34,7 @@ class Outcomes:
         """Its program runs."""
         if job.ended:
             return
-        now_ms = self._table.now_ms()
-        job.started_ms = now_ms
-        job.attempts[-1]["startedAt"] = now_ms
+        job.started_ms = job.attempts[-1].setdefault("startedAt", self._table.now_ms())
         job.attempts[-1]["container"]["logStreamName"] = stream
         self._table.move(job, "RUNNING", job.reason if job.terminated else "")
 

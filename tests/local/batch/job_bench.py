@@ -50,6 +50,8 @@ class JobLab:
         self.local, self.folder, self.logs = local, folder, Logs()
         self.told: list[str] = []
         self.invoked: list[tuple[str, dict[str, Any]]] = []
+        self._server = Server(0, self._answer)
+        self.url = f"http://127.0.0.1:{self._server.port}"
         jobs: list[Jobs] = []
 
         def make_jobs(regions: Callable[[str, str], Region]) -> Jobs:
@@ -59,7 +61,7 @@ class JobLab:
                     state=folder / "batch",
                     efs=folder / "efs",
                     endpoint=lambda: self.url,
-                    serve=lambda listening: self._server.also_on(listening),
+                    serve=self._server.also_on,
                     log=self.logs,
                     registry=local.registry,
                     engine=engine or cache(lambda: choose(scratch=folder / "scratch")),
@@ -76,8 +78,6 @@ class JobLab:
         self.batch = Batch(folder / "control", jobs=make_jobs)
         self.jobs = jobs[0]
         self.region = self.batch.region(ACCOUNT, REGION)
-        self._server = Server(0, self._answer)
-        self.url = f"http://127.0.0.1:{self._server.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         if not self.region.environments:
             self.environment("first", vcpus)
@@ -229,6 +229,60 @@ class Instant:
 
     def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Any) -> _Places:
         return _Places(tuple(Place(f"127.0.9.{n}", name) for n, name in enumerate(hostnames)), endpoint)
+
+
+class Held(Instant):
+    """An engine whose programs run until they are told to end. `programs` are those that have been started, by their job's id, the latest only;
+    `waits` holds up starts of programs while it is not set."""
+
+    name = "held"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.programs: dict[str, Program] = {}
+        self.waits = threading.Event()
+        self.waits.set()
+
+    def start(self, spec: SandboxSpec) -> Program:  # type: ignore[override]
+        self.waits.wait()
+        self.started.append(spec)
+        made = self.programs[spec.environment["AWS_BATCH_JOB_ID"]] = Program()
+        return made
+
+
+class Program:
+    """Nothing but an exit code to come. `told` is what it was asked; a `stubborn` one ends only when it is killed."""
+
+    def __init__(self) -> None:
+        reading, self._writing = os.pipe()
+        self.output = os.fdopen(reading, "rb")
+        self.told: list[str] = []
+        self.stubborn = False
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._code = 0
+
+    def end(self, code: int = 0) -> None:
+        with self._lock:
+            if not self._ended.is_set():
+                self._code = code
+                os.close(self._writing)
+                self._ended.set()
+
+    def wait(self, timeout_s: float | None = None) -> Ended | None:
+        return Ended(self._code) if self._ended.wait(timeout_s) else None
+
+    def terminate(self) -> None:
+        self.told.append("terminate")
+        if not self.stubborn:
+            self.end(143)
+
+    def kill(self) -> None:
+        self.told.append("kill")
+        self.end(137)
+
+    def peak_memory_mib(self) -> int:
+        return 1
 
 
 class _Places:

@@ -165,14 +165,14 @@ def test_an_ended_daemon_writes_nothing_of_what_it_killed(local: Local, tmp_path
     lab.close()
 
 
-def ask_at_random(lab: JobLab, ids: list[str], seed: int, times: int) -> None:
+def ask_at_random(lab: JobLab, ids: list[str], seed: int, times: int, arrays: bool = True) -> None:
     """Whatever may be asked of jobs, in no order."""
     chance = random.Random(seed)
     for _ in range(times):
         match chance.randrange(8) if ids else 0:
             case 0 | 1 | 2:
                 more: dict[str, Any] = {"retryStrategy": {"attempts": chance.randint(1, 3)}}
-                if chance.random() < 0.3:
+                if arrays and chance.random() < 0.3:
                     more["arrayProperties"] = {"size": chance.randint(2, 5)}
                 if ids and chance.random() < 0.4:
                     more["dependsOn"] = [{"jobId": chance.choice(ids)}]
@@ -182,7 +182,7 @@ def ask_at_random(lab: JobLab, ids: list[str], seed: int, times: int) -> None:
             case 4:
                 lab.ask("TerminateJob", jobId=chance.choice(ids), reason="terminated")
             case 5:
-                lab.batch.page(f"reclaim/{chance.choice(ids)}", None)
+                lab.batch.page(f"reclaim/{chance.choice(ids)}{chance.choice(['', '#1'])}", None)
             case _:
                 lab.ask("ListJobs", jobQueue="queue", jobStatus="RUNNABLE")
 
