@@ -102,6 +102,7 @@ class MultiNodeParallel:
             "What is different about some of the nodes. Where ranges overlap, what the later one says holds. AWS takes "
             f"{limits.BATCH_NODE_RANGES} ranges in all, and SCAR needs one of them for the main node, and one for every stretch of nodes "
             "between those that are named.",
+            most=10,
         ),
     ] = ()
 
