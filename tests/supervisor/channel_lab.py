@@ -29,10 +29,11 @@ KEYS = Keys(b"k" * 32, b"q" * 32)
 
 @dataclass
 class MemoryBoard:
-    """`trouble` is raised by the next calls, one after the other."""
+    """`trouble` is raised by the next calls, one after the other; each `takes_s`."""
 
     entries: dict[int, bytes] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
+    takes_s: float = 0
 
     def post(self, index: int, entry: Entry) -> None:
         self._troubled()
@@ -48,6 +49,7 @@ class MemoryBoard:
             self.entries.pop(index, None)
 
     def _troubled(self) -> None:
+        time.sleep(self.takes_s)
         if self.trouble:
             raise BoardError(self.trouble.pop(0))
 

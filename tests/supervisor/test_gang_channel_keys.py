@@ -167,7 +167,7 @@ def board(bucket: Bucket, endpoint: str | None = None, **job: Any) -> StateBoard
 
 
 def test_what_a_node_posts_is_read_by_its_gang_only_and_then_cleared(bucket: Bucket) -> None:
-    """MP9, MP11, MP12: another attempt and another job have boards of their own; nothing is left."""
+    """MP9, MP11, MP12: another attempt and another job have boards of their own; nothing is left, of earlier attempts neither (MP5)."""
     mine = board(bucket)
     assert mine.read(0) is None
     mine.post(0, ENTRY)
@@ -176,9 +176,12 @@ def test_what_a_node_posts_is_read_by_its_gang_only_and_then_cleared(bucket: Buc
     assert (mine.read(0), mine.read(12)) == (ENTRY, dataclasses.replace(ENTRY, port=None))
     later, other = board(bucket, attempt=2), board(bucket, job_id="job2")
     assert (later.read(0), other.read(0)) == (None, None)
-    later.post(0, ENTRY)
+    later.post(1, ENTRY)
     mine.clear(range(20))
-    assert bucket.keys() == ["functions/f/gangs/job/2/0"]
+    assert bucket.keys() == ["functions/f/gangs/job/2/1"]
+    mine.post(0, ENTRY)
+    later.clear(range(2))
+    assert not bucket.keys()
     assert set(DOCUMENT) == {"public", "address", "slots", "architecture", "port"}
 
 

@@ -174,6 +174,26 @@ def test_two_hundred_connections_at_once_keep_nobody_out(hall: Hall, address: st
     assert hall.lines.facts("more strangers were refused")[0]["others"] >= 180
 
 
+def test_two_hundred_false_proofs_at_once_keep_nobody_out(hall: Hall) -> None:
+    """MP10: each makes the main node look at the board, which takes its time."""
+    hall.board.takes_s = 0.02
+    gathering = hall.gathering(node(0, 3))
+    stranger = hall.by_hand(1, 3, address="127.9.9.9")
+    port = stranger.entry().port
+    with ExitStack() as stack:
+        for _ in range(200):
+            connection = stack.enter_context(closing(socket.socket()))
+            connection.bind((stranger.node.address, 0))
+            connection.connect(("127.0.1.1", port))
+            connection.sendall(Hello.of(1).to_bytes() + bytes(PROOF_BYTES))
+        started = time.monotonic()
+        workers = {index: hall.worker(index, 3) for index in (1, 2)}
+        answers(gathering.wait(10), workers)
+        assert time.monotonic() - started < 2
+    assert set(hall.lines.reasons()) <= {"was one of too many", "said that it is node 1, which is not on the board",
+                                         "said that it is node 1 and does not know the key"}  # fmt: skip
+
+
 def test_many_different_strangers_make_a_few_lines_a_minute(hall: Hall) -> None:
     gathering = hall.gathering(node(0, 2))
     secret = Secret()

@@ -88,7 +88,9 @@ class Board(Protocol):
 class StateBoard:
     def __init__(self, state: State, job_id: str, attempt: int) -> None:
         self._state = state
-        self._folder = f"{state.prefix}{contract.GANG_FOLDER}{job_id}/{attempt}/"
+        self._job = f"{state.prefix}{contract.GANG_FOLDER}{job_id}/"
+        self._attempt = attempt
+        self._folder = f"{self._job}{attempt}/"
 
     def post(self, index: int, entry: Entry) -> None:
         key = f"{self._folder}{index}"
@@ -120,7 +122,8 @@ class StateBoard:
             raise BoardError(f"{self._state.where(key)} is no entry of a node: {error}") from error
 
     def clear(self, indexes: Iterable[int]) -> None:
-        keys = (f"{self._folder}{index}" for index in indexes)
+        """What earlier attempts have left goes too: the main node of one may have had no time for it."""
+        keys = (f"{self._job}{attempt}/{index}" for index in indexes for attempt in range(1, self._attempt + 1))
         while some := list(islice(keys, _PER_DELETION)):
             try:
                 answer = self._state.client.delete_objects(

@@ -12,6 +12,7 @@ import resource
 import socket
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ from faassupervisor.nodes.keys import Agreement, Meeting, Secret, agree
 from faassupervisor.nodes.node import Node
 from faassupervisor.nodes.strangers import Strangers
 
-_BEING_PROVEN: Final = 256
+_PROVING: Final = 256  # callers that wait for a prover
+_PROVING_OF_ONE: Final = 16  # … of one address
 _PROVERS: Final = 8
 _OTHER_FILES: Final = 512  # that this process may have open beside its channels
 _LOOK_S: Final = 0.1
@@ -89,7 +91,7 @@ class Gathering:
         self._secret = Secret()
         self._strangers = Strangers(log)
         _have_files(node.count + _OTHER_FILES)
-        self._proving = threading.Semaphore(_BEING_PROVEN)
+        self._proving: Counter[str] = Counter()  # callers, by their address
         self._provers = ThreadPoolExecutor(_PROVERS, thread_name_prefix="prover")
         self._door = Door(node, self._strangers, handshake_s=handshake_s, proves=self._listen_to, breaks=self._break)
         try:
@@ -202,10 +204,13 @@ class Gathering:
 
     def _listen_to(self, caller: Caller) -> None:
         """In the door's own thread: without waiting."""
-        if self._proving.acquire(blocking=False):
-            self._provers.submit(self._prove, caller)
-        else:
-            caller.connection.close()  # a node comes again
+        with self._changed:
+            if self._proving[caller.address] < _PROVING_OF_ONE and self._proving.total() < _PROVING:
+                self._proving[caller.address] += 1
+                self._provers.submit(self._prove, caller)
+                return
+        caller.connection.close()  # a node comes again
+        self._strangers.refused(caller.address, "was one of too many")
 
     # What follows is the provers'.
 
@@ -224,7 +229,8 @@ class Gathering:
             self._break(error)
             raise
         finally:
-            self._proving.release()
+            with self._changed:
+                self._proving[caller.address] -= 1
             if not taken:
                 caller.connection.close()
 

@@ -7,7 +7,7 @@ import os
 import random
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from faassupervisor.errors import GangError
@@ -33,34 +33,45 @@ def join(
     """A worker's side: find the main node, prove to be a node of its gang, and be taken in. Raises GangError when time is up."""
     secret = Secret()
     started = time.monotonic()
-    end, pause_s, posted, wrong = started + timeout_s, _FIRST_PAUSE_S, False, ""
-    while True:
-        try:
-            if not posted:
-                board.post(node.index, Entry(secret.public, node.address, node.gang.slots, os.uname().machine))
-                posted = True
-            main = board.read(node.main)
-            if main is not None and main.port is not None:
-                connection, keys = _meet(node, secret, main, end)
-                log.info("joined the gang", node=node.index, main=main.address, seconds=_since(started))
-                return Channel(connection, keys, beat_s=beat_s, lost_s=lost_s)
-            found = "it is not on the board"
-        except (BoardError, _NotMet) as error:
-            found = str(error)
-        if found != wrong:
-            wrong = found
-            log.info("waiting for the main node", node=node.index, reason=wrong)
-        left_s = end - time.monotonic()
-        if left_s <= 0:
-            break
-        time.sleep(min(left_s, pause_s * random.uniform(0.5, 1)))  # noqa: S311  # so that a thousand do not come at once
-        pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.5)
-    if posted:
-        with suppress(BoardError):
-            board.clear((node.index,))
-    raise GangError(
-        f"node {node.index} of {node.count} found no main node (node {node.main}, {node.main_address}) within {timeout_s:g} s: {wrong}"
-    )
+    connection, keys = _find(node, board, secret, log, timeout_s)
+    log.info("joined the gang", node=node.index, seconds=round(time.monotonic() - started, 3))
+    return Channel(connection, keys, beat_s=beat_s, lost_s=lost_s)
+
+
+def _find(node: Node, board: Board, secret: Secret, log: Log, timeout_s: float) -> tuple[socket.socket, Keys]:
+    end, pause_s, wrong = time.monotonic() + timeout_s, _FIRST_PAUSE_S, ""
+    with ExitStack() as unless_found:
+        posted = False
+        while True:
+            try:
+                if not posted:
+                    board.post(node.index, Entry(secret.public, node.address, node.gang.slots, os.uname().machine))
+                    unless_found.callback(_withdraw, node, board)
+                    posted = True
+                main = board.read(node.main)
+                if main is not None and main.port is not None:
+                    found = _meet(node, secret, main, end)
+                    unless_found.pop_all()
+                    return found
+                reason = "it is not on the board"
+            except (BoardError, _NotMet) as error:
+                reason = str(error)
+            if reason != wrong:
+                wrong = reason
+                log.info("waiting for the main node", node=node.index, reason=wrong)
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise GangError(
+                    f"node {node.index} of {node.count} found no main node (node {node.main}, {node.main_address})"
+                    f" within {timeout_s:g} s: {wrong}"
+                )
+            time.sleep(min(left_s, pause_s * random.uniform(0.5, 1)))  # noqa: S311  # so that a thousand do not come at once
+            pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.5)
+
+
+def _withdraw(node: Node, board: Board) -> None:
+    with suppress(BoardError):
+        board.clear((node.index,))
 
 
 def _meet(node: Node, secret: Secret, main: Entry, end: float) -> tuple[socket.socket, Keys]:
@@ -130,7 +141,3 @@ def _patience_s(end: float, most_s: float) -> float:
 
 def _told(address: str, main: Entry, error: OSError) -> str:
     return f"{address}:{main.port} cannot be reached: {(error.strerror or str(error)).lower()} (may the nodes' security group talk to itself?)"
-
-
-def _since(started: float) -> float:
-    return round(time.monotonic() - started, 3)
