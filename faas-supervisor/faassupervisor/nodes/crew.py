@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from faassupervisor.record import Record
     from faassupervisor.workspace import Workspace
 
-_DISMISSAL_S: Final = (
-    30.0  # workers may come so late when there is nothing to do for them; Batch ends the others with the main node
-)
+# Workers may come so late when there is nothing to do for them, or when that has failed; Batch ends the others with the main node.
+_DISMISSAL_S: Final = 30.0
+_DISMISSAL_OF_FAILURE_S: Final = 5.0
 _GOODBYE_S: Final = 5.0  # with the script's own 20 s it fits into the 30 s that Batch gives after SIGTERM
 _LAST_WORD_S: Final = 3.0  # a script that failed may have done so because of a node whose end is not known yet
 _TAIL_BYTES: Final = 4 * 1024
@@ -110,7 +110,8 @@ class Crew:
             self._over = True
         if not self._members and not self._hopeless:
             with suppress(AgentError):
-                self._gather(min(_DISMISSAL_S, self._node.gang.start_timeout_s))
+                limit_s = _DISMISSAL_S if well else _DISMISSAL_OF_FAILURE_S
+                self._gather(min(limit_s, self._node.gang.start_timeout_s))
         for member in self._members or self._gathering.joined():
             if member.channel is not None and member.index not in self._workers:
                 self._workers[member.index] = _Worker(self, member, member.channel)
@@ -153,7 +154,7 @@ class Crew:
         assert self._gathering is not None
         try:
             members = self._gathering.wait(self._node.gang.start_timeout_s if limit_s is None else limit_s)
-        except GangError:
+        except BaseException:  # also when we are told to stop meanwhile
             self._hopeless = True
             raise
         self._members = members
@@ -302,7 +303,12 @@ class _Worker:
     def leaves_until(self, end: float) -> None:
         """Wait for it to hang up; hang up when it does not."""
         self._thread.join(max(0.0, end - time.monotonic()))
-        self._channel.close()
+        if self._thread.is_alive():
+            threading.Thread(
+                target=self._channel.close, daemon=True
+            ).start()  # it may take a second; we do not wait for it
+        else:
+            self._channel.close()
 
     def _listen(self) -> None:
         try:

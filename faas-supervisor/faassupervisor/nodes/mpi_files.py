@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from faassupervisor import contract, environ
-from faassupervisor.nodes import mpi, rsh
+from faassupervisor.nodes import mpi
 from faassupervisor.workspace import Workspace
 
 SOCKET: Final = "rsh.socket"

@@ -85,10 +85,13 @@ class Commands:
             self._send(Message(kind, head, b"" if isinstance(what, int) else what))
 
         try:
-            self._all[number] = Child(shell_command(line, self._ground), self._ground, self._write, tell)
+            child = Child(shell_command(line, self._ground), self._ground, self._write, tell)
         except AgentError as error:
             tell("err", f"{error.message}\n".encode())
             tell("exit", error.exit_code)
+            return
+        # One always stays, over or not: by it `stop` finds what others have left behind.
+        self._all = {known: other for known, other in self._all.items() if not other.is_over} | {number: child}
 
     def _collect_orphans(self) -> None:
         """What a command has left behind is ours, and stays a zombie when it has ended until we ask: a long job may call thousands."""
@@ -97,8 +100,6 @@ class Commands:
             if process not in own:
                 with suppress(ChildProcessError):
                     os.waitpid(process, os.WNOHANG)
-        for number in [number for number, child in self._all.items() if child.is_over]:
-            del self._all[number]
 
 
 class Child:

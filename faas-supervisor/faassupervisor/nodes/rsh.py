@@ -78,6 +78,8 @@ def main(arguments: list[str]) -> int:
         return _failed("usage: rsh.py SOCKET [options] host command")
     except UnusableError as error:
         return _failed(str(error))
+    except FileNotFoundError:
+        return _failed("only the main node of a job, while its script runs, starts commands on other nodes")
     except OSError as error:
         return _failed(f"the agent of this node does not answer: {error.strerror or error}")
     if answer is not None:
