@@ -9,7 +9,7 @@ import time
 import pytest
 
 from faassupervisor.contract import Gang
-from tests.supervisor.faults import FaultyS3
+from tests.supervisor.faults import Fault, FaultyS3, Request
 from tests.supervisor.gang_lab import ended, gangs, handing, left_by
 
 __all__ = ["gangs", "handing"]
@@ -117,6 +117,24 @@ def test_a_script_that_fails_on_a_worker_fails_the_job_with_its_code(gangs):
     summary = nodes[0].log.splitlines()[-1]
     assert "failed: its script exited with code 7" in summary and "no licence" in summary
     assert gangs.handing.entry()["exit_code"] == 7 and left_by(nodes) == []
+
+
+def test_a_worker_that_cannot_have_the_input_fails_the_job_before_the_script_starts(gangs):
+    """MP7: the main node has it by then."""
+    function = gangs.function('echo x > "$TMP_OUTPUT_DIR/x"; echo started')
+    got = iter((None,))
+
+    def refuse_the_second(request: Request) -> Fault | None:
+        wanted = request.method == "GET" and "/in/a" in request.path
+        return next(got, Fault(status=403, code="AccessDenied")) if wanted else None
+
+    with FaultyS3(gangs.handing.lab.endpoint, refuse_the_second) as s3:
+        gang = Gang(start_timeout_s=20, input_on_workers=True)
+        nodes = gangs.start(function, 2, gang=gang, AWS_ENDPOINT_URL_S3=s3.endpoint)
+        assert ended(nodes, 10) == {0: 1, 1: 1}
+    summary = nodes[0].log.splitlines()[-1]
+    assert f"node 1 ({gangs.address(1)}) failed: " in summary and "in/a" in summary and "GangFailed" in summary
+    assert nodes[0].written() == [] and gangs.handing.outputs() == [] and left_by(nodes) == []
 
 
 @pytest.mark.parametrize("told", [0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from faassupervisor import environ
 from faassupervisor.contract import Gang
 from faassupervisor.nodes import mpi, mpi_files
+from tests.supervisor.batch_lab import Handing
 from tests.supervisor.conftest import has
 from tests.supervisor.gang_lab import GangLab, ended, gangs, handing, left_by
 
@@ -66,6 +68,17 @@ def test_mpirun_starts_a_rank_for_each_slot_of_every_node_and_its_exit_code_is_t
     assert [line for line in written if line.startswith("ended")] == [f"ended {code}" for code in codes[:-1]]
     assert "4 ranks, sum 6" in written
     assert gangs.handing.outputs() == [] and left_by(nodes) == []
+
+
+def test_on_one_machine_open_mpi_may_start_as_root_if_the_job_is_roots_and_nothing_else_is_said(
+    handing: Handing,
+) -> None:
+    """T1-21; what the function says wins."""
+    show = "echo ${OMPI_ALLOW_RUN_AS_ROOT-no} ${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM-no} ${SCAR_HOSTFILE-no}"
+    function = handing.lab.function(show, mode="batch", environment={"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "0"})
+    job = handing.job(function, "", job_id="by-hand", EVENT="{}")
+    assert job.end() == 0
+    assert ("1 0 no\n" if os.geteuid() == 0 else "no 0 no\n") in job.log
 
 
 def test_host_files_say_what_each_launcher_reads() -> None:

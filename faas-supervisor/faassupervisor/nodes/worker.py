@@ -41,10 +41,7 @@ if TYPE_CHECKING:
     from faassupervisor.events import Item
 
 _TOTAL_S: Final = 365 * 24 * 3600.0
-_GRACE_S: Final = 20.0  # as the main node's script has after SIGTERM
-_AFTER_RUN_GRACE_S: Final = (
-    0.5  # for what remote commands have left running, as for a script's own background processes
-)
+_AFTER_RUN_GRACE_S: Final = 0.5  # for what remote commands have left, as for a script's own background processes
 _SAID_EVERY_S: Final = 0.5
 _SAID_BYTES: Final = 4 * 1024
 
