@@ -230,7 +230,7 @@ class Hall:
         self.stack, self.board, self.lines = stack, MemoryBoard(), Lines()
 
     def gathering(
-        self, main: Node, board: MemoryBoard | None = None, *, handshake_s: float = 0.25, lost_s: float = 5
+        self, main: Node, board: MemoryBoard | None = None, *, handshake_s: float = 5, lost_s: float = 5
     ) -> Gathering:
         board = self.board if board is None else board
         made = Gathering(main, board, self.lines.log, beat_s=BEAT_S, lost_s=lost_s, handshake_s=handshake_s)

@@ -254,12 +254,13 @@ def test_closing_does_not_wait_for_an_end_that_takes_nothing() -> None:
 
 
 def test_a_thread_of_a_channel_ends_with_it() -> None:
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     pairs = [pair() for _ in range(5)]
-    assert threading.active_count() == before + 10
+    threads = {*threading.enumerate()} - before
+    assert [thread.name for thread in threads] == ["channel"] * 10
     for one, _ in pairs:
         one.close()
-    soon(lambda: threading.active_count() == before, 2)
+    soon(lambda: not any(thread.is_alive() for thread in threads))
 
 
 # Both ends in a network of their own, which is cut for a moment, and then for ever.

@@ -224,13 +224,13 @@ def test_the_main_node_listens_at_its_own_address_only(hall: Hall) -> None:
 
 
 def test_nothing_listens_and_no_thread_is_left_when_the_gang_is_complete(hall: Hall) -> None:
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     gathering = hall.gathering(node(0, 2))
     port = Entry.from_json(hall.board.entries[0]).port
     worker = hall.worker(1, 2)
     gathering.wait(10)
     worker.channel()
-    soon(lambda: threading.active_count() == before + 2)  # the two ends of the channel
+    soon(lambda: {thread.name for thread in {*threading.enumerate()} - before} == {"channel"})
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.1.1", port), 2)
 
