@@ -95,10 +95,12 @@ class Crew:
             record.output = record.output or "\n".join(self.last_lines)
             raise
         finally:
-            self._armed = False
+            with self._changed:
+                self._armed = False
             if self._desk is not None:
                 self._desk.close()
                 self._desk = None
+        self._raise_if_failed()  # in the last moment: our own SIGTERM may still be on its way
         self._tell_all(Message("finish"))
 
     def close(self, answer: Reply | Failure) -> None:
