@@ -97,8 +97,21 @@ def _launchers(hosts: Sequence[Host], files: Files) -> Mapping[str, str]:
         "I_MPI_HYDRA_BOOTSTRAP": "rsh",
         "I_MPI_HYDRA_BOOTSTRAP_EXEC": shell,
         "I_MPI_HYDRA_HOST_FILE": files.hydra,
+        **_ranks_of_intel(hosts),
         "I_MPI_HYDRA_BRANCH_COUNT": "0",  # from 16 nodes on, workers would start others
     }
+
+
+def _ranks_of_intel(hosts: Sequence[Host]) -> Mapping[str, str]:
+    """Intel's mpirun takes from such a file who there is, and from here how many ranks each gets; otherwise every core gets one (2021.18).
+
+    It knows no two numbers here: where nodes differ, `mpirun -machinefile "$HYDRA_HOST_FILE"` reads each node's own.
+    """
+    slots = {host.slots for host in hosts if host.slots}
+    if len(slots) != 1:
+        return {}
+    (each,) = slots
+    return {"I_MPI_PERHOST": str(each)}
 
 
 def _networks(hosts: Sequence[Host]) -> Mapping[str, str]:

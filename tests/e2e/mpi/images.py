@@ -43,12 +43,12 @@ def stored(kind: str) -> str:
         if not _exists(name):
             with TemporaryDirectory() as folder:
                 Path(folder, "Containerfile").write_text(recipe)
-                _build("podman", "build", "-t", name, folder)
+                build("podman", "build", "-t", name, folder)
         return f"containers-storage:{name}"
     name = f"{STORE}:{kind}-{_digest(*(path.read_text() for path in sorted(EXAMPLE.glob('*'))), _base_command())}"
     if not _exists(name):
         words = [name if word == "scar-mpi" else word for word in command_of_the_page()]
-        _build(*words[:-1], "--build-arg", f"MPI={kind}", "--build-arg", f"BASE={debian()}", str(ROOT / words[-1]))
+        build(*words[:-1], "--build-arg", f"MPI={kind}", "--build-arg", f"BASE={debian()}", str(ROOT / words[-1]))
     return f"containers-storage:{name}"
 
 
@@ -94,7 +94,7 @@ def _source() -> str:
     return f"deb [signed-by={_ARCHIVE_KEYS}] {mirror()} {STABLE.suite} main"
 
 
-def _build(*words: str) -> None:
+def build(*words: str) -> None:
     """`podman build`, with this machine's way to Debian's archive. Layers of single steps are not kept: that halves the time."""
     with TemporaryDirectory() as sources:
         Path(sources, "debian.list").write_text(_source() + "\n")
@@ -112,4 +112,6 @@ def _digest(*parts: str) -> str:
 
 def _run(*argv: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(argv[:2])} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-2000:]}"
+    assert done.returncode == 0, (
+        f"{' '.join(argv[:2])} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-2000:]}"
+    )
