@@ -2,4 +2,5 @@
 
 POST /v1/<action> ─► service ─► control plane (environments, queues, definitions, tags)
                            └─► jobs ─► scheduler ─► attempt in a sandbox ─► logs, exit code, events
+                                              └─► gang: an attempt for each node, on a network of their own
 """

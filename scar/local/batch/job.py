@@ -34,9 +34,9 @@ _PACKED_BYTES: Final = 1024  # requests of ended jobs above this are compressed
 class Job:
     """A job, a parent of an array (`size`), or a child of one (`parent`, `index`). Whoever reads or writes holds `Region.lock`.
 
-    A multi-node parallel job has `nodes`, which are no jobs of their own; what it needs is the sum of what they need, and its `attempts` are its
-    main node's. `queue` and `definition` are ARNs; `request` is SubmitJob's, as bytes where it was packed, and of a child None (see `asked`). `attempts` are in
-    DescribeJobs' shape. `order` rises with submission. `waits_for` counts the dependencies that have not succeeded.
+    A multi-node parallel job has `nodes`, which are no jobs of their own; what it needs is the sum of what they need. `queue` and `definition`
+    are ARNs; `request` is SubmitJob's, as bytes where it was packed, and of a child None (see `asked`). `attempts` are in DescribeJobs' shape,
+    the main node's where there are nodes. `order` rises with submission. `waits_for` counts the dependencies that have not succeeded.
     """
 
     id: str

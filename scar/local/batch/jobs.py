@@ -1,6 +1,6 @@
 """The jobs of the local Batch: what SubmitJob and its siblings answer, and what makes accepted jobs run.
 
-SubmitJob ─► submitting ─► Table (on disk) ─► Scheduler (one thread for each region) ─► Attempt in a sandbox ─► its end, retried or final
+SubmitJob ─► submitting ─► Table (on disk) ─► Scheduler (one thread for each region) ─► Attempt in a sandbox, GangAttempt ─► its end, retried or final
 DescribeJobs, ListJobs ─► listing                └─► Outbox: EventBridge
 """
 
@@ -136,7 +136,8 @@ class Jobs:
                     part.scheduler.terminate(job, "Job queue deleted")
 
     def page(self, path: str, authorization: str | None) -> Any:
-        """What `/_scar/batch/<path>` says (credentials of jobs, and `reclaim/<job id>`, which takes the host of a job, or of a node, away); None: no such page."""
+        """What `/_scar/batch/<path>` says; None: no such page. `credentials/<name>` has those of a job, `reclaim/<job id>` takes the host of a
+        job away, or of one of its nodes."""
         kind, _, name = path.partition("/")
         if kind == "credentials":
             return self._credentials.answer(name, authorization)

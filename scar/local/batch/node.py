@@ -16,7 +16,7 @@ NodeStatus = Literal["RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED"]
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """`attempts` are in DescribeJobs' shape. A node whose job waits, or ended before the node began, has none of its own status: see `Job.status_of`."""
+    """`attempts` are in DescribeJobs' shape. `status` holds while the job does not wait, and once the node has begun: see `Job.status_of`."""
 
     index: int
     status: NodeStatus = "RUNNABLE"

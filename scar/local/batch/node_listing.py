@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from scar.local.batch.job import Job
+from scar.local.batch.job import NOT_STARTED, Job
 from scar.local.batch.node import Node
 
 NEVER_BEGAN: Final = "The job ended before this node began"
@@ -19,7 +19,9 @@ def id_of(job: Job, node: Node) -> str:
 
 
 def state_of(job: Job, node: Node) -> dict[str, Any]:
-    """Status, reason and times."""
+    """Status, reason and times; of a job that waits, for another attempt too, only that it does."""
+    if job.status in NOT_STARTED:
+        return {"status": job.status}
     never = job.ended and not node.ended
     reason = (job.reason or NEVER_BEGAN if job.doomed else NEVER_BEGAN) if never else node.reason
     told = {"statusReason": reason, "startedAt": node.started_ms, "stoppedAt": node.stopped_ms}

@@ -1,7 +1,7 @@
 """Which job runs next, where, and what becomes of it when its attempt ends? One thread for each region that has jobs.
 
 It sleeps until something has changed (`Region.changed`) or a time limit is due. Queues are served by priority and each in the order of
-submission: as on AWS the first job of a queue holds up those behind it, until there is room for it.
+submission: as on AWS the first job of a queue holds up those behind it, until there is room for it: for all its nodes at once, where it has several.
 """
 
 from __future__ import annotations

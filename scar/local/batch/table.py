@@ -34,7 +34,8 @@ class QueueJobs:
 
 
 class Table:
-    """Every method is called with `Region.lock` held. `announce` is told of each change of a job's or a node's status, `tell` takes a line for the daemon's log."""
+    """Every method is called with `Region.lock` held. `announce` is told of each change of a job's or a node's status, `tell` takes a line for
+    the daemon's log."""
 
     def __init__(
         self,

@@ -14,10 +14,14 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 from scar.local.batch.attempt import TIMED_OUT
 from scar.local.batch.gang import MAIN_OVER
 from scar.local.batch.scheduler import Pace
-from tests.local.batch.job_bench import JobLab
+from tests.local.batch.job_bench import JobLab, until
 from tests.local.functions.lambda_bench import Local, processes, reset_moto
 
 LOOP = "while :; do sleep 0.05; done"
+IS_MAIN = "[ $AWS_BATCH_JOB_NODE_INDEX = $AWS_BATCH_JOB_MAIN_NODE_INDEX ]"
+# the main node stays until a test has seen what it wants of the others
+LINGER = f'if {IS_MAIN}; then until [ -e "/gate/$AWS_BATCH_JOB_ID.$AWS_BATCH_JOB_ATTEMPT" ]; do sleep 0.02; done; fi'
+GATE = {"mountPoints": [{"sourceVolume": "gate", "containerPath": "/gate"}]}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,27 @@ def nodes(lab: JobLab, job_id: str, count: int) -> list[dict[str, Any]]:
     return [lab.job(f"{job_id}#{index}") for index in range(count)]
 
 
+def define(lab: JobLab, name: str, script: str, *, nodes: int, main: int = 0, ranges: Any = (), **more: Any) -> str:
+    """Nodes that see the gate."""
+    gate = {**GATE, "volumes": [{"name": "gate", "host": {"sourcePath": str(lab.folder / "gate")}}]}
+    found = [{"targetNodes": "0:", **gate}, *({**gate, **one} for one in ranges)]
+    return lab.define_nodes(name, script, nodes=nodes, main=main, ranges=found, **more)
+
+
+def let_end(lab: JobLab, job_id: str, count: int, main: int = 0, attempt: int = 1) -> dict[str, Any]:
+    """The job, ended: once all the others have, the main node may."""
+    for index in range(count):
+        if index != main:
+            lab.ended(f"{job_id}#{index}")
+    open_gate(lab, job_id, main, attempt)
+    return lab.ended(job_id)
+
+
+def open_gate(lab: JobLab, job_id: str, main: int = 0, attempt: int = 1) -> None:
+    (lab.folder / "gate").mkdir(exist_ok=True)
+    (lab.folder / "gate" / f"{job_id}#{main}.{attempt}").touch()
+
+
 def by_index(lab: JobLab, told: list[dict[str, Any]]) -> list[dict[str, str]]:
     """The variables that each node printed."""
     return [dict(line.partition("=")[::2] for line in lab.output(one)) for one in told]
@@ -67,10 +92,10 @@ def by_index(lab: JobLab, told: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 def test_nodes_are_told_who_they_are_and_the_main_node_was_first(lab: JobLab, model: Any) -> None:
     """T1-20, MP1, MP13: the main node need not be the first one."""
-    job_id = lab.submit(lab.define_nodes("told", "env; sleep 0.2", nodes=3, main=1))
+    job_id = lab.submit(define(lab, "told", f"env; {LINGER}", nodes=3, main=1))
     running = lab.reach(job_id, "RUNNING")
     assert [attempt["container"].get("exitCode") for attempt in running["attempts"]] == [None]
-    job = lab.ended(job_id)
+    job = let_end(lab, job_id, 3, main=1)
     assert job["status"] == "SUCCEEDED"
     found = nodes(lab, job_id, 3)
     main, told = found[1], by_index(lab, found)
@@ -129,7 +154,7 @@ def test_each_node_runs_what_its_range_and_the_submission_say(lab: JobLab) -> No
         return [{"name": "B", "value": value}]
 
     ranges = [{"targetNodes": "1:2", "environment": say("inner")}]
-    definition = lab.define_nodes("ranges", "echo $A $B $C; sleep 0.2", nodes=3, ranges=ranges)
+    definition = define(lab, "ranges", f"echo $A $B $C; {LINGER}", nodes=3, ranges=ranges)
     overrides = {
         "numNodes": 4,
         "nodePropertyOverrides": [
@@ -138,7 +163,7 @@ def test_each_node_runs_what_its_range_and_the_submission_say(lab: JobLab) -> No
             {"targetNodes": ":", "containerOverrides": {"environment": [{"name": "C", "value": "all"}]}},
         ],
     }
-    job = lab.ended(lab.submit(definition, nodeOverrides=overrides, parameters={"x": "y"}))
+    job = let_end(lab, lab.submit(definition, nodeOverrides=overrides, parameters={"x": "y"}), 4)
     found = nodes(lab, job["jobId"], 4)
     assert [lab.output(one) for one in found] == [
         ["image image zero"],
@@ -158,8 +183,8 @@ def test_each_node_runs_what_its_range_and_the_submission_say(lab: JobLab) -> No
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_main_nodes_exit_code_is_the_jobs(lab: JobLab, count: int) -> None:
     """T1-20, MP6, MP13."""
-    script = "sleep 0.$((1 + AWS_BATCH_JOB_NODE_INDEX)); exit $((7 - AWS_BATCH_JOB_NODE_INDEX))"
-    job = lab.ended(lab.submit(lab.define_nodes("codes", script, nodes=count)))
+    script = f"{LINGER}; exit $((7 - AWS_BATCH_JOB_NODE_INDEX))"
+    job = let_end(lab, lab.submit(define(lab, "codes", script, nodes=count)), count)
     assert (job["status"], job["attempts"][0]["container"]["exitCode"]) == ("FAILED", 7)
     assert job["statusReason"] == "Essential container in task exited"
     found = nodes(lab, job["jobId"], count)
@@ -170,10 +195,14 @@ def test_the_main_nodes_exit_code_is_the_jobs(lab: JobLab, count: int) -> None:
 def test_a_child_that_fails_does_nothing_to_the_others_and_one_that_is_left_behind_is_stopped(lab: JobLab) -> None:
     """T1-20, MP4: nothing of AWS's ends the job; whoever wants that does it himself."""
     mark = f"mark-{time.time_ns()}"
-    script = f": {mark}; case $AWS_BATCH_JOB_NODE_INDEX in 0) sleep 0.4;; 1) exit 5;; 2) {LOOP};; 3) trap '' TERM; {LOOP};; esac"
-    job_id = lab.submit(lab.define_nodes("children", script, nodes=4))
+    children = f"1) exit 5;; 2) {LOOP};; 3) trap '' TERM; echo up; {LOOP};;"
+    script = f": {mark}; case $AWS_BATCH_JOB_NODE_INDEX in 0) {LINGER};; {children} esac"
+    job_id = lab.submit(define(lab, "children", script, nodes=4))
     assert lab.reach(f"{job_id}#1", "FAILED")["container"]["exitCode"] == 5
+    lab.reach(f"{job_id}#2", "RUNNING")
+    until(lambda: lab.output(lab.reach(f"{job_id}#3", "RUNNING")) == ["up"])
     assert lab.job(job_id)["status"] == "RUNNING"
+    open_gate(lab, job_id)
     job = lab.ended(job_id)
     assert job["status"] == "SUCCEEDED"
     assert processes(mark) == []
@@ -201,8 +230,13 @@ def test_a_time_limit_is_the_whole_jobs(lab: JobLab) -> None:
 
 def test_every_attempt_has_new_nodes_on_a_new_network(lab: JobLab) -> None:
     """T1-20, MP9: only the main node's end is retried, and none of the first attempt is left for the second to meet."""
-    script = f"env; [ $AWS_BATCH_JOB_ATTEMPT = 2 ] || if [ $AWS_BATCH_JOB_NODE_INDEX = 0 ]; then sleep 0.2; exit 9; else {LOOP}; fi"
-    job = lab.ended(lab.submit(lab.define_nodes("again", script, nodes=2), retryStrategy={"attempts": 3}))
+    second, first = f"env; {LINGER}", f"{LINGER}; {IS_MAIN} && exit 9; {LOOP}"
+    script = f"if [ $AWS_BATCH_JOB_ATTEMPT = 2 ]; then {second}; else {first}; fi"
+    job_id = lab.submit(define(lab, "again", script, nodes=2), retryStrategy={"attempts": 3})
+    lab.reach(f"{job_id}#1", "RUNNING")
+    open_gate(lab, job_id)
+    until(lambda: len(lab.job(f"{job_id}#1")["attempts"]) == 2)
+    job = let_end(lab, job_id, 2, attempt=2)
     assert job["status"] == "SUCCEEDED"
     assert [attempt["container"]["exitCode"] for attempt in job["attempts"]] == [9, 0]
     main, child = nodes(lab, job["jobId"], 2)
@@ -215,12 +249,14 @@ def test_every_attempt_has_new_nodes_on_a_new_network(lab: JobLab) -> None:
 
 def test_two_jobs_at_once_have_nothing_in_common(lab: JobLab) -> None:
     """MP12."""
-    definition = lab.define_nodes("pair", "env; sleep 0.5", nodes=2)
+    definition = define(lab, "pair", f"env; {LINGER}", nodes=2)
     ids = [lab.submit(definition) for _ in range(2)]
     for job_id in ids:
-        assert lab.ended(job_id)["status"] == "SUCCEEDED"
+        lab.ended(f"{job_id}#1")
+    for job_id in ids:
+        assert let_end(lab, job_id, 2)["status"] == "SUCCEEDED"
     found = [one for job_id in ids for one in nodes(lab, job_id, 2)]
-    spans = [(one["startedAt"], one["stoppedAt"]) for one in found]
+    spans = [(one["startedAt"], one["stoppedAt"]) for one in found[::2]]
     assert max(start for start, _ in spans) < min(stop for _, stop in spans)
     told = by_index(lab, found)
     assert len({one["HOSTNAME"] for one in told}) == 4
