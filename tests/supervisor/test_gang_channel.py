@@ -245,11 +245,12 @@ def test_closing_wakes_who_waits_and_may_be_done_twice(waits: Callable[[Channel]
     soon(lambda: other.gone, 2)
 
 
-def test_closing_does_not_wait_for_an_end_that_takes_nothing() -> None:
-    channel, theirs = raw()
+def test_closing_waits_for_an_end_that_takes_nothing_only_as_long_as_it_is_told_to() -> None:
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours, KEYS, beat_s=BEAT_S, lost_s=60)
     started = time.monotonic()
-    channel.close()
-    assert time.monotonic() - started < 1.5
+    channel.close(linger_s=0.2)
+    assert 0.2 <= time.monotonic() - started < 1
     theirs.close()
 
 

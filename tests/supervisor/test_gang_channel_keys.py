@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from fractions import Fraction
 from typing import Any
 
+import botocore.session
 import pytest
 from botocore.config import Config
 
@@ -155,14 +157,22 @@ ENTRY = Entry(public=Secret().public, address="10.0.0.1", slots=0, architecture=
 DOCUMENT = json.loads(ENTRY.to_json())
 
 
-def board(bucket: Bucket, endpoint: str | None = None, **job: Any) -> StateBoard:
-    """As the agent's own client, which is less patient here."""
-    import botocore.session
+@functools.cache
+def session() -> botocore.session.Session:
+    return botocore.session.Session()
 
-    client = botocore.session.Session().create_client(
-        "s3", region_name="us-east-1", endpoint_url=endpoint or bucket.endpoint, aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
+
+def impatient(endpoint: str) -> Any:
+    """It asks once."""
+    return session().create_client(
+        "s3", region_name="us-east-1", endpoint_url=endpoint, aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
         aws_secret_access_key="canary-secret", config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
     )  # fmt: skip
+
+
+def board(bucket: Bucket, endpoint: str | None = None, **job: Any) -> StateBoard:
+    """Asked at a faulty `endpoint` or else at S3 itself."""
+    client = impatient(endpoint) if endpoint else bucket.client
     return StateBoard(State(client, f"s3://{bucket.name}/functions/f/"), **{"job_id": "job", "attempt": 1, **job})
 
 

@@ -33,7 +33,7 @@ BODY_BYTES: Final = 64 * 1024
 WINDOW_BYTES: Final = 512 * 1024
 BEAT_S: Final = 2.0
 LOST_S: Final = 20.0
-_LINGER_S: Final = 1.0  # how long `close` lets the other end take what was sent; it takes a millisecond if it lives
+LINGER_S: Final = 1.0  # how long `close` lets the other end take what was sent; it takes a millisecond if it lives
 
 _LENGTH: Final = struct.Struct(">I")
 _COUNTER: Final = struct.Struct(">Q")
@@ -68,7 +68,8 @@ class Channel:
           what was sent before, and raises Gone when there is nobody to take it; a message that is too long is a ValueError.
     2. `receive` answers the next message, to one reader at a time; never a heartbeat. What came before the end is answered first; then
           Gone is raised, again and again. With `timeout_s` None is the answer when nothing came so long.
-    3. `close` may be called again. It wakes both of the above. What was sent before is still delivered, if the other end takes it soon.
+    3. `close` may be called again. It wakes both of the above. What was sent before is still delivered, if the other end takes it
+          within `linger_s`.
     4. Heartbeats are the channel's own, every `beat_s`. After `lost_s` without a sign of life it is Gone, whatever anybody waits for.
 
     It takes the connection over, and one thread of its own reads it.
@@ -140,7 +141,7 @@ class Channel:
                 self._write(self._beat())
         return message
 
-    def close(self) -> None:
+    def close(self, linger_s: float = LINGER_S) -> None:
         with self._state:
             first, self._closed = not self._closed, True
             self._state.notify_all()
@@ -148,9 +149,9 @@ class Channel:
             # To close with unread input would make the kernel drop what is still on its way: stop writing, and let the other end finish.
             with suppress(OSError):
                 self._connection.shutdown(socket.SHUT_WR)
-            self._reader.join(_LINGER_S)
+            self._reader.join(linger_s)
         self._end(_CLOSED_HERE)
-        self._reader.join(_LINGER_S)
+        self._reader.join(LINGER_S)
 
     # What follows is the reading thread's; it alone closes the connection.
 

@@ -140,4 +140,6 @@ def _patience_s(end: float, most_s: float) -> float:
 
 
 def _told(address: str, main: Entry, error: OSError) -> str:
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return f"{address}:{main.port} hung up"
     return f"{address}:{main.port} cannot be reached: {(error.strerror or str(error)).lower()} (may the nodes' security group talk to itself?)"
