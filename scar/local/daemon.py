@@ -1,6 +1,6 @@
 """The local AWS as a process: `python -m scar.local.daemon --state DIR --port N`.
 
-It listens on 127.0.0.1 only, writes where to `daemon.json` once everything is restored, and ends on SIGTERM after saving.
+It listens on 127.0.0.1, and inside networks of its own sandboxes; it writes where to `daemon.json` once everything is restored, and ends on SIGTERM after saving.
 Exit codes: 0 ended as asked, 1 could not start, 3 another daemon has this state.
 """
 
