@@ -80,7 +80,10 @@ class Gangs:
 
     def put(self, name: str, key: str, *script: str) -> str:
         """Upload a script; answers the id of the job that runs it."""
-        self.s3.put_object(Bucket=f"bucket-{name}", Key=f"in/{key}", Body="\n".join(script).encode())
+        return self.put_bytes(name, key, "\n".join(script).encode())
+
+    def put_bytes(self, name: str, key: str, body: bytes) -> str:
+        self.s3.put_object(Bucket=f"bucket-{name}", Key=f"in/{key}", Body=body)
         found: list[str] = []
 
         def look() -> object:
