@@ -14,6 +14,8 @@ from typing import Final
 from faassupervisor import contract, environ
 
 _LOOPBACK: Final = ipaddress.ip_network("127.0.0.0/8")
+# Open MPI names shared memory by host and by number on the node: nodes that are one host would write into each other's (4.1.4 crashes).
+_ON_ONE_MACHINE: Final = {"OMPI_MCA_btl": "self,tcp"}
 _WIDEST: Final = 8  # bits: a network wider than that is no network but everything, loopback included
 
 
@@ -98,6 +100,7 @@ def _launchers(hosts: Sequence[Host], files: Files) -> Mapping[str, str]:
         "I_MPI_HYDRA_BOOTSTRAP_EXEC": shell,
         "I_MPI_HYDRA_HOST_FILE": files.hydra,
         **_ranks_of_intel(hosts),
+        **(_ON_ONE_MACHINE if _are_loopback(hosts) else {}),
         "I_MPI_HYDRA_BRANCH_COUNT": "0",  # from 16 nodes on, workers would start others
     }
 
