@@ -133,6 +133,7 @@ def test_only_the_report_prints_and_only_doors_exit(path: Path) -> None:
         "scar.package.agent.debian_pins",
         "scar.local.sandbox.nsinit",
         "faassupervisor.__main__",
+        "faassupervisor.nodes.rsh",
         *STARTS_THE_AGENT,
     }
     for node in nodes(path):
