@@ -46,8 +46,8 @@ def _not_given(container: Mapping[str, Any], engine: Engine) -> Iterator[str]:
         yield "`linuxParameters.devices`"
     if linux.get("maxSwap"):
         yield "`linuxParameters.maxSwap` (there is no swap)"
-    if (linux.get("tmpfs") or linux.get("sharedMemorySize")) and engine.name not in _MOUNTS_TMPFS:
-        yield f"`linuxParameters.tmpfs` or `sharedMemorySize` with the sandbox engine {engine.name}"
+    if linux.get("tmpfs") and engine.name not in _MOUNTS_TMPFS:
+        yield f"`linuxParameters.tmpfs` with the sandbox engine {engine.name}"
     for limit in container.get("ulimits") or ():
         if limit["name"] not in _ULIMITS:
             yield f"`ulimits` of {limit['name']}"

@@ -55,7 +55,7 @@ class SandboxSpec:
     calls are refused besides: Lambda's (see restrictions.py), or none. `held` are open descriptors that stay open for exactly as long
     as the tree lives and that nothing in it sees: locks on what it uses. The caller closes its own once the tree was started.
     `capabilities`: root inside has those of a container, so that it can become another user; only namespaces, podman and docker give them.
-    `tmpfs` and a `shm_mib` other than 64 are given by namespaces, podman and docker only.
+    `tmpfs` and `shm_mib` are given by namespaces, podman and docker only; elsewhere /dev/shm is this machine's, whatever its size.
     `place`, from the same engine's `network`, puts the sandbox there; without one its network is this machine's. The place's host name
     goes before `hostname`, and `/etc/hosts` names all places of the network, where the engine shows a sandbox files of its own.
     """
