@@ -93,6 +93,7 @@ def _launchers(hosts: Sequence[Host], files: Files) -> Mapping[str, str]:
         "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
         "PRTE_MCA_prte_default_hostfile": files.open_mpi,
         **environ.OPEN_MPI_AS_ROOT,
+        "SHELL": "/bin/sh",  # of a user without a login Open MPI would otherwise say that it knows no shell
         "HYDRA_LAUNCHER": "rsh",
         "HYDRA_LAUNCHER_EXEC": shell,
         "HYDRA_HOST_FILE": files.hydra,
