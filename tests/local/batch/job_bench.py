@@ -212,13 +212,14 @@ class JobLab:
 
 
 class Instant:
-    """An engine whose programs have always ended already, with 0; `started` are the specs."""
+    """An engine whose programs have always ended already, with 0; `started` are the specs, `networks` those that were made."""
 
     name = "instant"
     isolation = Isolation("none", "none", "none", "none")
 
     def __init__(self) -> None:
         self.started: list[SandboxSpec] = []
+        self.networks: list[_Places] = []
 
     def probe(self) -> None:
         return None
@@ -228,7 +229,8 @@ class Instant:
         return _Ended()
 
     def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Any) -> _Places:
-        return _Places(tuple(Place(f"127.0.9.{n}", name) for n, name in enumerate(hostnames)), endpoint)
+        self.networks.append(_Places(tuple(Place(f"127.0.9.{n}", name) for n, name in enumerate(hostnames)), endpoint))
+        return self.networks[-1]
 
 
 class Held(Instant):
@@ -291,10 +293,10 @@ class _Places:
     own, credentials_host = False, None
 
     def __init__(self, places: tuple[Place, ...], endpoint: str) -> None:
-        self.places, self.endpoint = places, endpoint
+        self.places, self.endpoint, self.closed = places, endpoint, False
 
     def close(self) -> None:
-        """Nothing was made."""
+        self.closed = True
 
 
 class _Ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from scar.local.batch.capacity import JOB_REQUIREMENT, MAX_RESOURCE, Machine
 from scar.local.batch.gang import MAIN_OVER
+from scar.local.batch.job import Job
 from scar.local.batch.node import Nodes
 from scar.local.batch.scheduler import Pace
 from scar.local.sandbox.spec import Choice
@@ -145,21 +146,36 @@ def test_the_others_are_launched_only_when_the_main_node_runs(lab: JobLab, engin
     assert summary["container"] == {"exitCode": 0}
     assert summary["nodeProperties"] == {"isMainNode": True, "nodeIndex": 2, "numNodes": 3}
     assert program(engine, f"{job_id}#1").told == ["terminate"]
+    assert [network.closed for network in engine.networks] == [True]
     assert lab.job(f"{job_id}#1")["statusReason"] == MAIN_OVER
 
 
-def test_the_order_of_the_others_is_no_promise(lab: JobLab, engine: Held) -> None:
+@pytest.fixture
+def heard(lab: JobLab) -> Iterator[Callable[[], list[tuple[str, str]]]]:
+    """What a rule of EventBridge has heard of jobs: ids and statuses."""
+    events = lab.local.client("events")
+    events.put_rule(Name="nodes", EventPattern=json.dumps({"source": ["aws.batch"], "detail": {"jobName": ["heard"]}}))
+    events.put_targets(Rule="nodes", Targets=[{"Id": "1", "Arn": arn("told")}])
+    yield lambda: [(event["detail"]["jobId"], event["detail"]["status"]) for _, event in list(lab.invoked)]
+    events.remove_targets(Rule="nodes", Ids=["1"])
+    events.delete_rule(Name="nodes")
+
+
+def test_the_order_of_the_others_is_no_promise(lab: JobLab, engine: Held, heard: Any) -> None:
     """MP1: of three jobs with seven children each, not all start them alike."""
     lab.environment("first", 8)
-    definition = lab.define_nodes("random", "x", nodes=8)
+    definition = lab.define_nodes("heard", "x", nodes=8)
     orders = set()
-    for number in range(1, 4):
+    for _ in range(3):
         job_id = lab.submit(definition)
-        until(lambda number=number: len(engine.started) == 8 * number)
-        orders.add(tuple(one.environment["AWS_BATCH_JOB_NODE_INDEX"] for one in engine.started[-7:]))
+        until(lambda job_id=job_id: statuses(lab, job_id, 8) == ["RUNNING"] * 8)
         program(engine, f"{job_id}#0").end(0)
         lab.ended(job_id)
+        until(lambda job_id=job_id: (job_id, "SUCCEEDED") in heard())
+        began = [one.partition("#") for one, status in heard() if status == "STARTING"]
+        orders.add(tuple(index for whole, _, index in began if whole == job_id and index not in ("", "0")))
     assert len(orders) > 1
+    assert {len(order) for order in orders} == {7}
 
 
 def test_all_nodes_have_room_or_none_is_started(lab: JobLab, engine: Held) -> None:
@@ -181,13 +197,40 @@ def test_all_nodes_have_room_or_none_is_started(lab: JobLab, engine: Held) -> No
     assert lab.job(wide)["status"] == "SUCCEEDED"
 
 
+def test_containers_of_all_jobs_are_counted(lab: JobLab, engine: Held) -> None:
+    """Of eight at once, and of the environments of a queue only those that take nodes."""
+    lab.environment("spot", 64, type="SPOT")
+    lab.environment("wide", 64)
+    lab.queue("wide", "spot", "wide")
+    first, second = (lab.submit(lab.define_nodes(f"of-{n}", "x", nodes=n), jobQueue="wide") for n in (5, 4))
+    lab.reach(first, "RUNNING")
+    until(lambda: statuses(lab, second, 4) == ["RUNNABLE"] * 4)
+    program(engine, f"{first}#0").end(0)
+    until(lambda: statuses(lab, second, 4) == ["RUNNING"] * 4)
+    assert {one.environment["AWS_BATCH_CE_NAME"] for one in engine.started} == {"wide"}
+
+
+def test_nodes_of_another_attempt_begin_anew(lab: JobLab, engine: Held) -> None:
+    """MP9."""
+    job_id = lab.submit(lab.define_nodes("again", "x", nodes=2), retryStrategy={"attempts": 2})
+    until(lambda: statuses(lab, job_id, 2) == ["RUNNING"] * 2)
+    engine.waits.clear()
+    program(engine, f"{job_id}#0").end(1)
+    until(lambda: statuses(lab, job_id, 2) == ["STARTING", "RUNNABLE"])
+    assert "stoppedAt" not in lab.job(f"{job_id}#1")
+    engine.waits.set()
+    until(lambda: statuses(lab, job_id, 2) == ["RUNNING"] * 2)
+    assert [network.closed for network in engine.networks] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("nodes", "each", "told"),
     [
         (5, needs(1, 16), MAX_RESOURCE),
         (3, needs(1, 400), f"{JOB_REQUIREMENT} This machine has 1000 MiB of memory, the job asks for 1200 MiB."),
+        (2, [*needs(1, 16), {"type": "GPU", "value": "1"}], f"{JOB_REQUIREMENT} The local AWS gives no GPU to jobs."),
     ],
-    ids=["vCPUs", "memory"],
+    ids=["vCPUs", "memory", "GPU"],
 )
 def test_nodes_that_never_fit_together_say_why(lab: JobLab, nodes: int, each: list[dict[str, str]], told: str) -> None:
     definition = lab.define_nodes(
@@ -269,23 +312,17 @@ def test_a_node_is_known_as_one_and_only_its_job_is_ended_or_tagged(lab: JobLab)
     assert "nextToken" in lab.refused("ListJobs", multiNodeJobId=job_id, nextToken="x")
 
 
-def test_rules_of_eventbridge_hear_of_nodes_too(lab: JobLab, engine: Held) -> None:
+def test_rules_of_eventbridge_hear_of_nodes_too(lab: JobLab, engine: Held, heard: Any) -> None:
     """The job's own events are those of any job; each node's are told as the children's of an array are."""
-    events = lab.local.client("events")
-    pattern = {"source": ["aws.batch"], "detail": {"jobName": ["heard"]}}
-    events.put_rule(Name="nodes", EventPattern=json.dumps(pattern))
-    events.put_targets(Rule="nodes", Targets=[{"Id": "1", "Arn": arn("told")}])
     job_id = lab.submit(lab.define_nodes("heard", "x", nodes=2))
     lab.reach(f"{job_id}#1", "RUNNING")
     program(engine, f"{job_id}#1").end(3)
     lab.reach(f"{job_id}#1", "FAILED")
     program(engine, f"{job_id}#0").end(0)
-    until(lambda: len(lab.invoked) == 11)
-    events.remove_targets(Rule="nodes", Ids=["1"])
-    events.delete_rule(Name="nodes")
+    until(lambda: len(heard()) == 11)
     told: dict[str, list[str]] = {}
-    for _, event in lab.invoked:
-        told.setdefault(event["detail"]["jobId"], []).append(event["detail"]["status"])
+    for one, status in heard():
+        told.setdefault(one, []).append(status)
     assert told == {
         job_id: ["SUBMITTED", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"],
         f"{job_id}#0": ["STARTING", "RUNNING", "SUCCEEDED"],
@@ -304,6 +341,6 @@ def test_a_thousand_nodes_of_an_ended_job_take_little() -> None:
         node.attempts.append({"container": container, "startedAt": node.started_ms, "stoppedAt": node.stopped_ms})
     before = [node.progress() for node in nodes.all()]
     assert len(pickle.dumps(nodes)) > 150_000
-    nodes.pack()
+    Job("a", "n", "q", "d:1", {}, 1, 0, nodes=nodes).pack()
     assert len(pickle.dumps(nodes)) < 40_000
     assert [node.progress() for node in nodes.all()] == before

@@ -136,6 +136,9 @@ def test_nodes_reach_each_other_and_the_local_aws_with_their_role(lab: JobLab) -
     role = lab.local.client("iam").create_role(RoleName="node", AssumeRolePolicyDocument=policy)["Role"]["Arn"]
     where = "${AWS_CONTAINER_CREDENTIALS_FULL_URI:-http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI}"
     ask = f'busybox wget -q -O - --header "Authorization: $AWS_CONTAINER_AUTHORIZATION_TOKEN" {where}'
+    # SDKs take plain HTTP from these two places only: the agent's of ECS, and the loopback
+    ask = f"{ask}; echo ${{AWS_CONTAINER_CREDENTIALS_RELATIVE_URI:+ecs}}${{SCAR_NODE_ADDRESS:+loopback}}"
+    ask = f"{{ {ask}; busybox wget -q -O - $AWS_ENDPOINT_URL/_scar/batch/reclaim/nobody; }}"
     main = f"{ask}; nc -l -p 9999 -e sh -c 'cat >/tmp/got'; cat /tmp/got"
     child = f"until {ask} | nc $AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS 9999; do sleep 0.02; done"
     script = f"if [ $AWS_BATCH_JOB_NODE_INDEX = 0 ]; then {main}; else {child}; fi"
@@ -144,7 +147,8 @@ def test_nodes_reach_each_other_and_the_local_aws_with_their_role(lab: JobLab) -
     assert job["status"] == "SUCCEEDED"
     text = "".join(lab.output(lab.job(job["jobId"] + "#0")))
     assert text.count('"AccessKeyId"') == 2
-    assert text.count(role) == 2
+    assert text.count(role) == text.count('{"reclaimed": false}') == 2
+    assert text.count("}ecs") + text.count("}loopback") == 2
 
 
 def test_each_node_runs_what_its_range_and_the_submission_say(lab: JobLab) -> None:
