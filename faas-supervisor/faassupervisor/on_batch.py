@@ -89,7 +89,7 @@ def _node(variables: Mapping[str, str]) -> Node | None:
 
 def _answer(surroundings: environ.Surroundings, crew: Crew | None, log: Log) -> Reply | Failure:
     variables = surroundings.variables
-    job_id = variables.get("AWS_BATCH_JOB_ID", "")
+    job_id = variables.get("AWS_BATCH_JOB_ID", "").partition("#")[0]  # without a node's index
     task = Task.from_json(variables[contract.TASK]) if contract.TASK in variables else None
     loaded = function.load(surroundings.function_root)
     if crew is None and _is_roots(loaded):

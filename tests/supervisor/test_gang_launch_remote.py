@@ -41,8 +41,8 @@ class Pair:
             command, **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": {"WHERE": "here"}, **more}
         )  # type: ignore[call-overload, no-any-return]
 
-    def run(self, *words: str, given: bytes = b"") -> tuple[int, bytes, bytes]:
-        with self.start(*words) as process:
+    def run(self, *words: str, given: bytes = b"", **more: object) -> tuple[int, bytes, bytes]:
+        with self.start(*words, **more) as process:
             try:
                 out, err = process.communicate(given, timeout=10)
             finally:
@@ -173,8 +173,17 @@ def test_a_command_for_this_node_becomes_the_caller_itself(pair):
     [("host.invalid", b"no node of this job is called 'host.invalid'"), ("192.0.2.3", b"node 2 is gone")],
 )
 def test_a_node_that_cannot_be_reached_is_255_with_the_reason(pair, host, says):
-    code, out, err = pair.run(host, "true")
+    code, out, err = pair.run(host, "true", env={"PATH": "/nowhere"})  # nor is there an ssh
     assert (code, out) == (255, b"") and says in err
+
+
+def test_a_host_that_is_no_node_is_left_to_the_images_own_ssh(pair, tmp_path):
+    """Scripts that bring their own ssh keep working. Without one the reason is told (above)."""
+    (tmp_path / "ssh").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "ssh").chmod(0o755)
+    with pair.start("-x", "me@elsewhere.invalid", "a", "b c", env={"PATH": f"{tmp_path}:/bin"}) as process:
+        out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out) == (0, b"-x me@elsewhere.invalid a b c\n")
 
 
 def test_a_node_that_goes_away_ends_its_commands_with_255(pair):

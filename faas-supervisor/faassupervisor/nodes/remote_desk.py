@@ -113,7 +113,7 @@ class Desk:
                     reason = (
                         f"no node of this job is called {host.decode(errors='replace')!a}; SCAR_HOSTFILE lists them"
                     )
-                    connection.sendall(_frame(rsh.REFUSED, reason.encode()))
+                    connection.sendall(_frame(rsh.UNKNOWN, reason.encode()))
                 else:
                     self._connect(index, command, connection, frames)
             except (OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 Started as a file of its own by the user's processes, so it imports nothing of the agent. Standard input, output and error, signals and the
 exit code are the remote command's; 255 with a message says that there was none, as ssh does. A command for the node we are on becomes this
-process itself. Frames: one letter (below), the length of the body (4 bytes, network order), the body.
+process itself, and one for a host that is no node of the job becomes ssh, where the image has one. Frames: one letter (below), the length of the body (4 bytes, network order), the body.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ CALL, INPUT, EOF, SIGNAL, GRANT = (
     b"S",
     b"G",
 )  # to the agent: CALL is the host, a zero byte, the command
-HERE, OUTPUT, ERROR, EXIT, REFUSED = b"H", b"O", b"R", b"X", b"N"  # from the agent, and GRANT in both directions
+HERE, OUTPUT, ERROR, EXIT, REFUSED, UNKNOWN = (
+    b"H",
+    b"O",
+    b"R",
+    b"X",
+    b"N",
+    b"U",
+)  # from the agent, and GRANT in both directions
 HEADER = struct.Struct("!cI")
 NUMBER = struct.Struct("!I")
 WINDOW_BYTES = 256 * 1024  # of one stream, may be under way; then one waits to be granted more
@@ -34,6 +41,10 @@ _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, sign
 
 class UnusableError(Exception):
     """What to tell whoever called."""
+
+
+class UnknownHostError(UnusableError):
+    """No node of this job."""
 
 
 def parsed(arguments: list[str]) -> tuple[str, str, bool]:
@@ -76,18 +87,29 @@ def main(arguments: list[str]) -> int:
             answer = session.run(no_input)
     except ValueError:
         return _failed("usage: rsh.py SOCKET [options] host command")
+    except UnknownHostError as error:
+        return _become_ssh(words, str(error))
     except UnusableError as error:
         return _failed(str(error))
     except FileNotFoundError:
-        return _failed("only the main node of a job, while its script runs, starts commands on other nodes")
+        return _become_ssh(words, "only the main node of a job, while its script runs, starts commands on other nodes")
     except OSError as error:
         return _failed(f"the agent of this node does not answer: {error.strerror or error}")
     if answer is not None:
         return answer
     try:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what it becomes would, too
         os.execv("/bin/sh", ["sh", "-c", command])  # noqa: S606  # what the caller asked for, as the caller
     except OSError as error:
         return _failed(f"/bin/sh: {error.strerror}")
+
+
+def _become_ssh(words: list[str], otherwise: str) -> int:
+    try:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.execvp("ssh", ["ssh", *words])  # noqa: S606  # the image's own, found as the caller would
+    except OSError:
+        return _failed(otherwise)
 
 
 def _failed(message: str) -> int:
@@ -157,6 +179,8 @@ class _Session:
             self.send(GRANT, NUMBER.pack(len(body)))
         elif kind == GRANT:
             self._window += NUMBER.unpack(body)[0]
+        elif kind == UNKNOWN:
+            raise UnknownHostError(body.decode(errors="replace"))
         elif kind == REFUSED:
             raise UnusableError(body.decode(errors="replace"))
         elif kind == EXIT:
