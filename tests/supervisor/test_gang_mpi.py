@@ -119,6 +119,15 @@ def test_each_mpi_is_told_whom_to_call_which_hosts_and_which_network() -> None:
     assert environ.OPEN_MPI_AS_ROOT.items() <= said.items()
 
 
+def test_a_main_node_without_slots_is_called_back_by_its_interface() -> None:
+    """MP14: Hydra tells its helpers the main node's address only if it is in the list of hosts."""
+    hosts = [mpi.Host(0, "192.0.2.5", 0), mpi.Host(1, "192.0.2.6", 1)]
+    assert mpi.settings(hosts, FILES, 0, (), interface="eth0")["HYDRA_IFACE"] == "eth0"
+    hosts[0] = mpi.Host(0, "192.0.2.5", 1)
+    assert "HYDRA_IFACE" not in mpi.settings(hosts, FILES, 0, (), interface="eth0")
+    assert (mpi_files.interface_of("127.0.0.1"), mpi_files.interface_of("192.0.2.250")) == ("lo", None)
+
+
 @given(st.data())
 def test_what_the_user_has_set_is_never_set_again(data: st.DataObject) -> None:
     """Nor is a network named beside one that the user excludes: Open MPI refuses both at once."""

@@ -56,9 +56,15 @@ def node_name(index: int) -> str:
     return f"scar-node-{index}"
 
 
-def settings(hosts: Sequence[Host], files: Files, index: int, own: Collection[str]) -> dict[str, str]:
-    """All variables of one node: the contract's, and what the MPIs need of what is not in `own`, the user's. The main node is the first host."""
-    launchers = {name: value for name, value in _launchers(hosts, files).items() if name not in own}
+def settings(
+    hosts: Sequence[Host], files: Files, index: int, own: Collection[str], *, interface: str | None = None
+) -> dict[str, str]:
+    """All variables of one node: the contract's, and what the MPIs need of what is not in `own`, the user's. The main node is the first host.
+
+    `interface` is the name of the network interface that has this node's address.
+    """
+    wanted = {**_launchers(hosts, files), **_way_back(hosts, interface)}
+    launchers = {name: value for name, value in wanted.items() if name not in own}
     return {
         **launchers,
         contract.HOSTFILE: files.hosts,
@@ -116,6 +122,16 @@ def _ranks_of_intel(hosts: Sequence[Host]) -> Mapping[str, str]:
         return {}
     (each,) = slots
     return {"I_MPI_PERHOST": str(each)}
+
+
+def _way_back(hosts: Sequence[Host], interface: str | None) -> Mapping[str, str]:
+    """Hydra's helpers call back. They are told the main node's address when it is in the list, and otherwise its name, which may not resolve.
+
+    A host with 0 slots may not be in the list: mpiexec 4.0.2 divides by it.
+    """
+    if hosts[0].slots or not interface or _are_loopback(hosts):
+        return {}
+    return {"HYDRA_IFACE": interface, "I_MPI_HYDRA_IFACE": interface}
 
 
 def _networks(hosts: Sequence[Host]) -> Mapping[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import shlex
+import socket
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +18,8 @@ from faassupervisor.workspace import Workspace
 SOCKET: Final = "rsh.socket"
 _HERE: Final = Path(__file__).absolute()
 _CLIENT: Final = _HERE.with_name(f"rsh{_HERE.suffix}")  # in an image all modules are compiled
+_SIOCGIFADDR: Final = 0x8915  # netdevice(7); the address is at bytes 20 to 23 of struct ifreq
+_IFREQ_BYTES: Final = 40
 _ISOLATED: Final = ("-I", "-S", "-B")
 
 
@@ -32,13 +37,25 @@ def write(place: Workspace, hosts: Sequence[mpi.Host], index: int, own: Collecti
     Path(files.remote_shell).write_text(remote_shell(place.agent / SOCKET))
     Path(files.remote_shell).chmod(0o755)
     address = next(host.address for host in hosts if host.index == index)
-    return {**mpi.settings(hosts, files, index, own), contract.INSTANCE_IP: address}
+    said = mpi.settings(hosts, files, index, own, interface=interface_of(address))
+    return {**said, contract.INSTANCE_IP: address}
 
 
-def remote_shell(socket: Path) -> str:
+def interface_of(address: str) -> str | None:
+    """The name of the network interface with this IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # it has none
+                answer = fcntl.ioctl(probe, _SIOCGIFADDR, name.encode().ljust(_IFREQ_BYTES, b"\0"))
+                if socket.inet_ntoa(answer[20:24]) == address:
+                    return name
+    return None
+
+
+def remote_shell(desk: Path) -> str:
     """A shell script that becomes `rsh.py` in the agent's own Python: the kernel gives a `#!` line one argument only."""
     given = Path("/proc/self/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
-    words = [*interpreter(given, len(sys.argv) - 1), *_ISOLATED, str(_CLIENT), str(socket)]
+    words = [*interpreter(given, len(sys.argv) - 1), *_ISOLATED, str(_CLIENT), str(desk)]
     return f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
 
 
