@@ -450,3 +450,67 @@ def test_t1_17(world: World) -> None:
     assert failed is None, answer
     assert world.job("heavy", key)["status"] == "SUCCEEDED"
     assert len(world.jobs("heavy", key)) == 1
+
+
+def gang(name: str, nodes: dict[str, object], **batch: object) -> dict[str, Any]:
+    """A function whose jobs take several nodes, each of which runs the script."""
+    places = {"multi_node_parallel": {"script_on_workers": True, **nodes}, **batch}
+    return function(name, "batch", batch=places, init_script="gang.py")
+
+
+def test_t1_19(world: World) -> None:
+    """Nodes are told in both spellings (from scar.cfg: `scar/fdl/test_configuration.py`); a main node that is none of them is refused, before any call."""
+    for spelling, index, code in (("enable", 2, 0), ("enabled", 3, 2)):
+        world.write("t1-19.yaml", gang("t1-19", {spelling: True, "number_nodes": 3, "main_node_index": index}))
+        (world.folder / "gang.py").write_text(script("pass"))
+        checked = world.scar("validate", "-f", "t1-19.yaml")
+        assert checked.code == code, checked
+        assert code == 0 or "main_node_index" in checked.err
+
+
+def test_t1_20(world: World) -> None:
+    """Three containers at once with AWS's variables; the main node's exit code is the job's; each node's status and log are shown."""
+    names = [
+        f"AWS_BATCH_JOB_{name}"
+        for name in ("NODE_INDEX", "NUM_NODES", "MAIN_NODE_INDEX", "MAIN_NODE_PRIVATE_IPV4_ADDRESS")
+    ]
+    said = f"print('told', *(os.environ.get(name, 'unset') for name in {names}), os.environ['INSTANCE_IP'])"
+    ended = "raise SystemExit(7 if os.environ['SCAR_NODE_INDEX'] == '1' else 0)"
+    (world.folder / "gang.py").write_text(script(said, ended))
+    world.deploy("t1-20.yaml", gang("t1-20", {"enabled": True, "number_nodes": 3, "main_node_index": 1}))
+    ran = world.local.scar("run", "-n", "t1-20", "--wait")
+    assert ran.code == 7, ran
+    (job,) = world.local.must("jobs", "-n", "t1-20", "-o", "json").json
+    assert (job["status"], job["exit_code"]) == ("FAILED", 7)
+    until("all nodes' ends", lambda: {node["status"] for node in shown(world, job["id"])} <= ENDED)
+    assert [node["main"] for node in shown(world, job["id"])] == [False, True, False]
+    told = [log_line(world, job["id"], index, "told") for index in range(3)]
+    addresses = [words[-1] for words in told]
+    assert len(set(addresses)) == 3
+    assert [words[1:4] for words in told] == [["0", "3", "1"], ["1", "3", "1"], ["2", "3", "1"]]
+    assert [words[4] for words in told] == [addresses[1], "unset", addresses[1]]
+
+
+def shown(world: World, job_id: str) -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = world.local.must("jobs", job_id, "-o", "json").json["nodes"]
+    return nodes
+
+
+def log_line(world: World, job_id: str, node: int, first: str) -> list[str]:
+    """The one line of a node's log that begins with a word, word by word."""
+    lines = [line["message"] for line in world.local.must("log", job_id, "--node", str(node), "-o", "json").json]
+    (found,) = [line.split() for line in lines if line.startswith(first)]
+    return found
+
+
+def test_t1_22(world: World) -> None:
+    """What AWS gives several nodes no machines of is refused with AWS's rule (a placement group in several zones: `e2e/test_plan.py`)."""
+    (world.folder / "gang.py").write_text(script("pass"))
+    for resources in ({"type": "SPOT"}, {"type": "FARGATE"}, {"type": "FARGATE_SPOT"}, {"manage": "UNMANAGED"}):
+        body = gang("t1-22", {"enabled": True, "number_nodes": 2}, compute_resources=resources)
+        if "manage" in resources:
+            body["batch"] |= {"compute_resources": {}, "type": "UNMANAGED"}
+        world.write("t1-22.yaml", body)
+        refused = world.scar("validate", "-f", "t1-22.yaml")
+        assert refused.code == 2, (resources, refused)
+        assert "AWS Batch user guide, mnp-ce" in refused.err, refused.err

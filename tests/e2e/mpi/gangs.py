@@ -22,6 +22,8 @@ from tests.e2e.batch.world import ENDED
 from tests.e2e.conftest import Local, until
 
 SCRIPT = '#!/bin/sh\ncd "$TMP_OUTPUT_DIR"\nexec sh -eu "$INPUT_FILE_PATH"\n'
+# All nodes are on the same cores and the same kernel: Open MPI's ranks give way while they wait, and MPICH's do not try each other's memory.
+ONE_MACHINE = {"OMPI_MCA_mpi_yield_when_idle": "1", "UCX_TLS": "tcp,self"}
 STATE = "scar-state-123456789012-us-east-1"
 
 
@@ -33,8 +35,7 @@ def function(name: str, image: str, nodes: Mapping[str, Any], **batch: Any) -> d
             "execution_mode": "batch",
             "memory": 256,
             "init_script": "gang.sh",
-            # Ranks that wait give way: here all nodes are on the same two cores.
-            "container": {"image": image, "environment": {"Variables": {"OMPI_MCA_mpi_yield_when_idle": "1"}}},
+            "container": {"image": image, "environment": {"Variables": ONE_MACHINE}},
             "input": [{"path": f"bucket-{name}/in"}],
             "output": [{"path": f"bucket-{name}/out"}],
         },
