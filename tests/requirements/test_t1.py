@@ -481,9 +481,10 @@ def test_t1_20(world: World) -> None:
     ran = world.local.scar("run", "-n", "t1-20", "--wait")
     assert ran.code == 7, ran
     (job,) = world.local.must("jobs", "-n", "t1-20", "-o", "json").json
-    assert (job["status"], job["exit_code"]) == ("FAILED", 7)
-    until("all nodes' ends", lambda: {node["status"] for node in shown(world, job["id"])} <= ENDED)
-    assert [node["main"] for node in shown(world, job["id"])] == [False, True, False]
+    until("all nodes' ends", lambda: {node["status"] for node in shown(world, job["id"])["nodes"]} <= ENDED)
+    whole = shown(world, job["id"])
+    assert (whole["status"], whole["exit_code"]) == ("FAILED", 7)
+    assert [node["main"] for node in whole["nodes"]] == [False, True, False]
     told = [log_line(world, job["id"], index, "told") for index in range(3)]
     addresses = [words[-1] for words in told]
     assert len(set(addresses)) == 3
@@ -491,9 +492,9 @@ def test_t1_20(world: World) -> None:
     assert [words[4] for words in told] == [addresses[1], "unset", addresses[1]]
 
 
-def shown(world: World, job_id: str) -> list[dict[str, Any]]:
-    nodes: list[dict[str, Any]] = world.local.must("jobs", job_id, "-o", "json").json["nodes"]
-    return nodes
+def shown(world: World, job_id: str) -> dict[str, Any]:
+    told: dict[str, Any] = world.local.must("jobs", job_id, "-o", "json").json
+    return told
 
 
 def log_line(world: World, job_id: str, node: int, first: str) -> list[str]:
