@@ -128,6 +128,23 @@ def test_a_main_node_without_slots_is_called_back_by_its_interface() -> None:
     assert (mpi_files.interface_of("127.0.0.1"), mpi_files.interface_of("192.0.2.250")) == ("lo", None)
 
 
+def test_intels_mpirun_is_told_how_many_ranks_each_node_takes_where_all_take_as_many() -> None:
+    """MP14: of a node without slots it hears nothing, and of different ones from the host file alone."""
+    equal = (mpi.Host(0, "192.0.2.5", 0), mpi.Host(1, "192.0.2.6", 3), mpi.Host(2, "192.0.2.7", 3))
+    different = (mpi.Host(0, "192.0.2.5", 1), mpi.Host(1, "192.0.2.6", 3))
+    assert mpi.settings(equal, FILES, 0, ())["I_MPI_PERHOST"] == "3"
+    assert "I_MPI_PERHOST" not in mpi.settings(different, FILES, 0, ())
+
+
+def test_nodes_that_are_containers_of_one_machine_do_not_try_each_others_memory() -> None:
+    """UCX, which MPICH uses, knows a machine by its kernel; the user's own choice wins."""
+    hosts = (mpi.Host(0, "192.0.2.5", 1), mpi.Host(1, "192.0.2.6", 1))
+    assert mpi.settings(hosts, FILES, 0, (), one_kernel=True)["UCX_TLS"] == "tcp,self"
+    assert "UCX_TLS" not in mpi.settings(hosts, FILES, 0, ())
+    assert "UCX_TLS" not in mpi.settings(hosts, FILES, 0, ("UCX_TLS",), one_kernel=True)
+    assert mpi_files.kernel() == mpi_files.kernel() != ""
+
+
 @given(st.data())
 def test_what_the_user_has_set_is_never_set_again(data: st.DataObject) -> None:
     """Nor is a network named beside one that the user excludes: Open MPI refuses both at once."""
