@@ -94,10 +94,10 @@ def summary(region: Region, job: Job) -> dict[str, Any]:
         "status": job.status,
         "jobDefinition": job.definition,
     }
-    container = job.attempts[-1]["container"] if job.attempts else {}
+    container = job.attempts[-1]["container"] if job.attempts else {}  # of a job of nodes, the main node's
     if job.nodes is not None:
         told["nodeProperties"] = {"numNodes": job.nodes.count}
-    elif job.ended or container.get("reason"):
+    if job.ended or container.get("reason"):
         told["container"] = {name: container[name] for name in ("exitCode", "reason") if name in container}
     for name, value in (("isCancelled", job.cancelled), ("isTerminated", job.terminated)):
         if value:  # only present when true

@@ -148,6 +148,8 @@ def test_the_others_are_launched_only_when_the_main_node_runs(lab: JobLab, engin
     assert program(engine, f"{job_id}#1").told == ["terminate"]
     assert [network.closed for network in engine.networks] == [True]
     assert lab.job(f"{job_id}#1")["statusReason"] == MAIN_OVER
+    [parent] = lab.ask("ListJobs", jobQueue="queue", jobStatus="SUCCEEDED")["jobSummaryList"]
+    assert parent["container"] == {"exitCode": 0}
 
 
 @pytest.fixture
