@@ -136,15 +136,6 @@ def test_intels_mpirun_is_told_how_many_ranks_each_node_takes_where_all_take_as_
     assert "I_MPI_PERHOST" not in mpi.settings(different, FILES, 0, ())
 
 
-def test_nodes_that_are_containers_of_one_machine_do_not_try_each_others_memory() -> None:
-    """UCX, which MPICH uses, knows a machine by its kernel; the user's own choice wins."""
-    hosts = (mpi.Host(0, "192.0.2.5", 1), mpi.Host(1, "192.0.2.6", 1))
-    assert mpi.settings(hosts, FILES, 0, (), one_kernel=True)["UCX_TLS"] == "tcp,self"
-    assert "UCX_TLS" not in mpi.settings(hosts, FILES, 0, ())
-    assert "UCX_TLS" not in mpi.settings(hosts, FILES, 0, ("UCX_TLS",), one_kernel=True)
-    assert mpi_files.kernel() == mpi_files.kernel() != ""
-
-
 @given(st.data())
 def test_what_the_user_has_set_is_never_set_again(data: st.DataObject) -> None:
     """Nor is a network named beside one that the user excludes: Open MPI refuses both at once."""
