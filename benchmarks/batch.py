@@ -8,19 +8,16 @@ Everything happens on this machine against a local AWS of its own in a temporary
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from figures import Figure, as_documents, table, write
-from run import SCAR, Bench, deploy
+from figures import Figure
+from run import Bench, deploy, local_aws, tell
 
 EMPTY = "bench-empty"
 SIZES = (1, 10, 100, 1000)
@@ -196,18 +193,9 @@ def _reports(bench: Bench) -> list[str]:
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="scar-bench-"))
-    bench = Bench(folder)
-    figures: list[Figure] = []
-    try:
-        bench.up()
-        figures += queued(bench)
-        figures += hand_over(bench)
-    finally:
-        subprocess.run([*SCAR, "local", "down"], env=bench.environ, check=False, capture_output=True)
-        shutil.rmtree(folder, ignore_errors=True)
-    print(table(figures))
-    write("batch", table(figures), {"cpus": os.cpu_count(), "figures": as_documents(figures)})
+    with local_aws() as bench:
+        figures = [*queued(bench), *hand_over(bench)]
+    tell("batch", figures)
 
 
 if __name__ == "__main__":

@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batch import until
-from figures import ROOT, Figure, as_documents, table, write
-from run import SCAR, Bench
+from figures import ROOT, Figure
+from run import Bench, local_aws, tell
 
 NODES = (2, 4, 8)
 REPEAT = 5
@@ -211,23 +208,16 @@ def figures_of(ours: Sequence[Times], theirs: Sequence[Times], nodes: int) -> li
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="scar-bench-"))
-    bench = Bench(folder)
     figures: list[Figure] = []
-    try:
+    with local_aws() as bench:
         image(bench)
-        bench.up()
         deploy(bench)
         define_by_hand(bench)
         for nodes in NODES:
             with_scar(bench, nodes), by_hand(bench, nodes)  # the image is unpacked now
             pairs = [(with_scar(bench, nodes), by_hand(bench, nodes)) for _ in range(REPEAT)]
             figures += figures_of([pair[0] for pair in pairs], [pair[1] for pair in pairs], nodes)
-    finally:
-        subprocess.run([*SCAR, "local", "down"], env=bench.environ, check=False, capture_output=True)
-        shutil.rmtree(folder, ignore_errors=True)
-    print(table(figures))
-    write("gang", table(figures), {"cpus": os.cpu_count(), "figures": as_documents(figures)})
+    tell("gang", figures)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,21 +259,30 @@ ITEMS: dict[str, Callable[[Bench], list[Figure]]] = {
 }
 
 
-def main() -> None:
-    chosen = sys.argv[1:] or list(ITEMS)
+@contextmanager
+def local_aws() -> Iterator[Bench]:
+    """A folder with a local AWS in it, both gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="scar-bench-"))
     bench = Bench(folder)
-    figures: list[Figure] = []
     try:
         bench.up()
-        for name in chosen:
-            figures += ITEMS[name](bench)
+        yield bench
     finally:
         subprocess.run([*SCAR, "local", "down"], env=bench.environ, check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def tell(name: str, figures: Sequence[Figure], **more: Any) -> None:
+    """The table on the terminal and among the results."""
     print(table(figures))
-    own_peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    write("latest", table(figures), {"own_peak_mib": own_peak_mib, "figures": as_documents(figures)})
+    write(name, table(figures), {**more, "figures": as_documents(figures)})
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or list(ITEMS)
+    with local_aws() as bench:
+        figures = [figure for name in chosen for figure in ITEMS[name](bench)]
+    tell("latest", figures, own_peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 if __name__ == "__main__":

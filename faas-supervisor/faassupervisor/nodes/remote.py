@@ -15,7 +15,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from faassupervisor.errors import AgentError, CannotStartError
@@ -23,7 +22,7 @@ from faassupervisor.log import Write
 from faassupervisor.nodes.channel import Message
 from faassupervisor.nodes.rsh import CHUNK_BYTES, WINDOW_BYTES
 from faassupervisor.runners import command, tree
-from faassupervisor.runners.process import Ending, Ground, Output
+from faassupervisor.runners.process import Ending, Ground, Output, start
 
 _SHELL: Final = "/bin/sh"
 
@@ -114,7 +113,7 @@ class Child:
         self._input_ends = not fed
         self._window = WINDOW_BYTES
         self._muted = False
-        self.process = _started(what, ground, fed=fed)
+        self.process = start(what, ground, stdin=subprocess.PIPE if fed else subprocess.DEVNULL, stderr=subprocess.PIPE)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._carry, name=f"command {self.process.pid}", daemon=True)
         self._thread.start()
@@ -271,29 +270,6 @@ def shell_command(line: str, ground: Ground) -> command.Command:
             f"{line!a} cannot be run: the image has neither {_SHELL} nor that program", exit_code=127
         )
     return command.Command(program, tuple(words))
-
-
-def _started(what: command.Command, ground: Ground, *, fed: bool) -> subprocess.Popen[bytes]:
-    identity = ground.identity
-    try:
-        return subprocess.Popen(
-            what.arguments,
-            executable=what.program,
-            env=ground.environment,
-            cwd=ground.directory,
-            stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-            umask=0o022,
-            user=identity.uid if identity else None,
-            group=identity.gid if identity else None,
-            extra_groups=list(identity.groups) if identity else None,
-        )
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise CannotStartError(f"{Path(what.program).name!a} cannot be started: {reason}", exit_code=126) from error
 
 
 def _code(process: subprocess.Popen[bytes]) -> int:

@@ -100,7 +100,7 @@ def run(
     With `identity` the process is that user's; only root can do it.
     """
     started = time.monotonic()
-    process = _start(command, environment, working_directory, identity)
+    process = start(command, Ground(environment, working_directory, identity))
     output = Output(write)
     assert process.stdout is not None
     with process.stdout as pipe:
@@ -127,18 +127,20 @@ def _drain(pipe: int, output: Output) -> str:
     return output.finish()
 
 
-def _start(
-    command: Command, environment: Mapping[str, str], working_directory: Path, identity: Identity | None
+def start(
+    command: Command, ground: Ground, *, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.STDOUT
 ) -> subprocess.Popen[bytes]:
+    """A process in a session of its own, its output in a pipe. Raises CannotStartError, with the exit code that a shell would give."""
+    identity = ground.identity
     try:
         return subprocess.Popen(
             command.arguments,
             executable=command.program,
-            env=environment,
-            cwd=working_directory,
-            stdin=subprocess.DEVNULL,
+            env=ground.environment,
+            cwd=ground.directory,
+            stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             bufsize=0,
             start_new_session=True,
             umask=0o022,
