@@ -177,6 +177,7 @@ int main(int argc, char **argv) {
         for (int k = 0; k < ranks; k++) fprintf(result, "rank %d of %d on %s\n", k, ranks, names + (size_t)k * sizeof name);
         if (fclose(result) != 0) stop("the result cannot be written");
         printf("%s: %d ranks, %d iterations, error %.2e, %.2f s\n", right ? "right" : "WRONG", ranks, steps, farthest, seconds);
+        fflush(stdout); /* before anybody ends with 1: then mpirun ends all the others */
     }
     MPI_Finalize();
     return right ? 0 : 1;
