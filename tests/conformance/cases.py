@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -372,6 +373,17 @@ IMAGES: Final = (
 )  # fmt: skip
 
 # For another processor: the agent is that processor's too.
+# All images run as root. As an ordinary user, what can depend on that: whose an image's files are, and what its sandbox is made of.
+AS_USER: Final = (
+    "debian12", "debian11_old_glibc", "debian13_new_glibc", "python", "musl", "busybox", "scratch_static", "distroless",
+    "entrypoint_and_cmd", "user_by_name", "environment", "nothing_writable", "neither_tmp_nor_etc",
+)  # fmt: skip
+ZIP_AS_USER: Final = ("debian12", "debian11_old_glibc", "python", "user_by_name", "environment", "nothing_writable")
+HERE: Final = tuple(case for case in IMAGES if os.geteuid() == 0 or case.name in AS_USER)
+ZIPS_HERE: Final = tuple(
+    case for case in HERE if not case.not_in_zip and (os.geteuid() == 0 or case.name in ZIP_AS_USER)
+)
+
 FOREIGN_IMAGE: Final = Case("arm64_busybox", lambda parts: (tar_of(trees.busybox(FOREIGN)),), architecture="arm64")
 
 

@@ -48,12 +48,12 @@ def world(parts: cases.Parts) -> Iterator[World]:
         made = World(local, folder, cache)
         stack.callback(local.scar, "local", "down")
         made.use("namespaces")
-        for case in cases.IMAGES:
+        for case in cases.HERE:
             made.files[case.name] = case.write(case.image(parts), work / case.name)
             if case.script is not None:
                 (work / f"{case.name}.script").write_text(case.script)
         made.deploy(
-            "images.yaml", [case.definition(case.function, made.files[case.name], BUCKET) for case in cases.IMAGES]
+            "images.yaml", [case.definition(case.function, made.files[case.name], BUCKET) for case in cases.HERE]
         )
         made.s3.put_object(Bucket=BUCKET, Key=cases.KEY, Body=cases.WORDS)
         yield made
@@ -113,10 +113,12 @@ def _unpacked(*, read_only: bool) -> Make:
 
 def _zip(world: World, request: pytest.FixtureRequest) -> Runtime:
     world.use("namespaces")
-    fitting = [case for case in cases.IMAGES if not case.not_in_zip]
     world.deploy(
         "zips.yaml",
-        [case.definition(case.zip_function, world.files[case.name], BUCKET, runtime="python3.13") for case in fitting],
+        [
+            case.definition(case.zip_function, world.files[case.name], BUCKET, runtime="python3.13")
+            for case in cases.ZIPS_HERE
+        ],
     )
     return Zip(world, "namespaces")
 
