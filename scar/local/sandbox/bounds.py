@@ -32,7 +32,7 @@ class Groups:
     """Control groups below which trees get their own: `memory` and `pids` are one folder with version 2.
 
     A group counts the files in the sandbox's /tmp too, which Lambda keeps on disk. So the group's own bound is memory and /tmp together, and
-    stands behind the warden, which looks at the processes' memory alone every 50 ms.
+    stands behind the warden, which looks at the processes' memory alone, 4 to 20 times a second.
     """
 
     version: int

@@ -25,7 +25,7 @@ class Host:
         files="none: everything this user can reach; the image's own files are not seen",
         processes="none",
         network="none",
-        memory="watched every 50 ms",
+        memory="watched 4 to 20 times a second",
         note="the program runs on this machine itself; only its end is taken care of; started by root, it is root where its folder is root's alone",
     )
 

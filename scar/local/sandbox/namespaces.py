@@ -69,9 +69,9 @@ class Namespaces:
             files="only the image, what is bound and a private /tmp",
             processes="own process namespace",
             network="shared with this machine",
-            memory=f"watched every 50 ms, a control group (version {ways.groups.version}) behind it"
+            memory=f"watched 4 to 20 times a second, a control group (version {ways.groups.version}) behind it"
             if ways and ways.groups
-            else "watched every 50 ms",
+            else "watched 4 to 20 times a second",
             note="; ".join((*notes, *self._networks.note())),
         )
 

@@ -338,10 +338,10 @@ def main(set_up: int, result: int, shown: int) -> NoReturn:
     try:
         if tree:
             tick = Tracer(tree, memory.look).look if request["tracer"] else memory.look
-            lifeline, interval_ms, depth = request["lifeline"], request["interval_ms"], request["depth"]
+            lifeline, depth = request["lifeline"], request["depth"]
             command, environment = request["ask"], request["environment"]
             ask = (lambda: begin_command(command, environment)) if command else None
-            code = attend(tree, signals, lifeline=lifeline, tick=tick, interval_ms=interval_ms, depth=depth, ask=ask)
+            code = attend(tree, signals, lifeline=lifeline, tick=tick, interval_ms=memory.pause, depth=depth, ask=ask)
             memory.look()
             if code == 128 + SIGKILL:
                 memory.exceeded = memory.exceeded or killed_by_engine(request)

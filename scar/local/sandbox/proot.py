@@ -38,7 +38,7 @@ class PRoot:
         files="the image by path only: a program that does not want to stay in it need not, and a read-only root is not enforced",
         processes="shared with this machine",
         network="shared with this machine",
-        memory="watched every 50 ms",
+        memory="watched 4 to 20 times a second",
         note="Lambda's refusal of system calls is missing: tracing is how this engine works; the private /tmp is as large as the disk, a death by signal is told as 255; slow where there are many system calls; without root, image files belong to the function's user; as root, the program is root where its folder is root's alone",
     )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SIGNALFD_SIGINFO_BYTES = 128
 STOP_ROUNDS = 50
 LINGER_S = 20.0
+IDLE_LOOKS_MS = 250  # between two looks at a tree in which nothing changes: warm sandboxes are many, and idle
 
 
 def reap(main: int, others: dict[int, int] | None = None) -> int | None:
@@ -74,18 +75,21 @@ def attend(
     *,
     lifeline: int | None,
     tick: Callable[[], bool],
-    interval_ms: int | None,
+    interval_ms: Callable[[], int] | None,
     depth: int = 0,
     ask: Callable[[], int] | None = None,
 ) -> int | None:
-    """Forward SIGTERM and reap until `main` ends (its exit code), the lifeline closes, or `tick` says to stop (None)."""
+    """Forward SIGTERM and reap until `main` ends (its exit code), the lifeline closes, or `tick` says to stop (None).
+
+    `tick` is asked whenever something happens, and after the pause that `interval_ms` tells.
+    """
     asking = Asking(main, depth, ask)
     poll = select.poll()
     poll.register(signals, select.POLLIN)
     if lifeline is not None:
         poll.register(lifeline, select.POLLIN)
     while True:
-        for descriptor, _ in poll.poll(interval_ms):
+        for descriptor, _ in poll.poll(interval_ms() if interval_ms else None):
             if descriptor == lifeline and not os.read(lifeline, 4096):
                 return None
             if descriptor == signals and wants_termination(signals):
@@ -223,6 +227,9 @@ class Memory:
         self.shown, self.peak, self.exceeded = shown, 0, False
         self.most_processes: int = request["max_processes"] + 2  # with an init and an engine's own program
         self.root, self.outer = 0, frozenset(name.encode() for name in request["outer"])
+        self.least_ms: int = request["interval_ms"]
+        self.pause_ms: int = self.least_ms
+        self.seen: object = None
 
     def enter(self, pid: int) -> None:
         self.root = pid
@@ -261,17 +268,30 @@ class Memory:
             self.exceeded = self.exceeded or number_in(self.kill_file, self.kill_key) > 0 or self.is_over(used)
             if used:
                 self.note(used)
+                self.pace(used)
                 return not self.exceeded
         tree = [self.root, *descendants(self.root)]
         if self.outer:  # an engine's own programs are not the user's; those it detached are found below this process
             tree = [pid for pid in descendants(os.getpid()) if program_name(pid) not in self.outer]
         page = resource.getpagesize()
         resident = sum(resident_pages(pid) for pid in tree) * page
-        if resident > self.peak:  # shared pages are counted once only when it matters: that is slower to find out
+        changed = self.pace((tree, resident))
+        # Shared pages are counted once only when it matters: the kernel walks through all of them for it.
+        if self.is_over(resident) or (changed and resident > self.peak):
             resident = sum(proportional_bytes(pid, page) for pid in tree)
             self.note(resident)
         self.exceeded = self.exceeded or self.is_over(resident)
         return not self.exceeded and len(tree) <= self.most_processes
+
+    def pace(self, seen: object) -> bool:
+        """Look soon again at what changes, less often at what does not; whether it has changed."""
+        changed = seen != self.seen
+        self.seen = seen
+        self.pause_ms = self.least_ms if changed else min(2 * self.pause_ms, max(self.least_ms, IDLE_LOOKS_MS))
+        return changed
+
+    def pause(self) -> int:
+        return self.pause_ms
 
     def is_over(self, used_bytes: int) -> bool:
         return self.bound_bytes is not None and used_bytes > self.bound_bytes
