@@ -85,6 +85,13 @@ class Agent:
     def log(self) -> str:
         return b"".join(self.chunks).decode("utf-8", "replace")
 
+    def says(self, text: str, within_s: float = 10) -> None:
+        """Wait for it: what was written before an answer may be read after it."""
+        end = time.monotonic() + within_s
+        while text not in self.log:
+            assert time.monotonic() < end, self.log
+            time.sleep(0.005)
+
     def invoke(self, event: object, *, timeout_s: float = 30, request_id: str | None = None) -> Answer:
         """Send an event and wait for its answer; an agent that dies instead fails the test at once, with its log."""
         pending = self.api.post(event, timeout_s=timeout_s, request_id=request_id)
