@@ -16,8 +16,6 @@ from typing import Final
 from faassupervisor import contract
 
 USAGE: Final = "usage: app [--event -] [--function DIR] [--tmp DIR]"
-# Open MPI refuses to start anything as root, which in a container is no more than any other user.
-OPEN_MPI_AS_ROOT: Final[Mapping[str, str]] = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _PRIVATE_NAMES: Final = frozenset(

@@ -13,7 +13,6 @@ Of a multi-node parallel job all of this is the main node's, with the gang aroun
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -26,7 +25,6 @@ from faassupervisor.errors import AgentError
 from faassupervisor.log import Log, to_descriptor
 from faassupervisor.modes import Here, Mode
 from faassupervisor.record import Invocation, Record
-from faassupervisor.runners.identity import to_become
 from faassupervisor.sandbox import Sandbox
 from faassupervisor.supervise import supervise
 
@@ -92,11 +90,6 @@ def _answer(surroundings: environ.Surroundings, crew: Crew | None, log: Log) -> 
     job_id = variables.get("AWS_BATCH_JOB_ID", "").partition("#")[0]  # without a node's index
     task = Task.from_json(variables[contract.TASK]) if contract.TASK in variables else None
     loaded = function.load(surroundings.function_root)
-    if crew is None and _is_roots(loaded):
-        surroundings = dataclasses.replace(
-            surroundings,
-            variables={**environ.OPEN_MPI_AS_ROOT, **loaded.spec.image.environment, **surroundings.variables},
-        )
     log = Log(log.write, level=loaded.spec.log_level, request_id=task.request_id if task else job_id)
     if task is not None:
         return _of_task(surroundings, loaded, task, crew, log)
@@ -139,17 +132,6 @@ def _of_task(
     leaving.stay()  # how it ended is decided
     job.close(answer, log)
     return answer
-
-
-def _is_roots(loaded: Function) -> bool:
-    """Whether the user's process is root's."""
-    if os.geteuid() != 0:
-        return False
-    try:
-        identity = to_become(loaded.spec.image.user)
-    except AgentError:  # told when the process is made
-        return False
-    return identity is None or identity.uid == 0
 
 
 def _summary(answer: Reply | Failure) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from faassupervisor import contract, environ
+from faassupervisor import contract
 
 _LOOPBACK: Final = ipaddress.ip_network("127.0.0.0/8")
 # Open MPI names shared memory by host and by number on the node: nodes that are one host would write into each other's (4.1.4 crashes).
@@ -98,7 +98,8 @@ def _launchers(hosts: Sequence[Host], files: Files) -> Mapping[str, str]:
         "PRTE_MCA_plm_ssh_agent": shell,
         "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
         "PRTE_MCA_prte_default_hostfile": files.open_mpi,
-        **environ.OPEN_MPI_AS_ROOT,
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "SHELL": "/bin/sh",  # of a user without a login Open MPI would otherwise say that it knows no shell
         "HYDRA_LAUNCHER": "rsh",
         "HYDRA_LAUNCHER_EXEC": shell,
