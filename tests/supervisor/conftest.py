@@ -24,6 +24,7 @@ import pytest
 from botocore.config import Config
 
 from faassupervisor.contract import ImageProcess, Spec, Storage
+from tests.supervisor.heard import Heard
 from tests.supervisor.runtime_api import Answer, RuntimeApiServer
 
 PACKAGE = Path(__file__).parents[2] / "faas-supervisor"
@@ -73,24 +74,13 @@ def _version(answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 @dataclass
-class Agent:
-    """A running agent. `log` is what it has written to standard output and error so far."""
+class Agent(Heard):
+    """A running agent."""
 
     api: RuntimeApiServer
     process: subprocess.Popen[bytes]
     temporary: Path
     chunks: list[bytes] = field(default_factory=list)
-
-    @property
-    def log(self) -> str:
-        return b"".join(self.chunks).decode("utf-8", "replace")
-
-    def says(self, text: str, within_s: float = 10) -> None:
-        """Wait for it: what was written before an answer may be read after it."""
-        end = time.monotonic() + within_s
-        while text not in self.log:
-            assert time.monotonic() < end, self.log
-            time.sleep(0.005)
 
     def invoke(self, event: object, *, timeout_s: float = 30, request_id: str | None = None) -> Answer:
         """Send an event and wait for its answer; an agent that dies instead fails the test at once, with its log."""

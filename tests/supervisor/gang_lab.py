@@ -17,6 +17,7 @@ import pytest
 
 from faassupervisor.contract import Gang, Task
 from tests.supervisor.batch_lab import Handing, _kill, command_lines, facts, handing
+from tests.supervisor.heard import Heard
 
 __all__ = ["handing"]
 
@@ -25,23 +26,13 @@ _GANG = Gang(start_timeout_s=20)
 
 
 @dataclass
-class NodeProcess:
-    """One node. `log` is what it has written so far."""
+class NodeProcess(Heard):
+    """One node."""
 
     index: int
     process: subprocess.Popen[bytes]
     temporary: Path
     chunks: list[bytes] = field(default_factory=list)
-
-    @property
-    def log(self) -> str:
-        return b"".join(self.chunks).decode("utf-8", "replace")
-
-    def says(self, text: str, within_s: float = 20) -> None:
-        end = time.monotonic() + within_s
-        while text not in self.log:
-            assert time.monotonic() < end and (self.process.poll() is None or text in self.log), self.log
-            time.sleep(0.005)
 
     def end(self, within_s: float = 20) -> int:
         try:

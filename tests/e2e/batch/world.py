@@ -90,16 +90,10 @@ def function(
     return {"lambda": body, "batch": {**defaults, **(batch or {})}}
 
 
-@dataclass
-class World:
-    """`local` with functions of these tests. `proxy` stands before it: rules for it decide what AWS answers."""
+class Clients:
+    """boto3's clients of `local`, each made when it is first needed."""
 
     local: Local
-    proxy: FaultProxy
-
-    @property
-    def folder(self) -> Path:
-        return self.local.folder
 
     @functools.cached_property
     def s3(self) -> Any:
@@ -110,12 +104,24 @@ class World:
         return self.local.client("batch")
 
     @functools.cached_property
-    def functions(self) -> Any:
-        return self.local.client("lambda")
-
-    @functools.cached_property
     def logs(self) -> Any:
         return self.local.client("logs")
+
+
+@dataclass
+class World(Clients):
+    """`local` with functions of these tests. `proxy` stands before it: rules for it decide what AWS answers."""
+
+    local: Local
+    proxy: FaultProxy
+
+    @property
+    def folder(self) -> Path:
+        return self.local.folder
+
+    @functools.cached_property
+    def functions(self) -> Any:
+        return self.local.client("lambda")
 
     def through(self, *services: str) -> dict[str, Any]:
         """`environment` of a function or of its jobs: these services are reached through the proxy."""

@@ -5,7 +5,6 @@ A function here runs whatever shell script the uploaded file is, so that a test 
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from faassupervisor import contract
-from tests.e2e.batch.world import ENDED
+from tests.e2e.batch.world import ENDED, Clients
 from tests.e2e.conftest import Local, until
 
 SCRIPT = '#!/bin/sh\ncd "$TMP_OUTPUT_DIR"\nexec sh -eu "$INPUT_FILE_PATH"\n'
@@ -50,22 +49,10 @@ def function(name: str, image: str, nodes: Mapping[str, Any], **batch: Any) -> d
 
 
 @dataclass
-class Gangs:
+class Gangs(Clients):
     """`local` with functions of these tests."""
 
     local: Local
-
-    @functools.cached_property
-    def s3(self) -> Any:
-        return self.local.client("s3")
-
-    @functools.cached_property
-    def batch(self) -> Any:
-        return self.local.client("batch")
-
-    @functools.cached_property
-    def logs(self) -> Any:
-        return self.local.client("logs")
 
     def deploy(self, file: str, *functions: Mapping[str, Any]) -> None:
         """`scar init`. In a versioned bucket every publication can be counted."""
