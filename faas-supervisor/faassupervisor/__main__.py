@@ -11,11 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-from faassupervisor import environ
+from faassupervisor import environ, leaving
 
 
 def main() -> int:
     """The process's exit code. `app` is the directory this package lies in, wherever it was put."""
+    leaving.ignore_nothing()
     app = Path(__file__).absolute().parent.parent
     try:
         surroundings = environ.read(sys.argv[1:], environ.found(os.environ), app)

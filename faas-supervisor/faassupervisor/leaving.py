@@ -1,4 +1,4 @@
-"""SIGTERM for every door: unwind whatever runs, so that processes are stopped and files removed, then go."""
+"""Signals for every door: SIGTERM unwinds whatever runs, so that processes are stopped and files removed, then we go."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ def raise_on_sigterm(grace_s: float = LAMBDA_GRACE_S) -> None:
         raise Leave(grace_s)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+def ignore_nothing() -> None:
+    """What whoever started us ignores (`nohup` SIGHUP, a shell's background SIGINT) counts again, here and in all that we start.
+
+    A child inherits what is ignored, and nothing could then hang up on it. What Python itself ignores it gives back to children.
+    """
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def stay() -> None:

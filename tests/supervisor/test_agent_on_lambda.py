@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -243,3 +245,19 @@ def test_without_a_door_the_agent_says_how_it_is_started(lab):
     )
     assert done.returncode == 2
     assert done.stderr.startswith(b"usage: ")
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT"])
+def test_what_whoever_started_the_agent_ignores_counts_again_for_the_script(lab, name):
+    """`nohup` and a shell's background jobs ignore signals, and children inherit that."""
+    command = [
+        "sh",
+        "-c",
+        f'trap "" {name}; exec "$@"',
+        "sh",
+        *lab.command(lab.function(f"#!/bin/sh\nkill -{name} $$\n")),
+    ]
+    done = subprocess.run(
+        [*command, "--event", "-"], env=lab.environment(), input=b"{}", capture_output=True, timeout=30, check=False
+    )
+    assert done.returncode == 128 + signal.Signals[f"SIG{name}"], done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from faassupervisor import leaving
 from faassupervisor.log import Log
 from faassupervisor.nodes import rsh
 from faassupervisor.nodes.channel import Gone, Message
@@ -60,7 +61,16 @@ def _gone(message: Message) -> None:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
+def default_signals() -> Iterator[None]:
+    """As the agent makes them at its front door; these tests may have been started with `nohup`."""
+    before = signal.getsignal(signal.SIGHUP)
+    leaving.ignore_nothing()
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, default_signals: None) -> Iterator[Pair]:
     folder = tmp_path / ("a path that is longer than the address of a socket may be " * 2)
     folder.mkdir()
     pair = Pair(folder, frozenset({os.geteuid()}))
@@ -148,6 +158,15 @@ def test_signals_are_passed_on(pair):
 def test_a_command_whose_caller_is_killed_is_hung_up_on(pair):
     with pair.start("1", "echo $$; exec sleep 60") as process:
         number = int(process.stdout.readline())
+        process.kill()
+    until(lambda: not Path(f"/proc/{number}/stat").exists() or b") Z" in Path(f"/proc/{number}/stat").read_bytes())
+
+
+def test_a_command_whose_caller_is_killed_with_answers_unread_is_hung_up_on(pair):
+    """Its connection is reset then, not closed."""
+    with pair.start("1", "echo $$; exec cat /dev/zero") as process:
+        number = int(process.stdout.readline())
+        until(lambda: pair.out_bytes >= rsh.WINDOW_BYTES)
         process.kill()
     until(lambda: not Path(f"/proc/{number}/stat").exists() or b") Z" in Path(f"/proc/{number}/stat").read_bytes())
 

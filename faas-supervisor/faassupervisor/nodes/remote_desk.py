@@ -139,11 +139,14 @@ class Desk:
                     send(Message(_PASSED_ON[kind], {"call": number, "number": value}))
                 else:
                     send(Message(_PASSED_ON[kind], {"call": number}, body))
-            if not call.over:
-                send(Message("hangup", {"call": number}))
         except Gone as error:
             call.refuse(f"node {index} is gone: it {error}")
         finally:
+            if (
+                not call.over
+            ):  # the caller left, in peace or not: one that is killed with answers unread resets its connection
+                with suppress(Gone):
+                    send(Message("hangup", {"call": number}))
             with self._lock:
                 del self._calls[number]
             call.finish()
