@@ -48,6 +48,22 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class Provider:
+    """Storage that the function's own role does not reach: `name` is `TYPE.ID` (`minio.lab`), as `Storage.provider` has it.
+
+    `secret` names the SSM parameter (a SecureString) that holds its credentials as a JSON object of strings: they are nowhere else. `endpoint` is a
+    URL, '' for the kind's own (S3 itself). `verify` False takes any certificate; `private` allows addresses of private networks.
+    """
+
+    name: str
+    secret: str
+    endpoint: str = ""
+    region: str = ""
+    verify: bool = True
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ImageProcess:
     """What the user's image itself says about its process, remembered because the agent took its place as ENTRYPOINT."""
 
@@ -104,11 +120,12 @@ class Spec:
     image: ImageProcess = ImageProcess()
     root: RootFilesystem | None = None
     spill: bool = True
+    providers: tuple[Provider, ...] = ()
     schema: int = SCHEMA
 
     def to_json(self) -> bytes:
-        """The document as bytes: sorted keys, so that equal specs give equal layers. A `root` of None and a `spill` of True are left out."""
-        return _encode(self, root=None, spill=True)
+        """The document as bytes: sorted keys, so that equal specs give equal layers. Optional fields with their defaults are left out."""
+        return _encode(self, root=None, spill=True, providers=())
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Spec:
@@ -136,6 +153,7 @@ class Spec:
             ),
             root=_root(raw.get("root")),
             spill=bool(raw.get("spill", True)),
+            providers=tuple(_provider(item) for item in raw.get("providers", ())),
         )
 
 
@@ -381,6 +399,12 @@ NODE_INDEX: Final = "SCAR_NODE_INDEX"
 MAIN_HOST: Final = "SCAR_MAIN_HOST"  # the main node's address
 
 
+# Metadata of every object that is published to S3: which functions the content has been through, oldest first, joined by commas. So a loop that
+# goes through Batch, or through events that AWS does not trace, is seen by the function that it comes back to.
+LINEAGE: Final = "scar-lineage"
+MOST_HOPS: Final = 32  # functions in a row; what has been through more is refused
+
+
 def _encode(document: Spec, **optional: object) -> bytes:
     """Without the optional fields that have the value they have by default: an older reader knows nothing of them."""
     fields = dataclasses.asdict(document)
@@ -446,6 +470,17 @@ def _storage(raw: Mapping[str, Any]) -> Storage:
         folder=_string(raw, "folder", ""),
         prefix=_strings(raw, "prefix"),
         suffix=_strings(raw, "suffix"),
+    )
+
+
+def _provider(raw: Mapping[str, Any]) -> Provider:
+    return Provider(
+        name=_string(raw, "name"),
+        secret=_string(raw, "secret"),
+        endpoint=_string(raw, "endpoint", ""),
+        region=_string(raw, "region", ""),
+        verify=bool(raw.get("verify", True)),
+        private=bool(raw.get("private", False)),
     )
 
 

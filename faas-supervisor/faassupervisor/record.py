@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, assert_never
 from faassupervisor import contract, environ, outputs, workspace
 from faassupervisor.deadline import Deadline
 from faassupervisor.errors import ScriptFailedError, ScriptTimedOutError
-from faassupervisor.events import DirectItem, Item, ObjectItem, RawItem
+from faassupervisor.events import DirectItem, HttpItem, Item, ObjectItem, RawItem
 from faassupervisor.log import Log
 from faassupervisor.runners import Exit, Exited, Killed, OutOfTime, Runner, command, describe, exit_code
 from faassupervisor.workspace import Workspace
@@ -120,6 +120,9 @@ class Record:
             case RawItem(name=name):
                 (place.inbox / name).write_bytes(item.event)
                 variables[contract.INPUT_FILE_PATH] = str(place.inbox / name)
+            case HttpItem(body=body):
+                (place.inbox / "body").write_bytes(body)
+                variables[contract.INPUT_FILE_PATH] = str(place.inbox / "body")
             case DirectItem():
                 pass
             case _:

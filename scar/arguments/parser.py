@@ -6,6 +6,7 @@ Only argparse is imported here.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # What a command answers: 0, or the exit code of the run it watched.
 Command = Callable[["Context", argparse.Namespace], int]
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Parser(argparse.ArgumentParser):
@@ -121,3 +125,11 @@ def one_function(parser: argparse.ArgumentParser, *, required: bool = True) -> N
     which = parser.add_mutually_exclusive_group(required=required)
     which.add_argument("-n", "--name", help="the function's name")
     which.add_argument("-f", "--conf-file", type=Path, metavar="FILE", help="the definition file of the function")
+
+
+def duration(text: str) -> float:
+    """`90`, `30s`, `10m`, `2h`, `3d` as seconds."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time, such as 30s, 10m, 2h or 3d")
+    return float(int(found[1]) * _UNITS[found[2]])

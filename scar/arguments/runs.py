@@ -6,9 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
-from scar.arguments.parser import Command, Verbs, common, one_function
+from scar.arguments.parser import Command, Verbs, common, duration, one_function
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _STATUSES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
 
 
@@ -125,14 +124,6 @@ def _since(parser: argparse.ArgumentParser, help_: str) -> None:
 def _to_end(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", nargs="+", metavar="ID", help="a job's id")
     parser.add_argument("--reason", type=_reason, metavar="TEXT", help="why, as Batch is to remember it")
-
-
-def duration(text: str) -> float:
-    """`90`, `30s`, `10m`, `2h`, `3d` as seconds."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length of time, such as 30s, 10m, 2h or 3d")
-    return float(int(found[1]) * _UNITS[found[2]])
 
 
 def _node(text: str) -> int | str:

@@ -13,11 +13,22 @@ from typing import Final
 
 from faassupervisor.errors import BadEventError
 from faassupervisor.events import direct, raw, s3
-from faassupervisor.events.items import DirectItem, Item, ObjectItem, Outcome, Payload, RawItem, Refused, Skipped
+from faassupervisor.events.items import (
+    DirectItem,
+    HttpItem,
+    Item,
+    ObjectItem,
+    Outcome,
+    Payload,
+    RawItem,
+    Refused,
+    Skipped,
+)
 
 __all__ = [
     "PARSERS",
     "DirectItem",
+    "HttpItem",
     "Item",
     "ObjectItem",
     "Outcome",

@@ -48,7 +48,23 @@ class RawItem:
     name: str = "event.json"
 
 
-Item = ObjectItem | DirectItem | RawItem
+@dataclass(frozen=True, slots=True)
+class HttpItem:
+    """A request to the function's HTTP endpoint. `body` is the input file, byte for byte: data, never an event.
+
+    Names of `headers` are in lower case; `query` keeps the order and every value. `asynchronous` when the caller will not wait for the result.
+    """
+
+    event: bytes
+    method: str
+    path: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+    asynchronous: bool = False
+
+
+Item = ObjectItem | DirectItem | RawItem | HttpItem
 
 
 @dataclass(frozen=True, slots=True)
