@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
     from mypy_boto3_batch.client import BatchClient
     from mypy_boto3_s3.client import S3Client
@@ -22,6 +23,15 @@ _FILES: Final = {"connect_timeout": 10, "read_timeout": 60, "retries": {"mode": 
 _STATE: Final = {"connect_timeout": 2, "read_timeout": 5, "retries": {"mode": "standard", "total_max_attempts": 3}}
 # SubmitJob has no idempotency token: a request whose answer is lost must not be sent again by a library.
 _BATCH: Final = {"connect_timeout": 3, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 1}}
+# Where the partitions' services answer, by how their regions begin; anything else is amazonaws.com. Source: botocore/data/partitions.json
+_DOMAINS: Final = {
+    "cn-": "amazonaws.com.cn",
+    "eusc-": "amazonaws.eu",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+    "us-isof-": "csp.hci.ic.gov",
+}
 
 
 class Aws:
@@ -41,26 +51,60 @@ class Aws:
     def batch(self) -> BatchClient:
         return cast("BatchClient", self._client("batch", _BATCH))
 
+    @property
+    def region(self) -> str:
+        return self.variables.get("AWS_REGION") or self.variables.get("AWS_DEFAULT_REGION") or "us-east-1"
+
+    @property
+    def certificates(self) -> str | None:
+        """A file of the certificates that are trusted in place of botocore's own, as botocore reads it."""
+        return self.variables.get("AWS_CA_BUNDLE") or self.variables.get("REQUESTS_CA_BUNDLE") or None
+
+    def endpoint(self, service: str) -> str:
+        """Where a service answers, without a slash at the end."""
+        domain = next((name for start, name in _DOMAINS.items() if self.region.startswith(start)), "amazonaws.com")
+        return (self._given_endpoint(service) or f"https://{service}.{self.region}.{domain}").rstrip("/")
+
+    def credentials(self) -> ReadOnlyCredentials:
+        """What signs a request now. Raises one of botocore's errors when there is nothing to sign with."""
+        from botocore.credentials import ReadOnlyCredentials
+        from botocore.exceptions import NoCredentialsError
+
+        keys = self._keys()
+        if keys.get("aws_access_key_id") and keys.get("aws_secret_access_key"):
+            return ReadOnlyCredentials(
+                keys["aws_access_key_id"], keys["aws_secret_access_key"], keys["aws_session_token"]
+            )
+        found = self._session().get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        return found.get_frozen_credentials()
+
+    def _given_endpoint(self, service: str) -> str | None:
+        variables = self.variables
+        return variables.get(f"AWS_ENDPOINT_URL_{service.upper()}") or variables.get("AWS_ENDPOINT_URL") or None
+
+    def _keys(self) -> dict[str, Any]:
+        if self._in_job:
+            return {}
+        return {
+            "aws_access_key_id": self.variables.get("AWS_ACCESS_KEY_ID"),
+            "aws_secret_access_key": self.variables.get("AWS_SECRET_ACCESS_KEY"),
+            "aws_session_token": self.variables.get("AWS_SESSION_TOKEN"),
+        }
+
     def _client(self, service: str, patience: Mapping[str, Any], **more: Any) -> object:
         from botocore.config import Config
 
-        variables = self.variables
-        endpoint = variables.get(f"AWS_ENDPOINT_URL_{service.upper()}") or variables.get("AWS_ENDPOINT_URL") or None
-        keys: dict[str, Any] = {
-            "aws_access_key_id": variables.get("AWS_ACCESS_KEY_ID"),
-            "aws_secret_access_key": variables.get("AWS_SECRET_ACCESS_KEY"),
-            "aws_session_token": variables.get("AWS_SESSION_TOKEN"),
-        }
-        if self._in_job:
-            keys = {}
+        endpoint = self._given_endpoint(service)
         return self._session().create_client(
             service,
-            region_name=variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION") or "us-east-1",
+            region_name=self.region,
             endpoint_url=endpoint,
             config=Config(
                 tcp_keepalive=True, s3={"addressing_style": "path" if endpoint else "auto"}, **patience, **more
             ),
-            **keys,
+            **self._keys(),
         )
 
     def _session(self) -> Session:

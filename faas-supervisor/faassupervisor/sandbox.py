@@ -40,7 +40,7 @@ class Sandbox:
         self.surroundings = surroundings
         self.function = function
         self.aws = Aws(surroundings.variables)
-        self.stores = Stores(self.aws)
+        self.stores = Stores(self.aws, function.spec.providers)
         self.mode = (mode or MODES[function.spec.mode])(self)
         self.adopts_orphans = tree.become_keeper()
         self.instance_ip = environ.instance_ip()

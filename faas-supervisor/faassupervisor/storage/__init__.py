@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from faassupervisor.aws import Aws
+from faassupervisor.contract import Provider
 from faassupervisor.deadline import Deadline
 from faassupervisor.events.items import ObjectItem
 
@@ -38,28 +39,45 @@ class Store(Protocol):
     def publish(self, uploads: Sequence[Upload], deadline: Deadline) -> tuple[str, ...]: ...
 
 
-def _s3(aws: Aws) -> Store:
+class UnknownProviderError(LookupError):
+    """No storage of the function is called so. Its text is a sentence that names it."""
+
+
+def _s3(aws: Aws, provider: Provider | None) -> Store:
     from faassupervisor.storage.s3 import S3
 
     return S3.of(aws)
 
 
-STORAGES: Final[Mapping[str, Callable[[Aws], Store]]] = {"s3": _s3}
+STORAGES: Final[Mapping[str, Callable[[Aws, Provider | None], Store]]] = {"s3": _s3}
 
 
 class Stores:
     """The backends of one sandbox, each made when first asked for and then kept: a client costs more than a request."""
 
-    def __init__(self, aws: Aws) -> None:
+    def __init__(self, aws: Aws, providers: Sequence[Provider] = ()) -> None:
         self._aws = aws
+        self._providers = {provider.name: provider for provider in providers}
         self._made: dict[str, Store] = {}
 
     def of(self, provider: str) -> Store:
-        """The backend of `TYPE` or `TYPE.ID`. Raises KeyError for a type that is not in the table."""
-        kind = kind_of(provider)
-        if kind not in self._made:
-            self._made[kind] = STORAGES[kind](self._aws)
-        return self._made[kind]
+        """The backend that `TYPE` or `TYPE.ID` names. Raises UnknownProviderError when the function has no such storage.
+
+        `s3` alone is what the function's own role reaches; so is `s3.default`, unless the function's providers say otherwise.
+        """
+        name = self._known(provider)
+        if name not in self._made:
+            self._made[name] = STORAGES[kind_of(name)](self._aws, self._providers.get(name))
+        return self._made[name]
+
+    def _known(self, provider: str) -> str:
+        if provider in self._providers and kind_of(provider) in STORAGES:
+            return provider
+        if provider in ("s3", "s3.default"):
+            return "s3"
+        raise UnknownProviderError(
+            f"the function has no storage provider {provider!a}: it has {', '.join(sorted({'s3', *self._providers}))}"
+        )
 
 
 def kind_of(provider: str) -> str:
