@@ -27,5 +27,5 @@ def test_a_scenario_is_held_where_the_table_says_or_the_table_says_why_not(scena
 
 def test_each_requirement_is_a_test_of_its_name() -> None:
     text = (HERE / "test_t1.py").read_text()
-    for number in (*range(1, 8), *range(10, 18), 19, 20, 22):
+    for number in (*range(1, 8), *range(9, 18), 19, 20, 22, 24):
         assert f"def test_t1_{number:02}(" in text

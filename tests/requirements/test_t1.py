@@ -250,6 +250,19 @@ def test_t1_07(world: World) -> None:
     world.local.must("rm", "-n", "t1-07")
 
 
+def test_t1_09(world: World) -> None:
+    """`init_script` runs on the payload; one that is missing is exit code 2, at its place, before any call."""
+    key = world.put("light", "t1-09", text="by the script")
+    until("the output", lambda: world.output("light", "t1-09") == "by the script")
+    assert f"{key.rpartition('/')[2]} ended in lambda" in world.lines("light")
+    world.write("t1-09.yaml", function("t1-09", init_script="no-such-script.py"))
+    before = len(world.proxy.requests)
+    refused = world.scar_by_proxy("init", "-f", "t1-09.yaml")
+    assert refused.code == 2
+    assert "t1-09.yaml:1:" in refused.err and "no-such-script.py" in refused.err and "init_script" in refused.err
+    assert len(world.proxy.requests) == before
+
+
 def test_t1_10(world: World) -> None:
     """`scar put` to the bucket itself only uploads; into the input folder it starts a run."""
     (world.folder / "script.sh").write_text("not a picture")
@@ -450,6 +463,26 @@ def test_t1_17(world: World) -> None:
     assert failed is None, answer
     assert world.job("heavy", key)["status"] == "SUCCEEDED"
     assert len(world.jobs("heavy", key)) == 1
+
+
+def test_t1_24(world: World) -> None:
+    """What a key is made of reaches the script as it is, in every mode, also through a job's environment and event."""
+    odd = """t1-24 a+b%41 ünï 日本 'q' "d" $HOME $(id) `id` back\\slash * -rf\nline"""
+    for name in ("light", "both", "heavy"):
+        world.put(name, odd, facts=True, sleep_lambda=30 if name == "both" else 0)
+
+    def told(name: str) -> list[dict[str, Any]]:
+        found = world.local.keys(f"bucket-{name}", "out/t1-24 ")
+        bodies = [world.s3.get_object(Bucket=f"bucket-{name}", Key=key)["Body"].read() for key in found]
+        return [json.loads(body)["environment"] for body in bodies]
+
+    until("all outputs", lambda: all(told(name) for name in ("light", "both", "heavy")))
+    for name in ("light", "both", "heavy"):
+        (seen,) = told(name)
+        assert seen["STORAGE_OBJECT_KEY"] == f"in/{odd}.json"
+        assert seen["INPUT_FILE_PATH"] == f"{odd}.json"
+    (job,) = world.jobs("both", "t1-24")
+    assert job["status"] in {"RUNNING", "SUCCEEDED"}
 
 
 def gang(name: str, nodes: dict[str, object], **batch: object) -> dict[str, Any]:
