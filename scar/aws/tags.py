@@ -1,6 +1,7 @@
 """Tags: how an object says that it is ours, which function it belongs to, and what `ls` shows of it without another call.
 
-`scar:version` tells who wrote last. It is written and never compared, so that a newer scar alone changes nothing.
+`scar:version` tells who wrote last. It is written and never compared, so that a newer scar alone changes nothing. `scar:settled` tells what
+the last `init` that came to its end left (plan.settled); it is not compared either.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ MODE: Final = "scar:mode"
 IMAGE: Final = "scar:image"
 INPUT: Final = "scar:input"
 OUTPUT: Final = "scar:output"
+SETTLED: Final = "scar:settled"
 KEEP: Final = "scar:keep"  # on a repository: `rm` leaves it
 
+_NOT_COMPARED: Final = frozenset({VERSION, SETTLED})
 VALUE_CHARS: Final = 256  # the shortest limit of the services we tag
 
 
@@ -45,7 +48,9 @@ def of_shared(label: str) -> Pairs:
 
 def pairs(tags: Mapping[str, str]) -> Pairs:
     """As a resource holds them: sorted, without what is not compared or is AWS's own (`aws:…`)."""
-    return tuple(sorted((key, value) for key, value in tags.items() if key != VERSION and not key.startswith("aws:")))
+    return tuple(
+        sorted((key, value) for key, value in tags.items() if key not in _NOT_COMPARED and not key.startswith("aws:"))
+    )
 
 
 def pairs_of(tags: Iterable[Mapping[str, Any]]) -> Pairs:

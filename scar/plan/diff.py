@@ -26,6 +26,14 @@ class Noted(Protocol):
 
 
 @runtime_checkable
+class Loud(Protocol):
+    """A resource that its owner must hear of before it is made: `public: anyone on the internet can run it`. '' says nothing."""
+
+    @property
+    def aloud(self) -> str: ...
+
+
+@runtime_checkable
 class Shown(Protocol):
     """A field's value with a short form for the plan line; `str` is all of it."""
 

@@ -5,10 +5,10 @@ A user's buckets are not among it: whatever made them, they are the user's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from scar.aws import names, tags
 from scar.aws.clients import Aws
@@ -29,6 +29,10 @@ from scar.aws.resources.state_bucket import Mark, StateBucket, mark
 from scar.plan import owned_batch
 from scar.plan.observe import observe
 from scar.plan.resource import Id, Resource
+
+# What else a function may have, one line a kind: what to look for, by name or by tag, given the clients and the function's name. What is there and
+# ours goes with the function, and what is there and no longer wanted goes when the function is brought up to date.
+FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,15 @@ def owned(aws: Aws, name: str, buckets: Iterable[str] = ()) -> Mapping[Id, Resou
         inputs = {*buckets, *(state.inputs if state else ()), *invoking_buckets(aws, name)}
         places = state.batch if state is not None and state.marked else owned_batch.own_places(name)
         jobs = owned_batch.resources(aws, name, places) if places else ()
+        further = _further(aws, name)
     notifications = [_notification(aws, name, bucket, state_bucket) for bucket in sorted(inputs)]
     code = [_old_code(aws, name, bucket, state_bucket) for bucket in (state.code if state else ())]
     # What runs jobs is needed by the function, which submits them: so it goes after it.
     after = [*code, *(resource for resource in jobs if not isinstance(resource, (InvokeConfig, FailureRule)))]
     function = _function(aws, name, state_bucket, after)
-    found = dict(observe(aws, [_role(aws, name), _log_group(aws, name), function, *notifications, *code, *jobs]))
+    found = dict(
+        observe(aws, [_role(aws, name), _log_group(aws, name), function, *notifications, *code, *jobs, *further])
+    )
     found |= {resource.id: resource for resource in (state, repository) if resource is not None}
     return {key: resource for key, resource in found.items() if _goes(resource, name)}
 
@@ -99,7 +106,7 @@ def strays(aws: Aws, name: str, desired: Sequence[Resource]) -> tuple[Resource, 
         marked = mark(aws, state_bucket, name) or Mark()
         inputs = {*marked.inputs, *invoking_buckets(aws, name)}
         jobs = owned_batch.resources(aws, name, marked.batch) if marked.batch else ()
-    candidates: list[Resource] = [_role(aws, name)]
+        candidates: list[Resource] = [_role(aws, name), *_further(aws, name)]
     for bucket in sorted(inputs):
         candidates += [_notification(aws, name, bucket, state_bucket), _permission(aws, name, bucket)]
     wanted = [resource for resource in desired if isinstance(resource, CodeObjects)]
@@ -131,6 +138,10 @@ def refuse_unfinished(aws: Aws, name: str, found: Mapping[Id, Resource], *, scar
         if isinstance(resource, JobQueue):
             with mapped(f"list the jobs of {name}"):
                 unfinished_jobs.refuse(resource.unfinished(aws), name, scar=scar)
+
+
+def _further(aws: Aws, name: str) -> tuple[Resource, ...]:
+    return tuple(resource for find in FURTHER for resource in find(aws, name))
 
 
 def _goes(resource: Resource, name: str) -> bool:
