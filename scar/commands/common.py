@@ -63,10 +63,10 @@ def load_definition(path: Path) -> Definition:
 
     configured = configuration()
     if configured is None:
-        return load(path)
+        return load(path, environ=os.environ)
     from scar.fdl.configuration import under
 
-    definition = load(path, below=lambda root: under(root, configured))
+    definition = load(path, below=lambda root: under(root, configured), environ=os.environ)
     return replace(definition, warnings=(*configured.warnings, *definition.warnings))
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scar.commands.code import made
-from scar.commands.common import connect, read_definition
+from scar.commands.common import connect
+from scar.commands.given import functions_of
 from scar.commands.node_places import looked_at
 from scar.commands.sites import sites_of
 from scar.commands.steps import Teller, be_patient, command, head
@@ -50,7 +51,7 @@ def init(context: Context, args: Namespace) -> int:
     """Make the functions of a file, or bring them up to date: only what differs is touched."""
     from scar.plan.apply import apply
 
-    functions = read_definition(context, args.conf_file, args.name)
+    functions = functions_of(context, args)
     aws, settings = connect(context, functions)
     be_patient(aws, args)
     told: list[dict[str, Any]] = []
@@ -68,7 +69,7 @@ def init(context: Context, args: Namespace) -> int:
 
 def plan(context: Context, args: Namespace) -> int:
     """Show what `init` would do; nothing is changed."""
-    functions = read_definition(context, args.conf_file, args.name)
+    functions = functions_of(context, args)
     aws, settings = connect(context, functions)
     be_patient(aws, args)
     plans = list(_plans(context.report, aws, settings, functions, warned=True))

@@ -16,6 +16,7 @@ KINDS: Final = {
     "truth": "true or false",
     "null": "nothing",
     "path": "the path of a file",
+    "secret": "text",
     "section": "a section with keys",
     "table": "a table of names and values",
     "list": "a list",

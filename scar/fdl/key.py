@@ -14,6 +14,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
+from scar.fdl.secret import Secret
+
 LATER: Final = "is not available in this release"
 
 
@@ -95,6 +97,7 @@ class Key:
     single     the file holds a list of exactly one item, the attribute that item
     bare       a lone text stands for a list of one
     as_written numbers and truth values are taken as the text that was written
+    environ    `${env.NAME}` in the text stands for a variable of the environment that SCAR was started with
     most       the largest number of items of a list
     """
 
@@ -112,6 +115,7 @@ class Key:
     single: bool = False
     bare: bool = False
     as_written: bool = False
+    environ: bool = False
     most: int | None = None
 
 
@@ -119,7 +123,7 @@ class Key:
 class Shape:
     """What a value looks like: a scalar `kind`, a `section` (a dataclass), a `list` or a `table` of `item`."""
 
-    kind: Literal["text", "whole", "truth", "path", "section", "list", "table", "anything"]
+    kind: Literal["text", "secret", "whole", "truth", "path", "section", "list", "table", "anything"]
     item: Shape | None = None
     section: type[Any] | None = None
 
@@ -168,6 +172,7 @@ def _fields(section: type[Any]) -> list[Field]:
 
 SCALARS: Final[Mapping[object, Shape]] = {
     str: Shape("text"),
+    Secret: Shape("secret"),
     int: Shape("whole"),
     bool: Shape("truth"),
     Path: Shape("path"),

@@ -18,7 +18,9 @@ from scar.fdl import document, read, rules
 from scar.fdl.files import Look, look_at
 from scar.fdl.model import Function
 from scar.fdl.places import NOWHERE, Node, Place, Problems, TooManyProblemsError, UnplaceableError, from_plain
+from scar.fdl.rules_http import with_auth
 from scar.fdl.rules_nodes import with_room
+from scar.fdl.services import Service
 
 Below = Callable[[Node | None], Node | None]  # `configuration.under`
 
@@ -32,18 +34,28 @@ class Definition:
     """What a definition file asks for. `warnings` are accepted things that have no effect."""
 
     functions: tuple[Function, ...]
+    services: tuple[Service, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
 
-def load(path: Path, *, below: Below = _nothing) -> Definition:
+def load(path: Path, *, below: Below = _nothing, environ: Mapping[str, str] = read.NO_ENVIRONMENT) -> Definition:
     """Read every function that a YAML file defines; paths in it are resolved against its folder. `below` adds what it leaves open.
 
+    `environ` is what `${env.NAME}` is looked up in, where the language has it.
     Raises FdlError with all problems found, each at its line and column. A file of 1 MiB of anything takes at most about a second.
     """
-    return parse(text_of(path), str(path), path.absolute().parent, below=below)
+    return parse(text_of(path), str(path), path.absolute().parent, below=below, environ=environ)
 
 
-def parse(text: str, file: str, folder: Path, *, look: Look = look_at, below: Below = _nothing) -> Definition:
+def parse(
+    text: str,
+    file: str,
+    folder: Path,
+    *,
+    look: Look = look_at,
+    below: Below = _nothing,
+    environ: Mapping[str, str] = read.NO_ENVIRONMENT,
+) -> Definition:
     """The functions that `text` defines. `look` answers what is at a path that the text names; nothing else is touched.
 
     `file` is what messages call the text; `folder` is what relative paths start from. Raises FdlError as `load` does.
@@ -51,13 +63,18 @@ def parse(text: str, file: str, folder: Path, *, look: Look = look_at, below: Be
     problems = Problems.of(file)
     try:
         root = below(document.compose(text, problems))
-        return _definition(root, problems, folder, Path(file), look)
+        return _definition(root, read.Reading(problems, folder, environ), Path(file), look)
     except TooManyProblemsError:
         raise FdlError(tuple(problems.errors)) from None
 
 
 def validate(
-    raw: Mapping[str, object], file: str = "command line", *, folder: Path | None = None, look: Look = look_at
+    raw: Mapping[str, object],
+    file: str = "command line",
+    *,
+    folder: Path | None = None,
+    look: Look = look_at,
+    environ: Mapping[str, str] = read.NO_ENVIRONMENT,
 ) -> Definition:
     """The functions that plain values define, shaped as a file would be: `{"functions": {"aws": [{"lambda": {…}}]}}`.
 
@@ -71,20 +88,22 @@ def validate(
         except UnplaceableError as error:
             problems.add(NOWHERE, error.path, error.what)
             root = None
-        return _definition(root, problems, folder or Path.cwd(), None, look)
+        return _definition(root, read.Reading(problems, folder or Path.cwd(), environ), None, look)
     except TooManyProblemsError:
         raise FdlError(tuple(problems.errors)) from None
 
 
-def _definition(root: Node | None, problems: Problems, folder: Path, source: Path | None, look: Look) -> Definition:
+def _definition(root: Node | None, reading: read.Reading, source: Path | None, look: Look) -> Definition:
     functions: tuple[Function, ...] = ()
+    services: tuple[Service, ...] = ()
+    problems = reading.problems
     if root is not None:
-        reading = read.Reading(problems, folder)
-        functions = with_room(reading.file(root, source), reading)
-        rules.check(functions, reading, look)
+        functions, services = reading.file(root, source)
+        functions = with_room(tuple(with_auth(functions, reading)), reading)
+        rules.check(functions, services, reading, look)
     if problems.errors:
         raise FdlError(tuple(problems.errors))
-    return Definition(functions, tuple(sorted(problems.warnings)))
+    return Definition(functions, services, tuple(sorted(problems.warnings)))
 
 
 def text_of(path: Path) -> str:

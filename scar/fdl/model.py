@@ -17,8 +17,11 @@ from scar import limits
 from scar.fdl.batch import Batch as Batch
 from scar.fdl.batch import ComputeResources as ComputeResources
 from scar.fdl.key import LATER, Form, Key, OneOf, Pattern, Range
+from scar.fdl.providers import NONE as NO_PROVIDERS
+from scar.fdl.providers import StorageProviders
 from scar.fdl.services import ApiGateway as ApiGateway
-from scar.fdl.services import OscarService, StorageProviders
+from scar.fdl.services import FunctionUrl as FunctionUrl
+from scar.fdl.services import OscarService
 from scar.fdl.storage import Io as Io
 from scar.fdl.vocabulary import ENVIRONMENT_DOC, LAMBDA_GUIDE, LAMBDA_NAMES, PROCESS_NAMES, PROFILE, REGION, TAG_NAMES
 
@@ -430,11 +433,16 @@ class Function:
     ecr: Annotated[Ecr, Key("The repository that holds the function's image.")] = Ecr()
     api_gateway: Annotated[
         ApiGateway | None,
-        Key("An HTTP front.", refused=LATER, instead="Remove it, and start the function by files or with `scar run`."),
+        Key("An HTTP endpoint in Amazon API Gateway: answers within 29 s, or at once and the run goes on."),
+    ] = None
+    function_url: Annotated[
+        FunctionUrl | None,
+        Key("An HTTP endpoint of the function itself: one URL, without API Gateway's limit of time."),
     ] = None
     batch: Annotated[Batch, Key("How jobs run in AWS Batch, for the execution modes `batch` and `lambda-batch`.")] = (
         field(default_factory=Batch)
     )
+    storage_providers: StorageProviders = NO_PROVIDERS  # the file's, for all of its functions
     source: Path | None = None  # the file it was read from
 
     @property
@@ -454,11 +462,7 @@ class Functions:
     aws: Annotated[tuple[Function, ...], Key("Functions in AWS Lambda.", most=limits.FUNCTIONS_PER_DEFINITION)] = ()
     oscar: Annotated[
         tuple[Mapping[str, OscarService], ...],
-        Key(
-            "Services of OSCAR clusters, by the cluster's name.",
-            refused=LATER,
-            instead="Deploy them with OSCAR's own tool, from a file of their own.",
-        ),
+        Key("Services of OSCAR clusters, by the cluster's name.", most=limits.FUNCTIONS_PER_DEFINITION),
     ] = ()
 
 
@@ -475,13 +479,8 @@ class File:
 
     functions: Annotated[Functions, Key("The functions.")]
     storage_providers: Annotated[
-        StorageProviders | None,
-        Key(
-            "Credentials of storage other than the function's own S3.",
-            refused=LATER,
-            instead="Remove it, and use the storage provider `s3`.",
-        ),
-    ] = None
+        StorageProviders, Key("Storage that the function's own role does not reach, and its credentials.")
+    ] = NO_PROVIDERS
     scar: Annotated[
         Scar,
         Key(

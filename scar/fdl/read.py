@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from scar.fdl.advice import KINDS, homes, listing, owner, wanted
@@ -17,30 +18,48 @@ from scar.fdl.forms import FORMS, FormError
 from scar.fdl.key import Field, Form, Names, OneOf, Pattern, Range, Shape, keys_of
 from scar.fdl.model import File, Function
 from scar.fdl.places import Entry, Items, Node, Place, Problems, Scalar, Table, below, shown
+from scar.fdl.providers import StorageProviders
+from scar.fdl.secret import Secret
+from scar.fdl.services import OscarService, Service
 
 FAILED: Final = object()
+NO_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({})
+VARIABLE: Final = re.compile(r"(\$?)\$\{env\.([^}]*)\}")
 EXAMPLE: Final = "Begin with `functions: {aws: [{lambda: {name: …, container: {image: …}}}]}`."
 
 
 class Reading:
     """One pass over one definition. `places` holds the place of every value that was given, by key path; `failed` those in error."""
 
-    def __init__(self, problems: Problems, folder: Path) -> None:
+    def __init__(self, problems: Problems, folder: Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> None:
         self.problems = problems
         self.folder = folder.absolute()
+        self.environ = environ
         self.places: dict[str, Place] = {}
         self.failed: set[str] = set()
 
-    def file(self, root: Node | None, source: Path | None) -> tuple[Function, ...]:
-        """Every function of `functions.aws`, in order, as far as they can be read."""
+    def file(self, root: Node | None, source: Path | None) -> tuple[tuple[Function, ...], tuple[Service, ...]]:
+        """Every function of `functions.aws` and every service of `functions.oscar`, in order, as far as they can be read."""
         if root is None or _absent(root):
             self.problems.add(root.place if root else Place(1, 1), "", "the definition is empty", EXAMPLE)
-            return ()
+            return (), ()
         value = self._section(File, root, "")
         if value is FAILED:
-            return ()
+            return (), ()
+        providers: StorageProviders = value.storage_providers
         functions: tuple[Function, ...] = value.functions.aws
-        return tuple(dataclasses.replace(function, source=source) for function in functions)
+        return (
+            tuple(dataclasses.replace(each, source=source, storage_providers=providers) for each in functions),
+            tuple(self._services(value.functions.oscar, providers)),
+        )
+
+    def _services(
+        self, entries: tuple[Mapping[str, OscarService], ...], providers: StorageProviders
+    ) -> Iterator[Service]:
+        for index, entry in enumerate(entries):
+            for cluster, oscar in entry.items():
+                path = below(below("functions.oscar", index), cluster)
+                yield Service(cluster, oscar, providers, self.problems.file, self.place(path), path)
 
     def sound(self, path: str) -> bool:
         """Whether the key at `path` was given and could be read."""
@@ -247,9 +266,30 @@ class Reading:
             return self._whole(field, node, path)
         if shape.kind == "truth":
             return node.text.lower() == "true" if node.kind == "truth" else self._wrong(node, "truth", path)
+        if field.key.environ:
+            text = self._expanded(node, path)
+            if text is None:
+                return FAILED
+            node = dataclasses.replace(node, text=text)
+        if shape.kind == "secret":
+            return Secret(node.text) if node.text else self._fail(node.place, path, "the credential is empty")
         if node.kind != "text" and not field.key.as_written:
             return self._wrong(node, shape.kind, path)
         return self._path(node, path) if shape.kind == "path" else self._text(field, node, path)
+
+    def _expanded(self, node: Scalar, path: str) -> str | None:
+        """The text with the variables that it names; None when there is one that is not set. `$${` stands for `${` itself."""
+        unset = [name for escaped, name in VARIABLE.findall(node.text) if not escaped and not self.environ.get(name)]
+        for name in unset:
+            self._fail(
+                node.place,
+                path,
+                f"the environment variable `{shown(name)}` is not set",
+                f"Set it where you start SCAR: `export {shown(name)}=…`. (`$${{` stands for `${{` itself.)",
+            )
+        if unset:
+            return None
+        return VARIABLE.sub(lambda found: found[0][1:] if found[1] else self.environ[found[2]], node.text)
 
     def _path(self, node: Scalar, path: str) -> Any:
         if not node.text.strip():
@@ -344,9 +384,16 @@ def _blank(shape: Shape) -> Any:
         return shape.section(
             **{field.attribute: _blank(field.shape) for field in keys_of(shape.section) if field.required}
         )
-    return {"text": "", "path": Path(), "whole": 0, "truth": False, "list": (), "table": {}, "anything": None}[
-        shape.kind
-    ]
+    return {
+        "text": "",
+        "secret": None,
+        "path": Path(),
+        "whole": 0,
+        "truth": False,
+        "list": (),
+        "table": {},
+        "anything": None,
+    }[shape.kind]
 
 
 def plain(node: Node) -> object:

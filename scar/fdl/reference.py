@@ -123,6 +123,7 @@ def _kind(shape: Shape) -> str:
         return f"list of {_kind(shape.item)}" if shape.kind == "list" else f"table of {_kind(shape.item)}"
     return {
         "text": "text",
+        "secret": "text, kept secret",
         "path": "path",
         "whole": "whole number",
         "truth": "true or false",

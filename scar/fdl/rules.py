@@ -15,6 +15,7 @@ from scar.fdl.places import shown
 from scar.fdl.read import Reading
 from scar.fdl.rules_batch import jobs, labels, room_in_lambda
 from scar.fdl.rules_zip import code_starts_nothing, zip_runtime
+from scar.fdl.services import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class _At:
         return f"{self.io.path}/"
 
 
-def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
+def check(functions: Sequence[Function], services: Sequence[Service], reading: Reading, look: Look) -> None:
     """Add what is wrong between keys and between functions to the reading's problems."""
     for index, function in enumerate(functions):
         path = f"functions.aws[{index}].lambda"
@@ -43,7 +44,7 @@ def check(functions: Sequence[Function], reading: Reading, look: Look) -> None:
             room_in_lambda(function, f"functions.aws[{index}]", reading)
             jobs(function, f"functions.aws[{index}]", reading)
             _images_of_nodes(function, f"functions.aws[{index}]", reading, look)
-    if not functions and not reading.problems.errors:
+    if not functions and not services and not reading.problems.errors:
         reading.problems.add(
             reading.place("functions.aws"),
             "functions.aws",

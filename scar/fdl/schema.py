@@ -14,7 +14,7 @@ from scar.fdl.reference import reference_markdown as reference_markdown
 
 JsonSchema = dict[str, Any]
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-TYPES: Final = {"text": "string", "path": "string", "whole": "integer", "truth": "boolean"}
+TYPES: Final = {"text": "string", "secret": "string", "path": "string", "whole": "integer", "truth": "boolean"}
 AS_WRITTEN: Final = ["string", "number", "boolean"]
 
 

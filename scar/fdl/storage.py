@@ -4,8 +4,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from scar.fdl.key import Form, Key, OneOf
-from scar.fdl.vocabulary import PROVIDERS
+from scar.fdl.key import Form, Key, Pattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +26,11 @@ class Io:
     storage_provider: Annotated[
         str,
         Key(
-            "Where the bucket is.",
-            OneOf(("s3", "minio", "onedata", "webdav", "rucio")),
-            refusals=PROVIDERS,
+            "Where the bucket is: `s3` is what the function's own role reaches, `TYPE.ID` an entry of `storage_providers`. `TYPE` alone means `TYPE.default`.",
+            Pattern(
+                r"(?i:s3|minio|onedata|webdav|rucio)(\.[A-Za-z0-9_-]{1,64})?",
+                says="`s3`, or `TYPE.ID` with the type s3, minio, onedata, webdav or rucio, such as `minio.lab`",
+            ),
         ),
     ] = "s3"
     prefix: Annotated[
@@ -40,6 +41,13 @@ class Io:
         tuple[str, ...],
         Key("A file counts when its name ends with one of these; without any, every file does.", bare=True),
     ] = ()
+
+    @property
+    def provider(self) -> str:
+        """The whole name: `s3`, or `TYPE.ID` as `storage_providers` has it."""
+        kind, _, name = self.storage_provider.partition(".")
+        kind = kind.lower()
+        return f"{kind}.{name or 'default'}" if kind != "s3" or name not in {"", "default"} else kind
 
     @property
     def bucket(self) -> str:

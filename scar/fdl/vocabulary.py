@@ -6,7 +6,7 @@ from typing import Final
 
 from faassupervisor import contract
 from scar import limits
-from scar.fdl.key import Names, Pattern, Refusal
+from scar.fdl.key import Names, Pattern
 
 LAMBDA_GUIDE: Final = "AWS Lambda developer guide, gettingstarted-limits"
 BATCH_GUIDE: Final = "AWS Batch API reference"
@@ -64,13 +64,3 @@ TAG_NAMES: Final = Names(
     source="AWS Lambda API reference, Tags",
 )
 ENVIRONMENT_DOC: Final = "Numbers and truth values become the text that was written, so `1.10` stays `1.10`; a variable that is null is not set at all."
-PROVIDERS: Final = (
-    Refusal(
-        r"s3\..+",
-        "Use `s3`, and give the function's role access to the bucket.",
-    ),
-    Refusal(
-        r"(minio|onedata|webdav|rucio)(\..+)?",
-        "Use `s3`.",
-    ),
-)
