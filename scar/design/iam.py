@@ -134,7 +134,7 @@ def _literal(text: str) -> str:
 
 
 def is_s3(item: Io) -> bool:
-    return item.storage_provider.partition(".")[0] == "s3"
+    return item.provider == "s3"
 
 
 def _allow(sid: str, actions: list[str], resources: list[str]) -> Statement:

@@ -146,7 +146,7 @@ def _listing(fn: Function) -> dict[str, str]:
 
 
 def _place(item: Io) -> str:
-    return item.path if item.storage_provider == "s3" else f"{item.storage_provider}://{item.path}"
+    return item.path if item.provider == "s3" else f"{item.provider}://{item.path}"
 
 
 def _s3(items: Iterable[Io]) -> Iterable[Io]:

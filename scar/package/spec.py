@@ -24,7 +24,7 @@ def spec_of(fn: Function) -> contract.Spec:
 
 def _storage(io: Io) -> contract.Storage:
     return contract.Storage(
-        provider=io.storage_provider,
+        provider=io.provider,
         bucket=io.bucket,
         folder=io.folder.strip("/"),
         prefix=io.prefix,
