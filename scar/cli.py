@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -17,11 +18,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from scar.arguments import build
-from scar.errors import FdlError, RunFailedError, ScarError, ServiceError, UsageError
+from scar.errors import INTERRUPTED, FdlError, RunFailedError, ScarError, ServiceError, UsageError
 
 if TYPE_CHECKING:
     from scar.arguments import Command
-    from scar.report import Report
+    from scar.report import Format, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,20 @@ class Context:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line; answers the process's exit code."""
-    as_json = _wants_json(argv)
+    _prepare_streams()
+    opened: list[Report] = []
+    door = _Door(argv, opened)
     try:
         args = build().parse_args(argv)
         if args.command is None:
             build().print_help(sys.stderr)
             return UsageError.exit_code
-        return _run(args)
+        return _run(args, opened)
     except ScarError as error:
-        return _complain(error, as_json=as_json, debug="--debug" in argv)
+        return door.complain(error, debug="--debug" in argv)
     except KeyboardInterrupt:
         _stderr("Interrupted. The same command continues where this one stopped.")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`scar ls | head`). Python would complain once more when it flushes at exit.
         with contextlib.suppress(OSError):
@@ -57,24 +60,37 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the door: nothing may leave without an exit code that says "failed"
         if "--debug" in argv:
             traceback.print_exc()
-        mapped = _mapped(error)
-        return _complain(mapped, as_json=as_json, debug=False)
+        return door.complain(_mapped(error), debug=False)
 
 
-def _run(args: argparse.Namespace) -> int:
-    from scar.report import Report, style_of
+def _run(args: argparse.Namespace, opened: list[Report]) -> int:
+    from scar.report import FORMATS, Report, style_of
 
     signal.signal(signal.SIGTERM, _interrupt)
     style = style_of(
-        "json" if args.output == "json" else "table",
+        args.output if args.output in FORMATS else "table",
         quiet=args.quiet,
         out=sys.stdout,
         err=sys.stderr,
         environ=os.environ,
+        colour=args.color,
+        progress=args.progress,
+        query=args.query,
+        verbosity=2 if args.debug else int(args.verbose),
+        may_ask=not args.no_input and sys.stdin is not None and sys.stdin.isatty(),
     )
-    context = Context(Report(style), args.local, args.profile, args.region, debug=args.debug)
+    report = Report(style)
+    opened.append(report)
+    context = Context(report, args.local, args.profile, args.region, debug=args.debug)
     command = cast("Command", args.load())
     return command(context, args)
+
+
+def _prepare_streams() -> None:
+    """What the locale's letters cannot write is escaped: a locale without `→` must not end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
@@ -101,19 +117,28 @@ def _mapped(error: Exception) -> ScarError:
     )
 
 
-def _complain(error: ScarError, *, as_json: bool, debug: bool) -> int:
-    if debug:
-        traceback.print_exception(error)
-    if as_json:
-        import json
+class _Door:
+    """How a command that failed leaves: its error told once, for a person and, where a program listens, as the one document."""
 
-        print_json = json.dumps({"error": _document(error)}, indent=2)
-        sys.stdout.write(print_json + "\n")
-    from scar.report import printable
+    def __init__(self, argv: Sequence[str], opened: list[Report]) -> None:
+        self._argv, self._opened = argv, opened
 
-    lines = [f"  | {line}" for line in error.last_lines] if isinstance(error, RunFailedError) else []
-    _stderr(printable("\n".join([f"scar: {error}" if not isinstance(error, FdlError) else str(error), *lines])))
-    return error.exit_code
+    def complain(self, error: ScarError, *, debug: bool) -> int:
+        from scar.report import Report, printable, style_of
+
+        if debug:
+            traceback.print_exception(error)
+        report = self._opened[-1] if self._opened else None
+        if report is None:
+            style = style_of(_wanted(self._argv), quiet=False, out=sys.stdout, err=sys.stderr, environ=os.environ)
+            report = Report(style)
+        if report.json and not report.spoke:
+            report.failure({"error": _document(error)})
+        lines = [f"  | {line}" for line in error.last_lines] if isinstance(error, RunFailedError) else []
+        text = f"scar: {error}" if not isinstance(error, FdlError) else str(error)
+        report.draw("")
+        _stderr(printable("\n".join([report.paint_remark(text, "failed"), *lines])))
+        return error.exit_code
 
 
 def _document(error: ScarError) -> dict[str, object]:
@@ -138,9 +163,16 @@ def _stderr(text: str) -> None:
         sys.stderr.flush()
 
 
-def _wants_json(argv: Sequence[str]) -> bool:
-    """Whether errors are to be told as JSON too: known before the command line was understood."""
-    pairs = pairwise([*argv, ""])
-    return any(
-        a in {"-j", "--json", "-ojson", "--output=json"} or (a in {"-o", "--output"} and b == "json") for a, b in pairs
-    )
+def _wanted(argv: Sequence[str]) -> Format:
+    """How errors are to be told: known before the command line was understood."""
+    found: Format = "table"
+    for a, b in pairwise([*argv, ""]):
+        if a == "--":
+            break
+        if a in {"-j", "--json", "-ojson", "--output=json"} or (a in {"-o", "--output"} and b == "json"):
+            found = "json"
+        elif a in {"-oyaml", "--output=yaml"} or (a in {"-o", "--output"} and b == "yaml"):
+            found = "yaml"
+        elif (a == "--query" or a.startswith("--query=")) and found == "table":
+            found = "json"
+    return found

@@ -13,8 +13,29 @@ ScarError                 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+CHANGES: Final = 20  # of `scar plan --detailed-exitcode`
+INTERRUPTED: Final = 130
+KILLED: Final = (137, 143)
+
+# Every exit code of ours and what it means: docs/reference/exit-codes.md shows this table.
+EXIT_CODES: Final[Mapping[tuple[int, ...], str]] = {
+    (0,): "done",
+    (1,): "failed, without a more precise code",
+    (2,): "the command line or a definition file is wrong; nothing was changed",
+    (3,): "a function, bucket, object, run or job is not there",
+    (4,): "no credentials, or they do not allow this",
+    (5,): "it exists already in another's hands, a limit is reached, or `scar cancel` was asked to cancel what runs",
+    (6,): "AWS or a registry failed or throttled",
+    (CHANGES,): "`scar plan -f FILE --detailed-exitcode`: there is something to change",
+    (124,): "time was up: of the wait, or of the run",
+    (INTERRUPTED,): "interrupted; what was only watched goes on",
+    KILLED: "killed",
+    (141,): "whoever read the output left",
+}
 
 
 class ScarError(Exception):

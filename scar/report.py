@@ -1,6 +1,6 @@
-"""What a person (or a program) sees: tables, JSON documents, progress. The only module that prints.
+"""What a person (or a program) sees: tables, documents, progress. The only module that prints.
 
-Data goes to standard output, everything else to standard error; with JSON nothing but one document is on standard output.
+Data goes to standard output, everything else to standard error; with JSON or YAML nothing but one document is on standard output.
 """
 
 from __future__ import annotations
@@ -11,14 +11,22 @@ import os
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Final, Literal, get_args
 
-Format = Literal["table", "json"]
+from scar.errors import UsageError
+from scar.progress import Progress
+from scar.text import COLOURS, RESET, plural, printable, shorten, size
+
+__all__ = ["FORMATS", "Format", "Progress", "Report", "Style", "plural", "printable", "size", "style_of"]
+
+Format = Literal["table", "json", "yaml", "text"]
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+When = Literal["auto", "always", "never"]
+Shown = Literal["auto", "plain", "none"]
 
 # json leaves DEL and the C1 controls as they are, and a terminal obeys them.
 _ESCAPED = {code: f"\\u{code:04x}" for code in (0x7F, *range(0x80, 0xA0))}
@@ -26,24 +34,62 @@ _ESCAPED = {code: f"\\u{code:04x}" for code in (0x7F, *range(0x80, 0xA0))}
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How to speak: format of results, colour, and whether progress may redraw its line."""
+    """How to speak: format of results, colour on each stream, and whether progress may redraw its line.
+
+    `query` is a JMESPath expression that every document goes through. `verbosity`: 1 tells every call to AWS, 2 with what was sent.
+    `terminal`: standard output is one. `may_ask`: somebody sits there who can answer a question.
+    """
 
     format: Format = "table"
     colour: bool = False
     redraw: bool = False
     quiet: bool = False
     width: int = 80
+    colour_remarks: bool = False
+    progress: Shown = "auto"
+    query: str | None = None
+    verbosity: int = 0
+    terminal: bool = False
+    may_ask: bool = False
 
 
-def style_of(format_: Format, *, quiet: bool, out: IO[str], err: IO[str], environ: Mapping[str, str]) -> Style:
-    """The style that suits a terminal or a pipe. NO_COLOR and FORCE_COLOR are obeyed."""
-    colour = out.isatty() and environ.get("TERM") != "dumb"
+def style_of(
+    format_: Format,
+    *,
+    quiet: bool,
+    out: IO[str],
+    err: IO[str],
+    environ: Mapping[str, str],
+    colour: When = "auto",
+    progress: Shown = "auto",
+    query: str | None = None,
+    verbosity: int = 0,
+    may_ask: bool = False,
+) -> Style:
+    """The style that suits a terminal or a pipe. NO_COLOR and FORCE_COLOR are obeyed, and what was asked for before them."""
+    terminal = out.isatty()
+    width = shutil.get_terminal_size((80, 24)).columns if terminal else 80
+    return Style(
+        format_ if query is None or format_ in {"json", "yaml"} else "json",
+        colour=_coloured(out, environ, colour),
+        redraw=err.isatty() and not quiet and progress == "auto" and environ.get("TERM") != "dumb",
+        quiet=quiet,
+        width=width,
+        colour_remarks=_coloured(err, environ, colour),
+        progress=progress,
+        query=query,
+        verbosity=verbosity,
+        terminal=terminal,
+        may_ask=may_ask,
+    )
+
+
+def _coloured(stream: IO[str], environ: Mapping[str, str], asked: When) -> bool:
+    if asked != "auto":
+        return asked == "always"
     if environ.get("NO_COLOR"):
-        colour = False
-    elif environ.get("FORCE_COLOR"):
-        colour = True
-    width = shutil.get_terminal_size((80, 24)).columns if out.isatty() else 80
-    return Style(format_, colour=colour, redraw=err.isatty() and not quiet, quiet=quiet, width=width)
+        return False
+    return bool(environ.get("FORCE_COLOR")) or (stream.isatty() and environ.get("TERM") != "dumb")
 
 
 class Report:
@@ -55,6 +101,7 @@ class Report:
         self._err = err if err is not None else sys.stderr
         self._lock = threading.Lock()
         self._drawn = 0
+        self.spoke = False  # whether the one document of the command was given
 
     # -- data -------------------------------------------------------------------------------------------------
 
@@ -74,12 +121,16 @@ class Report:
         if not rows:
             self.say(empty)
             return
+        if self.style.format == "text":
+            for row in rows:
+                self.line("\t".join(_cell(row.get(column)) for column in columns))
+            return
         from tabulate import tabulate
 
         cells = [[_cell(row.get(column)) for column in columns] for row in rows]
         widths = _widths(cells, columns, self.style.width, whole)
         text = tabulate(
-            [[_shorten(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells],
+            [[shorten(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells],
             headers=[column.upper() for column in columns],
             tablefmt="plain",
             disable_numparse=True,
@@ -88,27 +139,73 @@ class Report:
             self._wipe()
             print(text, file=self._out, flush=True)
 
+    def raw(self, content: bytes) -> None:
+        """Bytes of somebody's file, as they are."""
+        stream = getattr(self._out, "buffer", None)
+        with self._lock:
+            self._wipe()
+            if stream is None:
+                self._out.write(content.decode(errors="surrogateescape"))
+            else:
+                self._out.flush()
+                stream.write(content)
+                stream.flush()
+
     def document(self, value: object) -> None:
-        """The one JSON document of a command."""
-        print(_json(value, indent=2), file=self._out, flush=True)
+        """The one document of a command."""
+        text = self._document(value)
+        with self._lock:
+            self._wipe()
+            print(text, file=self._out, flush=True)
+            self.spoke = True
+
+    def failure(self, value: object) -> None:
+        """What a command that failed gives instead: no query is made of it."""
+        print(_yaml(value) if self.style.format == "yaml" else self._json(value, indent=2), file=self._out, flush=True)
+        self.spoke = True
 
     def documents(self, values: Iterable[object], *, lines: bool = False) -> int:
         """Many documents as they come, none of them kept: one list, or with `lines` one document a line. Answers how many there were."""
+        if lines:
+            return self._stream(values)
+        if self.style.query is not None or self.style.format == "yaml":
+            kept = list(values)
+            self.document(kept)
+            return len(kept)
         count = 0
         for count, value in enumerate(values, 1):
-            text = _json(value)
-            print(
-                text if lines else f"{'[' if count == 1 else ','}\n  {text}", end="\n" if lines else "", file=self._out
-            )
-            if lines:
-                self._out.flush()
-        if not lines:
-            print("\n]" if count else "[]", file=self._out, flush=True)
+            print(f"{'[' if count == 1 else ','}\n  {self._json(value)}", end="", file=self._out)
+        print("\n]" if count else "[]", file=self._out, flush=True)
+        self.spoke = True
         return count
+
+    def _stream(self, values: Iterable[object]) -> int:
+        """What a query finds nothing in is left out. Documents of YAML are set apart by `---`."""
+        count = 0
+        for value in values:
+            count += 1
+            found = queried(value, self.style.query)
+            if found is None and self.style.query is not None:
+                continue
+            text = f"---\n{_yaml(found)}" if self.style.format == "yaml" else self._json(found)
+            with self._lock:
+                self._wipe()
+                print(text, file=self._out, flush=True)
+        return count
+
+    def _document(self, value: object) -> str:
+        found = queried(value, self.style.query)
+        return _yaml(found) if self.style.format == "yaml" else self._json(found, indent=2)
+
+    def _json(self, value: object, indent: int | None = None) -> str:
+        """Of letters that standard output has: what is replaced inside a document makes it none."""
+        encoding = str(getattr(self._out, "encoding", None) or "utf-8").lower().replace("-", "")
+        return _json(value, indent, ascii_only=encoding != "utf8")
 
     @property
     def json(self) -> bool:
-        return self.style.format == "json"
+        """Whether results are documents for programs: JSON, or YAML, which says the same."""
+        return self.style.format in {"json", "yaml"}
 
     # -- remarks ----------------------------------------------------------------------------------------------
 
@@ -126,31 +223,57 @@ class Report:
             self._wipe()
             print(printable(text), file=self._err, flush=True)
 
+    def confirm(self, question: str, *, refusal: str, flag: str = "--yes") -> bool:
+        """Ask a person; the answer is no unless it is yes. Raises UsageError (`refusal`, and the flag that answers) where nobody can be asked."""
+        if not self.style.may_ask:
+            raise UsageError(refusal, fix=f"Say {flag} to do it.")
+        with self._lock:
+            self._wipe()
+            print(printable(f"{question} [y/N] "), end="", file=self._err, flush=True)
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
     def strong(self, text: str) -> str:
-        return self._paint("1", text)
+        return self.paint(text, "strong")
 
     def faint(self, text: str) -> str:
-        return self._paint("2", text)
+        return self.paint(text, "faint")
 
-    def _paint(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self.style.colour else text
+    def paint(self, text: str, as_: str) -> str:
+        """`text` in the colour of what is `added`, `changed`, `removed`, `failed`, `strong` or `faint`; the words must say the same without it."""
+        return f"\x1b[{COLOURS[as_]}m{text}{RESET}" if self.style.colour else text
+
+    def paint_remark(self, text: str, as_: str) -> str:
+        """The same on standard error, which may be a terminal when standard output is not. The first word is painted."""
+        if not self.style.colour_remarks:
+            return text
+        first, space, rest = text.partition(" ")
+        return f"\x1b[{COLOURS[as_]}m{first}{RESET}{space}{rest}"
 
     # -- progress ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Progress]:
+    def progress(self, what: str, total: int | None = None) -> Iterator[Progress]:
         """Progress of something that may take longer than a second: a redrawn line, or plain lines now and then."""
-        progress = Progress(self, what)
+        progress = Progress(self, what, total)
         try:
             yield progress
         finally:
             progress.finish()
 
+    @property
+    def redraws(self) -> bool:
+        return self.style.redraw
+
+    def remark(self, text: str) -> None:
+        """A line of progress."""
+        if self.style.progress != "none":
+            self.say(text)
+
     def draw(self, text: str) -> None:
         """Show `text` on the line that is overwritten by whatever comes next."""
         if not self.style.redraw:
             return
-        text = _shorten(printable(text), max(self.style.width - 1, 20))
+        text = shorten(printable(text), max(self.style.width - 1, 1))
         with self._lock:
             self._wipe()
             self._err.write(text)
@@ -164,77 +287,30 @@ class Report:
             self._drawn = 0
 
 
-class Progress:
-    """Counts bytes (or items) from any thread. Nothing is shown in the first second; plain output gets a line every ten."""
-
-    REDRAW_S, PLAIN_S, QUIET_FIRST_S = 0.1, 10.0, 1.0
-
-    def __init__(self, report: Report, what: str) -> None:
-        self._report, self._what = report, what
-        self._start = self._shown = time.monotonic()
-        self._done: dict[str, tuple[int, int]] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, done: int, total: int, what: str) -> None:
-        """`done` of `total` bytes of the part called `what` are through."""
-        with self._lock:
-            self._done[what.partition(",")[0]] = (done, total)  # what follows a comma is detail, not another part
-            now = time.monotonic()
-            every = self.REDRAW_S if self._report.style.redraw else self.PLAIN_S
-            if now - self._start < self.QUIET_FIRST_S or now - self._shown < every:
-                return
-            self._shown = now
-            done_all = sum(part for part, _ in self._done.values())
-            total_all = sum(whole for _, whole in self._done.values())
-        text = f"{self._what}  {size(done_all)} of {size(total_all)}  {what}"
-        if self._report.style.redraw:
-            self._report.draw(text)
-        else:
-            self._report.say(text)
-
-    def finish(self) -> None:
-        self._report.draw("")
+# -- documents --------------------------------------------------------------------------------------------------
 
 
-# -- text -------------------------------------------------------------------------------------------------------
+def queried(value: object, query: str | None) -> object:
+    """What a JMESPath expression finds in a document."""
+    if query is None:
+        return value
+    import jmespath
+
+    try:
+        return jmespath.search(query, json.loads(_json(value)))
+    except jmespath.exceptions.JMESPathError as error:
+        raise UsageError(f"--query {query!r}: {error}") from error
 
 
-def printable(text: str) -> str:
-    """`text` with control characters escaped, so that no object key or log line can drive the terminal.
+def _yaml(value: object) -> str:
+    import yaml
 
-    Newlines, tabs and our own colours stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else _escape(text, i) for i, c in enumerate(text))
+    plain = json.loads(_json(value))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).removesuffix("\n").removesuffix("\n...")
 
 
-_OWN_COLOURS = ("\x1b[1m", "\x1b[2m", "\x1b[0m")
-
-
-def _escape(text: str, index: int) -> str:
-    if text[index] == "\x1b" and text.startswith(_OWN_COLOURS, index):
-        return "\x1b"
-    return text[index].encode("unicode_escape").decode("ascii")
-
-
-def size(count: int) -> str:
-    """Bytes for people: `532 B`, `1.4 KiB`, `3.0 GiB`."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 object`, `2 objects`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _json(value: object, indent: int | None = None) -> str:
-    text = json.dumps(value, indent=indent, default=_jsonable, ensure_ascii=False)
+def _json(value: object, indent: int | None = None, *, ascii_only: bool = False) -> str:
+    text = json.dumps(value, indent=indent, default=_jsonable, ensure_ascii=ascii_only)
     if not _encodable(text):  # half of a pair of surrogates, as a log line can hold it
         text = json.dumps(value, indent=indent, default=_jsonable)
     return text.translate(_ESCAPED)
@@ -266,10 +342,6 @@ def _widths(cells: Sequence[Sequence[str]], columns: Sequence[str], width: int, 
     while sum(widths) + 2 * (len(widths) - 1) > width and max(widths[i] for i in giving) > 10:
         widths[max(giving, key=lambda i: widths[i])] -= 1
     return widths
-
-
-def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(width - 1, 1)] + "…"
 
 
 def _jsonable(value: Any) -> object:

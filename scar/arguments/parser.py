@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -43,10 +43,13 @@ class Verbs:
         example: str,
         load: Callable[[], Command] | None = None,
         flags: Parser | None = None,
+        *,
+        aliases: Sequence[str] = (),
     ) -> Parser:
         """`load` imports the command; a word of another word has the other's."""
         sub = self._words.add_parser(
             name,
+            aliases=aliases,
             parents=[flags or self._flags],
             help=help_,
             description=help_[0].upper() + help_[1:] + ".",
@@ -84,35 +87,79 @@ def common(*, top: bool = False, output_file: bool = False) -> Parser:
     )
     group.add_argument("-pf", "--profile", default=None if top else silent, help="AWS profile")
     group.add_argument("--region", default=None if top else silent, help="AWS region")
-    if output_file:
-        group.add_argument(
-            "-o",
-            "--output",
-            "--output-file",
-            default=silent,
-            metavar="table|json|FILE",
-            help="how to answer, or where to",
-        )
-    else:
-        group.add_argument(
-            "-o",
-            "--output",
-            default="table" if top else silent,
-            type=_output,
-            metavar="table|json",
-            help="how to answer",
-        )
+    group.add_argument(
+        "-o",
+        "--output",
+        *(["--output-file"] if output_file else []),
+        default="table" if top else silent,
+        type=str if output_file else _output,
+        metavar=FORMATS_OR_FILE if output_file else FORMATS,
+        help="how to answer, or where to" if output_file else "how to answer",
+    )
     group.add_argument(
         "-j", "--json", action="store_const", const="json", dest="output", default=silent, help="same as -o json"
     )
+    group.add_argument(
+        "--query",
+        default=None if top else silent,
+        type=_query,
+        metavar="JMESPATH",
+        help="show this part of the answer only, as JSON or YAML",
+    )
     group.add_argument("-q", "--quiet", action="store_true", default=False if top else silent, help="no remarks")
-    group.add_argument("--debug", action="store_true", default=False if top else silent, help="show tracebacks")
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=False if top else silent,
+        help="tell more: every call to AWS, and what a list else leaves out",
+    )
+    group.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto" if top else silent,
+        metavar="auto|always|never",
+        help="whether to use colour (default: on a terminal, unless NO_COLOR is set)",
+    )
+    group.add_argument(
+        "--progress",
+        choices=("auto", "plain", "none"),
+        default="auto" if top else silent,
+        metavar="auto|plain|none",
+        help="how to show how far something is (default: a bar on a terminal, else a line now and then)",
+    )
+    group.add_argument(
+        "--no-input",
+        action="store_true",
+        default=False if top else silent,
+        help="never ask; without a terminal nothing is asked anyway",
+    )
+    group.add_argument(
+        "--debug",
+        action="store_true",
+        default=False if top else silent,
+        help="show tracebacks, and the calls to AWS with what was sent, secrets masked",
+    )
     return parser
 
 
+FORMATS = "table|json|yaml|text"
+FORMATS_OR_FILE = f"{FORMATS}|FILE"
+
+
 def _output(text: str) -> str:
-    if text not in {"table", "json"}:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither table nor json")
+    if text not in FORMATS.split("|"):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(FORMATS.split('|'))}")
+    return text
+
+
+def _query(text: str) -> str:
+    import jmespath
+
+    try:
+        jmespath.compile(text)
+    except jmespath.exceptions.JMESPathError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JMESPath expression: {error}") from error
     return text
 
 

@@ -15,14 +15,43 @@ def add(words: Verbs) -> None:
     run = words.add(
         "run",
         "run a function now and wait for it",
-        "scar run -n cow\nscar run -n cow -s script.sh -o output.txt\nscar run -n cow --wait",
+        "scar run -n cow\nscar run -n cow -s script.sh -o output.txt\nscar run -n cow --wait\n"
+        "scar run -n cow -ib my-bucket/in --yes\nscar run -n cow --object s3://my-bucket/in/a.png",
         _run,
         common(output_file=True),
     )
-    one_function(run)
+    _which(run)
     run.add_argument("-s", "--run-script", type=Path, metavar="FILE", help="run this script instead of the function's")
     run.add_argument("-a", "--asynchronous", action="store_true", help="do not wait; the request id is printed")
+    run.add_argument(
+        "-ib",
+        "--input-bucket",
+        metavar="BUCKET[/FOLDER]",
+        help="run once for each object that is there already, as if it had just been uploaded",
+    )
+    run.add_argument(
+        "--object",
+        dest="objects",
+        action="append",
+        metavar="s3://BUCKET/KEY",
+        help="run for this object; may be given several times",
+    )
+    run.add_argument(
+        "--inputs",
+        action="store_true",
+        help="run for every object in the definition's inputs (with -f)",
+    )
+    run.add_argument(
+        "--jobs",
+        type=_runs_at_once,
+        default=8,
+        metavar="N",
+        help="how many runs for objects at the same time (default: 8)",
+    )
+    run.add_argument("--dry-run", action="store_true", help="only tell what would be run for")
+    run.add_argument("-y", "--yes", action="store_true", help="do not ask before running for many objects")
     run.add_argument("-e", "--event", type=Path, metavar="FILE", help="JSON document to send as the event")
+    run.add_argument("--json-data", metavar="JSON", help="the same, written here")
     run.add_argument(
         "--wait",
         action="store_true",
@@ -41,6 +70,7 @@ def add(words: Verbs) -> None:
         "scar log -n cow\nscar log -n cow --since 2h --follow\nscar log -n cow -ri 1f2e3d4c-0000-4000-8000-000000000000\n"
         "scar log 1f2e3d4c-0000-4000-8000-000000000001 --node 2",
         _log,
+        aliases=("logs",),
     )
     log.add_argument(
         "id", nargs="?", metavar="ID", help="one job, whatever function it is of; with -n or -f same as -ri ID"
@@ -61,6 +91,10 @@ def add(words: Verbs) -> None:
     )
     log.add_argument("-ls", "--log-stream-name", metavar="STREAM", help="one log stream only")
     _since(log, "nothing older than this")
+    log.add_argument("--until", metavar="10m|2h|3d|ISO", help="nothing newer than this")
+    log.add_argument(
+        "--search", type=_phrase, metavar="TEXT", help="only lines that hold this text, capitals as written"
+    )
     log.add_argument(
         "--follow",
         action="store_true",
@@ -124,6 +158,23 @@ def _since(parser: argparse.ArgumentParser, help_: str) -> None:
 def _to_end(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", nargs="+", metavar="ID", help="a job's id")
     parser.add_argument("--reason", type=_reason, metavar="TEXT", help="why, as Batch is to remember it")
+
+
+def _which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--name", help="the function's name, or with -f which function of the file")
+    parser.add_argument("-f", "--conf-file", type=Path, metavar="FILE", help="the definition file of the function")
+
+
+def _runs_at_once(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 500:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 500")
+    return int(text)
+
+
+def _phrase(text: str) -> str:
+    if not 0 < len(text) <= 1000 or not text.isprintable():  # botocore logs:FilterPattern takes 1024
+        raise argparse.ArgumentTypeError("a text to search for has between 1 and 1000 characters, on one line")
+    return text
 
 
 def _node(text: str) -> int | str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scar.arguments import build
+from scar.arguments.parser import FORMATS
 
 
 def reference_markdown() -> str:
@@ -40,7 +41,7 @@ def _flags(parser: argparse.ArgumentParser, *, skip: set[str]) -> list[str]:
 
 
 def _is_shared(action: argparse.Action, skip: set[str]) -> bool:
-    if action.metavar == "table|json":
+    if action.metavar == FORMATS:
         return bool(skip)
     return bool(action.option_strings) and set(action.option_strings) <= skip
 

@@ -24,7 +24,7 @@ def put(context: Context, args: Namespace) -> int:
     from scar.aws.objects import upload
 
     bucket, folder = split(args.bucket)
-    uploads = list(_uploads(args.path, folder))
+    uploads = [item for path in args.path for item in _uploads(path, folder)]
     total = sum(item.path.stat().st_size for item in uploads)
     aws, _ = connect(context)
     with context.report.progress(f"uploading {plural(len(uploads), 'file')}") as progress:
@@ -32,9 +32,9 @@ def put(context: Context, args: Namespace) -> int:
     if context.report.json:
         context.report.document({"bucket": bucket, "uploaded": [item.key for item in uploads], "bytes": total})
     elif len(uploads) == 1:
-        context.report.line(f"{args.path} → s3://{bucket}/{uploads[0].key}  ({size(total)})")
+        context.report.line(f"{args.path[0]} → s3://{bucket}/{uploads[0].key}  ({size(total)})")
     else:
-        context.report.line(f"{args.path} → s3://{bucket}/{folder}  ({plural(len(uploads), 'file')}, {size(total)})")
+        context.report.line(f"{args.path[0]} → s3://{bucket}/{folder}  ({plural(len(uploads), 'file')}, {size(total)})")
     return 0
 
 
