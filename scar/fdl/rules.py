@@ -1,35 +1,21 @@
-"""What no single key shows: files that must exist, keys that exclude each other, and functions that would start each other for ever."""
+"""What no single key shows: files that must exist, keys that exclude each other, and names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from scar import limits
 from scar.fdl.files import Look
 from scar.fdl.forms import image_path
-from scar.fdl.model import Function, Io, Lambda
+from scar.fdl.model import Function, Lambda
 from scar.fdl.places import shown
 from scar.fdl.read import Reading
 from scar.fdl.rules_batch import jobs, labels, room_in_lambda
+from scar.fdl.rules_workflow import check_workflow
 from scar.fdl.rules_zip import code_starts_nothing, zip_runtime
 from scar.fdl.services import Service
-
-
-@dataclass(frozen=True, slots=True)
-class _At:
-    """An item of `input` or `output`, with the function it belongs to and its key path."""
-
-    function: int
-    io: Io
-    path: str
-
-    @property
-    def reach(self) -> str:
-        """What every key below begins with, the bucket included."""
-        return f"{self.io.path}/"
 
 
 def check(functions: Sequence[Function], services: Sequence[Service], reading: Reading, look: Look) -> None:
@@ -53,24 +39,13 @@ def check(functions: Sequence[Function], services: Sequence[Service], reading: R
         )
     _names(functions, reading)
     labels(functions, reading)
-    inputs = [
-        at for index, function in enumerate(functions) for at in _ios(index, "input", function.lambda_.input, reading)
-    ]
-    outputs = [
-        at for index, function in enumerate(functions) for at in _ios(index, "output", function.lambda_.output, reading)
-    ]
     uploading = [function for function in functions if function.lambda_.deployment.bucket]
-    for at in inputs if uploading else ():
-        code_starts_nothing(uploading, at.io, at.path, reading)
-    _overlapping_inputs(functions, inputs, reading)
-    _loops(functions, inputs, outputs, reading)
-
-
-def _ios(index: int, name: str, items: Sequence[Io], reading: Reading) -> Iterator[_At]:
-    for number, io in enumerate(items):
-        path = f"functions.aws[{index}].lambda.{name}[{number}].path"
-        if reading.sound(path):
-            yield _At(index, io, path)
+    for index, function in enumerate(functions) if uploading else ():
+        for number, io in enumerate(function.lambda_.input):
+            path = f"functions.aws[{index}].lambda.input[{number}].path"
+            if reading.sound(path):
+                code_starts_nothing(uploading, io, path, reading)
+    check_workflow(functions, reading)
 
 
 def _container(fn: Lambda, path: str, reading: Reading, look: Look) -> None:
@@ -166,89 +141,3 @@ def _names(functions: Sequence[Function], reading: Reading) -> None:
                 "Give each function its own name.",
             )
         first.setdefault(function.name, index)
-
-
-def _overlapping_inputs(functions: Sequence[Function], inputs: Sequence[_At], reading: Reading) -> None:
-    """Sorted by reach, a folder comes right before everything in it, so one look back at the open folders finds every overlap."""
-    open_: list[_At] = []
-    for at in sorted(inputs, key=lambda at: at.reach):
-        while open_ and not at.reach.startswith(open_[-1].reach):
-            open_.pop()
-        if open_:
-            earlier, later = sorted((open_[-1], at), key=inputs.index)
-            whose = (
-                "this function"
-                if earlier.function == later.function
-                else f"`{functions[earlier.function].name or f'functions.aws[{earlier.function}]'}`"
-            )
-            reading.problems.add(
-                reading.place(later.path),
-                later.path,
-                f"`{shown(later.io.path)}` overlaps the input `{shown(earlier.io.path)}` of {whose}, and S3 tells each file to one function only",
-                "Use folders of which none lies in another.",
-            )
-        open_.append(at)
-
-
-def _overlap(one: _At, other: _At) -> bool:
-    return one.reach.startswith(other.reach) or other.reach.startswith(one.reach)
-
-
-def _loops(functions: Sequence[Function], inputs: Sequence[_At], outputs: Sequence[_At], reading: Reading) -> None:
-    """A function that would start itself, and rings of functions that would start each other."""
-    by_bucket: dict[str, list[_At]] = {}
-    for at in inputs:
-        by_bucket.setdefault(at.io.bucket, []).append(at)
-    edges: dict[int, dict[int, _At]] = {}
-    for out in outputs:
-        for at in by_bucket.get(out.io.bucket, ()):
-            if not _overlap(out, at):
-                continue
-            if at.function == out.function:
-                reading.problems.add(
-                    reading.place(out.path),
-                    out.path,
-                    f"the function would start itself: what it writes to `{shown(out.io.path)}` reaches its input `{shown(at.io.path)}`",
-                    "Use folders of which none lies in the other.",
-                )
-            else:
-                edges.setdefault(out.function, {}).setdefault(at.function, out)
-    for ring in _rings(edges):
-        _tell_ring(functions, ring, edges, reading)
-
-
-def _tell_ring(
-    functions: Sequence[Function], ring: Sequence[int], edges: dict[int, dict[int, _At]], reading: Reading
-) -> None:
-    first = edges[ring[0]][ring[1 % len(ring)]]
-    steps = []
-    for number, index in enumerate(ring):
-        out = edges[index][ring[(number + 1) % len(ring)]]
-        steps.append(f"{functions[index].name or f'functions.aws[{index}]'} → {shown(out.io.path)}")
-    reading.problems.add(
-        reading.place(first.path),
-        first.path,
-        f"the functions would start each other for ever: {' → '.join(steps)} → {steps[0].partition(' ')[0]}",
-        "Let one of them write to a folder that starts nothing.",
-    )
-
-
-def _rings(edges: dict[int, dict[int, _At]]) -> Iterator[tuple[int, ...]]:
-    """One ring out of each knot: depth first, where an edge back to an open function closes a ring; what was told is not entered again."""
-    done: set[int] = set()
-    for start in sorted(edges):
-        if start in done:
-            continue
-        trail, following = [start], [iter(edges[start])]
-        while trail:
-            target = next(following[-1], None)
-            if target is None:
-                done.add(trail.pop())
-                following.pop()
-            elif target in trail:
-                yield tuple(trail[trail.index(target) :])
-                done.update(trail)
-                break
-            elif target not in done:
-                trail.append(target)
-                following.append(iter(edges.get(target, ())))
