@@ -23,6 +23,7 @@ from faassupervisor.errors import (
     StageOutError,
 )
 from faassupervisor.events import Refused, Skipped
+from faassupervisor.events.items import ObjectItem
 from faassupervisor.log import Log
 from faassupervisor.record import Invocation, Record
 from faassupervisor.sandbox import Sandbox
@@ -75,6 +76,8 @@ def supervise(sandbox: Sandbox, invocation: Invocation, log: Log) -> Reply | Fai
 
 def _one(record: Record) -> Skipped | tuple[Run, AgentError | None]:
     """One record, in a workspace of its own if it runs here."""
+    if isinstance(record.item, ObjectItem):
+        record.log.note("took a record", bucket=record.item.bucket, key=record.item.key)
     sandbox, started = record.sandbox, time.monotonic()
     failure: AgentError | None = None
     skipped: Skipped | None = None
