@@ -389,6 +389,9 @@ EVENT_FILE: Final = "SCAR_EVENT_FILE"  # file that always holds the event as JSO
 SCAR_FUNCTION: Final = "SCAR_FUNCTION"
 SCAR_BUCKET: Final = "SCAR_BUCKET"
 SCAR_SEQUENCER: Final = "SCAR_SEQUENCER"
+HTTP_METHOD: Final = "SCAR_HTTP_METHOD"
+HTTP_PATH: Final = "SCAR_HTTP_PATH"
+QUERY_PREFIX: Final = "CONT_VAR_"  # and a query parameter's name: its last value; the name is SCAR 4's
 ATTEMPT: Final = "SCAR_ATTEMPT"  # 1 for the first time that this record runs, 2 for the next …; in the batch modes
 IDEMPOTENCY_KEY: Final = "SCAR_IDEMPOTENCY_KEY"  # the same for every attempt at this record; in the batch modes
 

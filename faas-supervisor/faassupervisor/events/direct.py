@@ -11,10 +11,10 @@ import json
 from collections.abc import Sequence
 
 from faassupervisor.errors import BadEventError
-from faassupervisor.events.items import DirectItem, Payload
+from faassupervisor.events.items import DirectItem, Known, Payload
 
 
-def parse(payload: Payload) -> Sequence[DirectItem] | None:
+def parse(payload: Payload, _known: Known) -> Sequence[DirectItem] | None:
     """One run; None when the payload is something else. Raises BadEventError for a script or arguments that cannot be used.
 
     `script` is base64; `cmd_args` is a list of strings, or that list as JSON text.

@@ -3,6 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from faassupervisor.contract import Spec, Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a function knows of storage: without it, an event of a storage of its own cannot be told whose it is.
+
+    `providers` are all names of storage that the function may use, `TYPE` or `TYPE.ID`.
+    """
+
+    inputs: tuple[Storage, ...] = ()
+    providers: frozenset[str] = frozenset({"s3"})
+
+    @classmethod
+    def of(cls, spec: Spec) -> Known:
+        named = (storage.provider for storage in (*spec.inputs, *spec.outputs))
+        return cls(spec.inputs, frozenset({"s3", *named, *(provider.name for provider in spec.providers)}))
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        """The providers of one TYPE, sorted."""
+        return tuple(sorted(name for name in self.providers if name.partition(".")[0] == kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +34,19 @@ class Payload:
 
     body: bytes
     document: object
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The envelope that an outcome came in. `id` is the same when it is delivered again; `index` counts what is in the one message.
+
+    `group` is the message group of a FIFO queue, whose order counts; None elsewhere.
+    """
+
+    kind: Literal["sqs", "sns", "eventbridge"]
+    id: str
+    index: int = 0
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +65,7 @@ class ObjectItem:
     size: int | None = None
     sequencer: str | None = None
     event_time: str | None = None
+    message: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +79,20 @@ class DirectItem:
 
 @dataclass(frozen=True, slots=True)
 class RawItem:
-    """Any other JSON: the payload itself is the input file, byte for byte."""
+    """Any other JSON: the payload itself is the input file, byte for byte; or, of a message, its `body`."""
 
     event: bytes
     name: str = "event.json"
+    body: bytes | None = None
+    message: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HttpItem:
     """A request to the function's HTTP endpoint. `body` is the input file, byte for byte: data, never an event.
 
-    Names of `headers` are in lower case; `query` keeps the order and every value. `asynchronous` when the caller will not wait for the result.
+    `event` is the whole request without what proves who the caller is. Names of `headers` are in lower case; `query` keeps every value.
+    `asynchronous` when the caller will not wait for the result; `forwarded` when this is the run that such a caller was promised.
     """
 
     event: bytes
@@ -62,6 +102,7 @@ class HttpItem:
     headers: tuple[tuple[str, str], ...] = ()
     query: tuple[tuple[str, str], ...] = ()
     asynchronous: bool = False
+    forwarded: bool = False
 
 
 Item = ObjectItem | DirectItem | RawItem | HttpItem
@@ -72,14 +113,17 @@ class Skipped:
     """A record that starts nothing, and why that is right."""
 
     reason: str
+    message: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that cannot be understood; the others of its event run."""
+    """A record that cannot be understood; the others of its event run. `of_http` when it is a request: its caller is told."""
 
     reason: str
     key: str | None = None
+    message: Message | None = None
+    of_http: bool = False
 
 
 Outcome = Item | Skipped | Refused

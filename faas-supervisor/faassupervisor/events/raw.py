@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faassupervisor.events.items import Payload, RawItem
+from faassupervisor.events.items import Known, Payload, RawItem
 
 
-def parse(payload: Payload) -> Sequence[RawItem]:
+def parse(payload: Payload, _known: Known) -> Sequence[RawItem]:
     """One run on the payload itself."""
     return (RawItem(event=payload.body),)
