@@ -34,13 +34,13 @@ def _local_access(settings: Settings, report: Report) -> Access:
     from scar.aws.clients import Access
     from scar.local.lifecycle import ensure_up
 
-    endpoint = ensure_up(settings.local_state, engine=settings.engine.value, tell=report.say)
-    # Any key opens the local AWS; these are no secret, and the user's real ones must never be sent to it.
+    endpoint = ensure_up(settings.local_state, engine=settings.engine.value, iam=settings.local_iam, tell=report.say)
+    # The keys of the local account's root: no secret, and the user's real ones must never be sent to it.
     return Access(
         region=settings.region.value or "us-east-1",
         endpoint_url=endpoint.url,
         access_key="local",
-        secret_key="local",  # noqa: S106 - the local AWS checks no key
+        secret_key="local",  # noqa: S106 - known to everybody
     )
 
 

@@ -28,7 +28,8 @@ class Origin(Generic[T]):
 class Settings:
     """What every command needs to know before it speaks to AWS. A region of None leaves the choice to boto's configuration.
 
-    `docker_host` is where a Docker daemon answers (DOCKER_HOST, `unix:///…`); None: at its usual place.
+    `docker_host` is where a Docker daemon answers (DOCKER_HOST, `unix:///…`); None: at its usual place. `local_iam` says
+    whether the local AWS enforces IAM (SCAR_LOCAL_IAM); None: as last time.
     """
 
     local: Origin[bool]
@@ -38,6 +39,7 @@ class Settings:
     local_state: Path
     cache: Path
     docker_host: str | None = None
+    local_iam: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def settle(
         local_state=_folder(environ, "SCAR_LOCAL_STATE", "XDG_STATE_HOME", ".local/state", "scar/local"),
         cache=_folder(environ, "SCAR_CACHE", "XDG_CACHE_HOME", ".cache", "scar"),
         docker_host=environ.get("DOCKER_HOST") or None,
+        local_iam=_truth(environ.get("SCAR_LOCAL_IAM") or None),
     )
 
 

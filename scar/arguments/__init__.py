@@ -50,6 +50,12 @@ def _local_verbs(verbs: Verbs) -> None:
         "--engine", metavar="NAME", help="how containers are run: auto, namespaces, proot, podman, docker, host"
     )
     up.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: the last one, or a free one)")
+    up.add_argument(
+        "--iam",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="enforce IAM: check every request's signature and what policies allow (remembered; default: as last time)",
+    )
     words.add("down", "stop the local AWS; what it holds is kept", "scar local down")
     words.add("status", "tell whether it runs, where, and how containers are kept apart", "scar local status")
     reset = words.add("reset", "stop the local AWS and forget everything it holds", "scar local reset")

@@ -44,12 +44,16 @@ def _up(context: Context, args: Namespace) -> int:
 
     settings = settings_of(context)
     endpoint = ensure_up(
-        settings.local_state, port=args.port, engine=args.engine or settings.engine.value, tell=context.report.say
+        settings.local_state,
+        port=args.port,
+        engine=args.engine or settings.engine.value,
+        iam=args.iam if args.iam is not None else settings.local_iam,
+        tell=context.report.say,
     )
     if context.report.json:
         context.report.document(endpoint)
         return 0
-    context.report.line(f"The local AWS listens on {endpoint.url}")
+    context.report.line(f"The local AWS listens on {endpoint.url}" + (" and enforces IAM" if endpoint.iam else ""))
     context.report.say(
         "Other tools reach it with:\n"
         f"  export AWS_ENDPOINT_URL={endpoint.url} AWS_REGION=us-east-1"
@@ -125,6 +129,10 @@ def described(now: Status) -> list[str]:
         f"It holds {plural(now.buckets, 'bucket')} with {plural(now.objects, 'object')}, "
         f"{size(now.state_bytes)} on disk; its memory is {now.resident_mib} MiB.",
     ]
+    if now.endpoint.iam:
+        lines.append(
+            "It enforces IAM: every request needs known keys, and leave by a policy (`scar local up --no-iam` ends that)."
+        )
     lines += [f"After a restart {service} starts empty: {why}" for service, why in now.not_kept.items()]
     if "name" in now.engine:
         lines.append(f"Containers are made by: {now.engine['name']}. What it keeps apart:")

@@ -28,6 +28,7 @@ from scar.local.state import ALREADY_RUNNING, Lock, State, sweep_unfinished, wri
 
 if TYPE_CHECKING:
     from scar.local.bodies import Bodies
+    from scar.local.iam.door import Authority
     from scar.local.logs import LogSink
     from scar.local.parts import Build, Parts
     from scar.local.s3_keys import Keys
@@ -46,6 +47,7 @@ def main(argv: Sequence[str], build: Build) -> int:
     parser.add_argument("--state", type=Path, required=True, help="folder to keep everything in")
     parser.add_argument("--port", type=int, default=0, help="0: as last time, or any free one")
     parser.add_argument("--engine", default="auto", help="what runs containers")
+    parser.add_argument("--iam", choices=("on", "off"), help="whether IAM is enforced (default: as last time)")
     args = parser.parse_args(argv)
     state = State(args.state.absolute())
     try:
@@ -56,7 +58,8 @@ def main(argv: Sequence[str], build: Build) -> int:
             return ALREADY_RUNNING
         with contextlib.closing(_Released(lock)):
             _log_to(state.log_file)
-            Daemon(state, port=args.port, engine=args.engine, build=build).run()
+            iam = _remembered(state, args.iam)
+            Daemon(state, port=args.port, engine=args.engine, build=build, iam=iam).run()
     except ScarError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -78,6 +81,16 @@ def _take_lock(state: State) -> Lock | None:
     return lock
 
 
+def _remembered(state: State, asked: str | None) -> bool:
+    """Whether IAM is enforced: as asked, which is remembered, or as it was last time."""
+    if asked is not None:
+        write_atomically(state.iam_file, f"{asked}\n".encode())
+    try:
+        return state.iam_file.read_text().strip() == "on"
+    except FileNotFoundError:
+        return False
+
+
 def _log_to(path: Path) -> None:
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -93,8 +106,10 @@ def _log_to(path: Path) -> None:
 class Daemon:
     """Everything that runs in the process, put together. `build` makes the Lambda engine and the registry."""
 
-    def __init__(self, state: State, *, port: int, engine: str, build: Build) -> None:
+    def __init__(self, state: State, *, port: int, engine: str, build: Build, iam: bool = False) -> None:
         self._state, self._wanted_port, self._engine, self._build = state, port, engine, build
+        self._iam = iam
+        self._authority: Authority | None = None
         self._started = time.time()
         self._stop = threading.Event()
         self._endpoint = ""
@@ -117,6 +132,8 @@ class Daemon:
         from scar.local.batch.door import Door
         from scar.local.bodies import Bodies
         from scar.local.front import Front
+        from scar.local.iam.door import Authority
+        from scar.local.iam.door import Door as IamDoor
         from scar.local.logs import LogSink
         from scar.local.parts import Around
         from scar.local.s3_events import Events, Sequencer
@@ -131,8 +148,10 @@ class Daemon:
         bodies = Bodies(self._state.objects)
         keys, services = Keys(self._state.keys, bodies), Services(self._state.services)
         logs = LogSink(self._state.logs, made_group=lambda: services.save(["logs"]))
+        self._authority = authority = Authority() if self._iam else None
         parts = self._build(
-            self._state, Around(lambda: self._endpoint, logs, services.save, self._engine, services.wake, self._serve)
+            self._state,
+            Around(lambda: self._endpoint, logs, services.save, self._engine, services.wake, self._serve, authority),
         )
         functions, batch = parts.functions, parts.batch
         events = Events(functions, Sequencer())
@@ -145,6 +164,7 @@ class Daemon:
             batch=None if batch is None else Door(batch.answer),
             changed=(lambda _: None) if batch is None else batch.changed,
             own=lambda page, authorization: self._page(page, authorization, keys, services, parts),
+            iam=None if authority is None else IamDoor(authority, parts.registry_key),
         )
         s3_store.install(bodies, front.settle_alone)
         bucket_policy.install()
@@ -199,6 +219,7 @@ class Daemon:
             "version": __version__,
             "started": self._started,
             "engine": self._engine,
+            "iam": self._iam,
         }
         write_atomically(self._state.address_file, json.dumps(address).encode())
         stack.callback(self._state.address_file.unlink, missing_ok=True)
@@ -232,6 +253,8 @@ class Daemon:
             return {"pid": os.getpid(), "version": __version__}
         if page.startswith("batch/") and parts.batch is not None:
             return parts.batch.page(page.removeprefix("batch/"), authorization)
+        if page == "iam" and self._authority is not None:
+            return {"calls": self._authority.calls()}
         if page != "status":
             return None
         from moto.s3.models import s3_backends
@@ -239,6 +262,7 @@ class Daemon:
         return {
             "pid": os.getpid(),
             "version": __version__,
+            "iam": self._iam,
             "engine": {"asked": self._engine, **parts.engine()},
             "uptime_s": round(time.time() - self._started, 3),
             "resident_mib": _resident_mib(),

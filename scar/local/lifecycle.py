@@ -40,6 +40,7 @@ class Endpoint:
     pid: int
     version: str
     started: float  # seconds since 1970
+    iam: bool = False  # whether IAM is enforced
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,15 @@ def ensure_up(
     *,
     port: int = 0,
     engine: str = "auto",
+    iam: bool | None = None,
     wait_s: float = 20.0,
     tell: Callable[[str], None] = lambda _: None,
     environ: Mapping[str, str] | None = None,
 ) -> Endpoint:
     """Answer the running daemon of `folder`, starting it when there is none. Any number of callers at once get the same one.
 
-    `port` 0 keeps the port of last time when it is free. A daemon that another version of SCAR started is ended and started anew. Raises
+    `port` 0 keeps the port of last time when it is free. A daemon that another version of SCAR started is ended and started anew, and
+    so is one that enforces IAM where it should not, or the other way round (`iam`; None: as it was last time). Raises
     ScarError with the daemon's own last lines when it does not come up.
     """
     state = State(folder)
@@ -80,14 +83,19 @@ def ensure_up(
     while True:
         if (found := _alive(state)) is not None:
             _dismiss(child, found)
-            if found.version == __version__:
+            if found.version == __version__ and iam in (None, found.iam):
                 return found
-            tell(f"the running local AWS is of SCAR {found.version}: ending it")
+            if found.version == __version__:
+                tell(
+                    f"the running local AWS {'enforces IAM' if found.iam else 'does not enforce IAM'}: starting it anew"
+                )
+            else:
+                tell(f"the running local AWS is of SCAR {found.version}: ending it")
             down(folder)
             child = None
         if child is None and not is_locked(state):
             tell(f"starting the local AWS ({folder})")
-            child = _spawn(state, port, engine, environ)
+            child = _spawn(state, port, engine, environ, iam=iam)
         if child is not None and child.poll() is not None:
             if child.returncode == ALREADY_RUNNING:  # another caller's won the lock between our look and our start
                 child = None
@@ -128,12 +136,15 @@ def _address(state: State) -> Endpoint | None:
             pid=int(document["pid"]),
             version=str(document["version"]),
             started=float(document["started"]),
+            iam=bool(document.get("iam")),  # an older daemon does not say
         )
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _spawn(state: State, port: int, engine: str, environ: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+def _spawn(
+    state: State, port: int, engine: str, environ: Mapping[str, str] | None, *, iam: bool | None
+) -> subprocess.Popen[bytes]:
     argv = [
         sys.executable,
         "-m",
@@ -144,6 +155,7 @@ def _spawn(state: State, port: int, engine: str, environ: Mapping[str, str] | No
         str(port),
         "--engine",
         engine,
+        *([] if iam is None else ["--iam", "on" if iam else "off"]),
     ]
     with state.log_file.open("ab") as log:
         child = subprocess.Popen(

@@ -18,6 +18,7 @@ from scar.local.state import State
 
 if TYPE_CHECKING:
     from scar.local.batch.service import Batch
+    from scar.local.iam.door import Authority
     from scar.local.logs import LogSink
     from scar.local.sandbox.spec import Choice, Serve
 
@@ -43,18 +44,19 @@ class FunctionEngine(Protocol):
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What is plugged into the daemon: the Lambda engine, the registry's WSGI application (None: no registry), what is to be
-    said of the sandbox engine, and Batch (None: none of ours)."""
+    said of the sandbox engine, Batch (None: none of ours), and whose token a request to the registry comes with (an access key, and its region)."""
 
     functions: FunctionEngine
     registry: Any
     engine: Callable[[], Mapping[str, Any]]
     batch: Batch | None = None
+    registry_key: Callable[[Mapping[str, Any]], tuple[str, str] | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
 class Around:
     """What the daemon gives to its parts. `endpoint` is known once it listens, and from then on `serve` lets it listen elsewhere too; `persist` saves moto's services of these names;
-    `engine` is the container engine asked for, or `auto`; `wake` readies moto for whoever asks it without a request."""
+    `engine` is the container engine asked for, or `auto`; `wake` readies moto for whoever asks it without a request; `authority` knows what roles may do, None where IAM is not enforced."""
 
     endpoint: Callable[[], str]
     logs: LogSink
@@ -62,6 +64,7 @@ class Around:
     engine: str
     wake: Callable[[str], None]
     serve: Serve
+    authority: Authority | None = None
 
 
 class Build(Protocol):
@@ -165,4 +168,4 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
         persist=around.persist,
     )
     choice.begin()
-    return Parts(functions, registry, choice.told, batch)
+    return Parts(functions, registry, choice.told, batch, registry.key_of)

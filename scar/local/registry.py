@@ -116,6 +116,12 @@ class RegistryData:
 
         return answer(self, environ, start_response)
 
+    def key_of(self, environ: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Whose token a request comes with (an access key, and the region that it is for), when it is one of ours."""
+        from scar.local.registry_http import key_of
+
+        return key_of(self, environ.get("HTTP_AUTHORIZATION", ""))
+
     # What others ask.
 
     def has(self, repository: str, reference: str) -> bool:

@@ -25,6 +25,7 @@ from moto.ecr.models import ECRBackend
 from moto.ecr.models import Image as EcrImage
 from moto.ecr.responses import ECRResponse
 
+from scar.local.address import caller
 from scar.local.blobs import DIGEST, DigestMismatchError, Upload
 from scar.local.registry import LayersNotFoundException, Place, RegistryData, image_size
 from scar.local.registry_http import password, signed_url
@@ -118,11 +119,14 @@ def _param(response: ECRResponse, name: str) -> Any:
 
 def _authorization(registry: RegistryData, response: ECRResponse) -> ActionResult:
     """A token that our data plane takes, for as long as AWS's, and where that data plane is."""
+    key = caller({"HTTP_AUTHORIZATION": response.headers.get("Authorization", "")}).access_key
     accounts = _param(response, "registryIds") or [response.current_account]
     expires_at = datetime.now(UTC) + timedelta(hours=_TOKEN_HOURS)
     tokens = [
         {
-            "authorizationToken": base64.b64encode(f"AWS:{password(account, response.region)}".encode()).decode(),
+            "authorizationToken": base64.b64encode(
+                f"AWS:{password(registry, account, response.region, key)}".encode()
+            ).decode(),
             "expiresAt": expires_at,
             "proxyEndpoint": registry.endpoint(),
         }

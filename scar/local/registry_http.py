@@ -30,7 +30,9 @@ _UPLOAD: Final = re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<id>[0-9a-f-]{{36}})
 _MANIFEST: Final = re.compile(rf"/v2/{_NAME}/manifests/(?P<reference>[^/]+)")
 _TAGS: Final = re.compile(rf"/v2/{_NAME}/tags/list")
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
-_PASSWORD: Final = re.compile(r"(?P<account>\d{12})(?:\.(?P<region>[a-z0-9-]+))?-auth-token")
+_PASSWORD: Final = re.compile(
+    r"(?P<account>\d{12})(?:\.(?P<region>[a-z0-9-]+))?-auth-token(?:\.(?P<key>\w+)\.(?P<mark>[0-9a-f]{64}))?"
+)
 _READS: Final = ("GET", "HEAD")
 _DOWNLOAD_S: Final = 3600
 _STATUS: Final = {
@@ -86,9 +88,24 @@ class Request:
             yield part
 
 
-def password(account: str, region: str) -> str:
-    """What ecr:GetAuthorizationToken hands out: it says which ECR the client means."""
-    return f"{account}.{region}-auth-token"
+def password(registry: RegistryData, account: str, region: str, key: str | None) -> str:
+    """What ecr:GetAuthorizationToken hands out: it says which ECR the client means, and, sealed, whose access key it was given to."""
+    plain = f"{account}.{region}-auth-token"
+    return plain if key is None else f"{plain}.{key}.{_signature(registry.secret, plain, key)}"
+
+
+def key_of(registry: RegistryData, header: str) -> tuple[str, str] | None:
+    """Whose token an Authorization header holds: an access key and the token's region. None where there is none, or one that we did not seal."""
+    try:
+        encoded = header.partition(" ")[2].strip()
+        found = _PASSWORD.fullmatch(base64.b64decode(encoded, validate=True).decode().partition(":")[2])
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    if found is None or found["key"] is None:
+        return None
+    plain = found[0].partition("-auth-token")[0] + "-auth-token"
+    sealed = hmac.compare_digest(_signature(registry.secret, plain, found["key"]), found["mark"])
+    return (found["key"], found["region"] or "us-east-1") if sealed else None
 
 
 def answer(registry: RegistryData, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

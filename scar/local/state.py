@@ -52,6 +52,10 @@ class State:
         return self.folder / "port"
 
     @property
+    def iam_file(self) -> Path:
+        return self.folder / "iam"
+
+    @property
     def services(self) -> Path:
         return self.folder / "services"
 
