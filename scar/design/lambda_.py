@@ -16,7 +16,7 @@ from scar.aws.resources.state_bucket import StateBucket
 from scar.aws.resources.user_bucket import UserBucket
 from scar.aws.tags import Pairs
 from scar.design import code as codes
-from scar.design import iam
+from scar.design import http, iam, workflow
 from scar.design.site import Made, Site
 from scar.errors import UsageError
 from scar.fdl.model import Function, Io
@@ -55,7 +55,7 @@ def with_jobs(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Itera
     )
     before: list[Resource] = [log_group, *code.made, state, *([role] if role else []), *jobs.before]
     function = _function(fn, site, code, jobs, tuple(resource.id for resource in before))
-    return [*before, function, *jobs.behind, *_buckets(fn, state.name), *_triggers(fn, site, state.name)]
+    return [*before, function, *jobs.behind, *http.resources(fn, site), *_buckets(fn, state.name), *_triggers(fn, site, state.name)]
 
 
 def _role(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Role | None:
@@ -66,7 +66,7 @@ def _role(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Role | No
         name=names.role(fn.name, site.region),
         function=fn.name,
         trust=canonical(iam.lambda_trust()),
-        policy=canonical(iam.lambda_policy(fn, site, code=code.readable, more=jobs.statements)),
+        policy=canonical(iam.lambda_policy(fn, site, code=code.readable, more=(*jobs.statements, *http.statements(fn, site)))),
         tags=tags.of_function(fn.name, fn.lambda_.tags),
     )
 
@@ -137,16 +137,13 @@ def _listing(fn: Function) -> dict[str, str]:
     container = fn.lambda_.container
     image = container.image or (container.image_file.name if container.image_file else "")
     shown = {
+        **http.listing(fn),
         tags.MODE: fn.lambda_.execution_mode,
         tags.IMAGE: tags.packed([image]) if image else "",
-        tags.INPUT: tags.packed([_place(item) for item in fn.lambda_.input]),
-        tags.OUTPUT: tags.packed([_place(item) for item in fn.lambda_.output]),
+        tags.INPUT: tags.packed([workflow.end(item).written() for item in fn.lambda_.input]),
+        tags.OUTPUT: tags.packed([workflow.end(item).written() for item in fn.lambda_.output]),
     }
     return {key: value for key, value in shown.items() if value}
-
-
-def _place(item: Io) -> str:
-    return item.path if item.provider == "s3" else f"{item.provider}://{item.path}"
 
 
 def _s3(items: Iterable[Io]) -> Iterable[Io]:
@@ -170,18 +167,12 @@ def _buckets(fn: Function, state_bucket: str) -> Iterable[UserBucket]:
 
 def _triggers(fn: Function, site: Site, state_bucket: str) -> Iterable[Resource]:
     for bucket in _input_buckets(fn):
-        folders = {item.folder for item in _s3(fn.lambda_.input) if item.bucket == bucket}
+        items = [item for item in _s3(fn.lambda_.input) if item.bucket == bucket]
         yield InvokePermission(fn.name, bucket, site.bucket_arn(bucket), site.account)
         yield Notification(
             function=fn.name,
             function_arn=site.arn("lambda", f"function:{fn.name}"),
             bucket=bucket,
-            entries=tuple(sorted(Entry(prefix) for prefix in _prefixes(folders))),
+            entries=tuple(Entry(prefix, suffix=suffix) for prefix, suffix in workflow.rules(items)),
             state_bucket=state_bucket,
         )
-
-
-def _prefixes(folders: Iterable[str]) -> set[str]:
-    """`folder/` each, '' for the whole bucket. S3 refuses overlaps, so a folder inside another is left to the outer one."""
-    prefixes = {f"{folder}/" if folder else "" for folder in folders}
-    return {inner for inner in prefixes if not any(inner.startswith(outer) for outer in prefixes - {inner})}

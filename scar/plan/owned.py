@@ -26,13 +26,14 @@ from scar.aws.resources.permission import InvokePermission, invoking_buckets
 from scar.aws.resources.repository import Repository
 from scar.aws.resources.role import Role
 from scar.aws.resources.state_bucket import Mark, StateBucket, mark
-from scar.plan import owned_batch
+from scar.plan import owned_batch, owned_http
 from scar.plan.observe import observe
 from scar.plan.resource import Id, Resource
+from scar.workflow.ends import End
 
 # What else a function may have, one line a kind: what to look for, by name or by tag, given the clients and the function's name. What is there and
 # ours goes with the function, and what is there and no longer wanted goes when the function is brought up to date.
-FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = ()
+FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = (owned_http.resources,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Deployed:
 def functions(aws: Aws) -> tuple[Deployed, ...]:
     """Every function of ours in this region, by name. Calls: one per 100 of ours and, if there are any, one per 50 of all."""
     with mapped("list functions"):
-        ours = _tagged(aws)
+        ours = tagged(aws)
         if not ours:
             return ()
         pages = aws.lambda_.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 50})
@@ -213,7 +214,8 @@ def _arn(aws: Aws, service: str, resource: str) -> str:
     return f"arn:{aws.partition}:{service}:{aws.region}:{aws.account}:{resource}"
 
 
-def _tagged(aws: Aws) -> dict[str, Mapping[str, str]]:
+def tagged(aws: Aws) -> dict[str, Mapping[str, str]]:
+    """The tags of every function of ours in this region, by ARN; one call per 100."""
     pages = aws.tagging.get_paginator("get_resources").paginate(
         TagFilters=[{"Key": tags.FUNCTION}],
         ResourceTypeFilters=["lambda:function"],
@@ -234,10 +236,15 @@ def _deployed(config: Mapping[str, Any], said: Mapping[str, str]) -> Deployed:
         timeout_s=config["Timeout"],
         image=" ".join(tags.unpacked(said.get(tags.IMAGE, ""))),
         mode=said.get(tags.MODE, "lambda"),
-        inputs=tags.unpacked(said.get(tags.INPUT, "")),
-        outputs=tags.unpacked(said.get(tags.OUTPUT, "")),
+        inputs=_paths(said, tags.INPUT),
+        outputs=_paths(said, tags.OUTPUT),
         modified=_moment(config["LastModified"]),
     )
+
+
+def _paths(said: Mapping[str, str], key: str) -> tuple[str, ...]:
+    """Without the filters, which are for `neighbours`."""
+    return tuple(str(replace(End.read(item), prefixes=(), suffixes=())) for item in tags.unpacked(said.get(key, "")))
 
 
 def _moment(text: str) -> datetime:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,25 @@ class End:
         path = self.path if self.store == "s3" else f"{self.store}://{self.path}"
         return f"{path} ({self.filter})" if self.filter else path
 
+    def written(self) -> str:
+        """As one line that `read` understands: without filters, what `str` says."""
+        plain = replace(self, prefixes=(), suffixes=())
+        return "".join(
+            [str(plain), *(f"\t{prefix}" for prefix in self.prefixes), *(f"\n{suffix}" for suffix in self.suffixes)]
+        )
+
+    @classmethod
+    def read(cls, text: str) -> End:
+        """What `written` was called on, but for its `where`."""
+        place, *filters = re.split(r"(?=[\t\n])", text)
+        store, separator, path = place.partition("://")
+        return cls(
+            path if separator else place,
+            tuple(each[1:] for each in filters if each.startswith("\t")),
+            tuple(each[1:] for each in filters if each.startswith("\n")),
+            store if separator else "s3",
+        )
+
     @property
     def filter(self) -> str:
         """`*.png, *.jpg`; '' when every file counts."""
@@ -61,12 +82,11 @@ def meet(one: End, other: End) -> bool:
     )
 
 
-def without_covered(affixes: Iterable[str], covers: object) -> tuple[str, ...]:
+def without_covered(affixes: Iterable[str], covers: Callable[[str, str], bool]) -> tuple[str, ...]:
     """Only those that no other covers, sorted: of `a/` and `a/b/` as beginnings the first, of `g` and `.jpg` as endings the first."""
-    assert covers in (str.startswith, str.endswith)
     kept: list[str] = []
     for affix in sorted(set(affixes), key=lambda text: (len(text), text)):
-        if not any(covers(affix, shorter) for shorter in kept):  # type: ignore[operator]  # one of the two methods
+        if not any(covers(affix, shorter) for shorter in kept):
             kept.append(affix)
     return tuple(sorted(kept))
 
@@ -98,14 +118,13 @@ class _Starts:
     def __init__(self) -> None:
         self._numbers: dict[str, list[int]] = {}
         self._sorted: list[str] | None = None
+        self._lengths: list[int] = []
 
     def add(self, start: str, number: int) -> None:
         self._numbers.setdefault(start, []).append(number)
         self._sorted = None
 
     def near(self, start: str) -> Iterator[int]:
-        from bisect import bisect_left
-
         if self._sorted is None:
             self._sorted = sorted(self._numbers)
             self._lengths = sorted({len(each) for each in self._sorted})

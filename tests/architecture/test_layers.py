@@ -37,7 +37,7 @@ MAY_IMPORT = {
     },
     "scar.fdl": {"scar.fdl", "scar.workflow"},
     "scar.workflow": set[str](),
-    "scar.design": {"scar.design", "scar.fdl.model", "scar.fdl.nodes", "scar.aws.resources", "scar.aws.names", "scar.aws.tags", "scar.aws.clients", "scar.aws.network", "scar.plan.resource"},
+    "scar.design": {"scar.design", "scar.fdl.model", "scar.fdl.nodes", "scar.aws.resources", "scar.aws.names", "scar.aws.tags", "scar.aws.clients", "scar.aws.network", "scar.plan.resource", "scar.workflow"},
     "scar.plan": {"scar.plan", "scar.aws", "scar.workflow"},
     "scar.aws.resources": {"scar.aws", "scar.plan.resource"},
     "scar.aws": {"scar.aws"},
