@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ _DOMAINS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Credentials that are not the role's."""
+
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
 class Aws:
     """Clients for one sandbox. The library is imported with the first, which costs more than all others together."""
 
@@ -47,6 +57,30 @@ class Aws:
 
     def s3_for_state(self) -> S3Client:
         return cast("S3Client", self._client("s3", _STATE))
+
+    def s3_elsewhere(self, keys: Keys, *, endpoint: str | None, region: str, connections: int) -> S3Client:
+        """S3 as somebody else, or what speaks its protocol at `endpoint`: there the content is signed, and named by paths."""
+        from botocore.config import Config
+
+        address = endpoint or self._given_endpoint("s3")
+        settings: dict[str, Any] = dict(_FILES)
+        if endpoint is not None:
+            settings |= dict.fromkeys(("request_checksum_calculation", "response_checksum_validation"), "when_required")
+        made = self._session().create_client(
+            "s3",
+            region_name=region,
+            endpoint_url=address,
+            aws_access_key_id=keys.access_key,
+            aws_secret_access_key=keys.secret_key,
+            aws_session_token=keys.token,
+            config=Config(
+                tcp_keepalive=True,
+                s3={"addressing_style": "path" if address else "auto", "payload_signing_enabled": endpoint is not None},
+                max_pool_connections=connections,
+                **settings,
+            ),
+        )
+        return cast("S3Client", made)
 
     def batch(self) -> BatchClient:
         return cast("BatchClient", self._client("batch", _BATCH))

@@ -4,6 +4,7 @@ AgentError                  AgentFailed
 ├── BadEventError           BadEvent         the event, or one record of it, cannot be understood
 ├── StageInError            StageInFailed    the input object could not be brought here whole
 │   └── NoRoomError         StageInFailed    it is larger than what is free on this machine's disk
+├── LoopError               LoopRefused      the input is made of an output of this very function: nothing runs
 ├── CannotStartError        ScriptFailed     the user's process could not be made (exit code 126 or 127, as a shell says it)
 ├── ScriptFailedError       ScriptFailed     the user's process ended with another code than 0, or by a signal
 ├── ScriptTimedOutError     ScriptTimedOut   the user's process was stopped at its deadline (exit code 124)
@@ -38,6 +39,10 @@ class StageInError(AgentError):
 
 class NoRoomError(StageInError):
     pass
+
+
+class LoopError(AgentError):
+    kind = "LoopRefused"
 
 
 class CannotStartError(AgentError):

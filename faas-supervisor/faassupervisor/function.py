@@ -20,10 +20,11 @@ class Function:
 def load(root: Path) -> Function:
     """Read the function layer. Raises ContractError when it cannot be served by this agent, OSError when it is not there."""
     spec = contract.Spec.from_json((root / Path(contract.SPEC_PATH).name).read_bytes())
-    for storage in (*spec.inputs, *spec.outputs):
-        if kind_of(storage.provider) not in STORAGES:
+    named = [*(storage.provider for storage in (*spec.inputs, *spec.outputs)), *(each.name for each in spec.providers)]
+    for provider in named:
+        if kind_of(provider) not in STORAGES:
             raise contract.ContractError(
-                f"function spec: storage provider {storage.provider!r}: this agent knows {', '.join(STORAGES)}"
+                f"function spec: storage provider {provider!r}: this agent knows {', '.join(STORAGES)}"
             )
     if spec.root is not None:
         from faassupervisor.roots.sources import expect_known

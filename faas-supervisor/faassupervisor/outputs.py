@@ -62,8 +62,9 @@ def uploads(outbox: Path, found: Sequence[Output], rules: Sequence[Storage]) -> 
             key = f"{rule.folder}/{output.relative}" if rule.folder else output.relative
             if len(key.encode()) > _KEY_BYTES:
                 raise StageOutError(f"output {output.relative!a}: its key is longer than {_KEY_BYTES} bytes")
-            result.append(Upload(rule.bucket, key, output.size, partial(open_output, outbox, output)))
-    return tuple({(upload.bucket, upload.key): upload for upload in result}.values())
+            opener = partial(open_output, outbox, output)
+            result.append(Upload(rule.bucket, key, output.size, opener, rule.provider))
+    return tuple({(upload.provider, upload.bucket, upload.key): upload for upload in result}.values())
 
 
 def matches(relative: str, rule: Storage) -> bool:

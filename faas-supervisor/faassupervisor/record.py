@@ -8,20 +8,23 @@ Who may take them, and what else must be written down between them, is the mode'
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
-from faassupervisor import contract, environ, outputs, workspace
+from faassupervisor import contract, environ, lineage, outputs, workspace
 from faassupervisor.deadline import Deadline
-from faassupervisor.errors import ScriptFailedError, ScriptTimedOutError
-from faassupervisor.events import DirectItem, HttpItem, Item, ObjectItem, RawItem
+from faassupervisor.errors import BadEventError, ScriptFailedError, ScriptTimedOutError, StageOutError
+from faassupervisor.events import DirectItem, HttpItem, Item, ObjectItem, RawItem, http
 from faassupervisor.log import Log
 from faassupervisor.runners import Exit, Exited, Killed, OutOfTime, Runner, command, describe, exit_code
+from faassupervisor.storage import Fetched, Store, UnknownProviderError, Upload, expect_ours
 from faassupervisor.workspace import Workspace
 
 if TYPE_CHECKING:
+    from faassupervisor import http_answer
     from faassupervisor.sandbox import Sandbox
 
 EVENT_VARIABLE_BYTES: Final = 100 * 1024  # Linux refuses one environment string of 128 KiB (MAX_ARG_STRLEN)
@@ -57,13 +60,18 @@ class Company(Protocol):
 
 
 class Record:
-    """The steps for one item; `output`, `published` and `job_id` hold what is known when a step fails. `index` counts the event's records."""
+    """The steps for one item; `output`, `published` and `job_id` hold what is known when a step fails. `index` counts the event's records.
+
+    `http` is what the caller of an endpoint is answered, of a run that succeeded.
+    """
 
     def __init__(self, sandbox: Sandbox, item: Item, index: int, invocation: Invocation, log: Log) -> None:
         self.sandbox, self.item, self.index, self.invocation, self.log = sandbox, item, index, invocation, log
         self.output = ""
         self.published: tuple[str, ...] = ()
         self.job_id: str | None = None
+        self.http: http_answer.Answer | None = None
+        self._lineage: tuple[str, ...] = (sandbox.function.spec.name,)
 
     @property
     def key(self) -> str | None:
@@ -88,13 +96,31 @@ class Record:
             self.log.warning("nothing to publish: no file of the output directory matches an output of the function")
             return
         started = time.monotonic()
-        self.published = self.sandbox.stores.of(rules[0].provider).publish(uploads, self.invocation.deadline)
+        for provider in dict.fromkeys(upload.provider for upload in uploads):
+            self._publish_at(provider, [upload for upload in uploads if upload.provider == provider])
         self.log.info(
             "staged out",
             files=len(uploads),
             bytes=sum(upload.size for upload in uploads),
             seconds=round(time.monotonic() - started, 3),
         )
+
+    def _publish_at(self, provider: str, uploads: Sequence[Upload]) -> None:
+        """To one storage; the files of those before it are published by now."""
+        before = self.published
+        try:
+            store = self._store(provider)
+            self.published = before + store.publish(uploads, self.invocation.deadline, self._lineage)
+        except UnknownProviderError as error:
+            raise StageOutError(str(error), published=before) from error
+        except StageOutError as error:
+            raise StageOutError(error.message, published=before + error.published) from error
+
+    def _store(self, name: str) -> Store:
+        provider = self.sandbox.stores.provider(name)
+        if provider is not None and not provider.verify:
+            self.log.warning("this storage's certificate is not checked: anyone may stand in its place", provider=name)
+        return self.sandbox.stores.of(name)
 
     def stage_in(self, place: Workspace, *, fetch: bool = True) -> Mapping[str, str]:
         """The input file, the event file; answers the variables of this record. Without `fetch` an object stays where it is."""
@@ -117,12 +143,13 @@ class Record:
         match item:
             case ObjectItem():
                 variables.update(self._stage_in_object(item, place, fetch=fetch))
-            case RawItem(name=name):
-                (place.inbox / name).write_bytes(item.event)
+            case RawItem(name=name, body=body):
+                (place.inbox / name).write_bytes(item.event if body is None else body)
                 variables[contract.INPUT_FILE_PATH] = str(place.inbox / name)
             case HttpItem(body=body):
                 (place.inbox / "body").write_bytes(body)
                 variables[contract.INPUT_FILE_PATH] = str(place.inbox / "body")
+                variables.update(http.variables(item))
             case DirectItem():
                 pass
             case _:
@@ -134,15 +161,27 @@ class Record:
         if fetch:
             target = place.inbox / workspace.safe_name(item.key)
             started = time.monotonic()
-            size = self.sandbox.stores.of(item.provider).fetch(item, target, self.invocation.deadline)
+            fetched = self._fetch(item, target)
             seconds = round(time.monotonic() - started, 3)
-            self.log.info("staged in", bucket=item.bucket, key=item.key, bytes=size, seconds=seconds)
+            through = {"lineage": ",".join(fetched.lineage)} if fetched.lineage else {}
+            self.log.info("staged in", bucket=item.bucket, key=item.key, bytes=fetched.size, seconds=seconds, **through)
             variables[contract.INPUT_FILE_PATH] = str(target)
         if item.event_time is not None:
             variables[contract.EVENT_TIME] = item.event_time
         if item.sequencer is not None:
             variables[contract.SCAR_SEQUENCER] = item.sequencer
         return variables
+
+    def _fetch(self, item: ObjectItem, target: Path) -> Fetched:
+        """Raises LoopError, before anything of the record runs, when the function itself has had a hand in the object."""
+        spec = self.sandbox.function.spec
+        try:
+            expect_ours(item, spec)
+            fetched = self._store(item.provider).fetch(item, target, self.invocation.deadline)
+        except UnknownProviderError as error:
+            raise BadEventError(f"event: {item.bucket}/{item.key}: {error}") from error
+        self._lineage = lineage.through(fetched.lineage, spec.name, f"{item.provider}://{item.bucket}/{item.key}")
+        return fetched
 
     def _run(self, place: Workspace, variables: Mapping[str, str], runner: Runner) -> None:
         sandbox, deadline = self.sandbox, self.invocation.deadline

@@ -6,10 +6,10 @@ botocore is used without boto3 and its transfer manager: half the start-up, and 
 from __future__ import annotations
 
 import mimetypes
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 
@@ -20,7 +20,9 @@ from faassupervisor.aws import Aws
 from faassupervisor.deadline import Deadline
 from faassupervisor.errors import StageInError, StageOutError
 from faassupervisor.events.items import ObjectItem
-from faassupervisor.storage import Upload
+from faassupervisor.lineage import metadata
+from faassupervisor.storage import Fetched, ProviderError, Upload
+from faassupervisor.storage.arriving import whole
 from faassupervisor.storage.s3_download import Download
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 MIB: Final = 1024 * 1024
 _WORKERS: Final = 8
+CONNECTIONS: Final = _WORKERS + 2
 _PART_BYTES: Final = 16 * MIB
 _MOST_PARTS: Final = 10_000  # AmazonS3/latest/userguide/qfacts
 _MIME: Final = mimetypes.MimeTypes()  # the built-in table only: the image's /etc/mime.types must not change an answer
@@ -47,103 +50,146 @@ _GET_REASONS: Final = {
     "PreconditionFailed": "it was overwritten after this event; the event of the new content will process it",
     "412": "it was overwritten after this event; the event of the new content will process it",
     "InvalidObjectState": "it is archived; restore it first",
+    "InvalidAccessKeyId": "there is no such access key there",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key",
 }
 _PUT_REASONS: Final = {
     "AccessDenied": "access denied; the function's role needs s3:PutObject and s3:AbortMultipartUpload on it, and kms:GenerateDataKey when the bucket encrypts with a KMS key",
     "403": "access denied; the function's role needs s3:PutObject on it",
     "NoSuchBucket": "the bucket does not exist",
+    "InvalidAccessKeyId": "there is no such access key there",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key",
 }
+_ROLE: Final = "the function's role"
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who asks: what its URIs begin with, who lacks a permission, whether S3's own checksums go with an upload, and what no message has."""
+
+    scheme: str = "s3"
+    who: str = _ROLE
+    checksums: bool = True
+    hide: Callable[[str], str] = _as_it_is
 
 
 class S3:
     """Backend `s3`; see `faassupervisor.storage` for what it promises."""
 
-    def __init__(self, client: S3Client) -> None:
-        self._client = client
+    def __init__(self, client: Callable[[Deadline], S3Client], account: Account) -> None:
+        self._client, self._account = client, account
 
     @classmethod
     def of(cls, aws: Aws) -> S3:
-        return cls(aws.s3_for_files(_WORKERS + 2))
+        """As the function's role. The client is made at once: while nobody waits yet."""
+        client = aws.s3_for_files(CONNECTIONS)
+        return cls(lambda _: client, Account())
 
-    def fetch(self, item: ObjectItem, target: Path, deadline: Deadline) -> int:
+    def fetch(self, item: ObjectItem, target: Path, deadline: Deadline) -> Fetched:
         """Stream the version that the event names to a temporary name, verify it, rename it."""
-        partial = target.with_name(f".scar-{secrets.token_hex(8)}.part")
+        uri = self._uri(item)
         try:
-            with partial.open("xb") as sink:
-                size = Download(self._client, item, sink, deadline).run()
-            partial.rename(target)
-            return size
+            with whole(target) as sink:
+                return Download(self._client(deadline), item, uri, sink, deadline).run()
         except ClientError as error:
-            raise StageInError(f"{_uri(item)} cannot be read: {_reason(error, _GET_REASONS)}") from error
+            raise StageInError(f"{uri} cannot be read: {self._reason(error, _GET_REASONS)}") from error
+        except ProviderError as error:
+            raise StageInError(f"{uri} cannot be read: {error}") from error
         except BotoCoreError as error:
-            raise StageInError(f"{_uri(item)} could not be read: {error}") from error
+            raise StageInError(self._account.hide(f"{uri} could not be read: {error}")) from error
         except OSError as error:
-            raise StageInError(f"{_uri(item)} could not be stored: {error.strerror or error}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+            raise StageInError(f"{uri} could not be stored: {error.strerror or error}") from error
 
     def open(self, bucket: str, key: str, start: int) -> StreamingBody:
         """An object's bytes from `start` on, for who verifies them. Raises StageInError for a refusal, and one of BROKEN."""
         try:
-            return self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-")["Body"]
+            return self._client(Deadline(0, 0)).get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-")["Body"]
         except ClientError as error:
-            raise StageInError(f"s3://{bucket}/{key} cannot be read: {_reason(error, _GET_REASONS)}") from error
+            raise StageInError(f"s3://{bucket}/{key} cannot be read: {self._reason(error, _GET_REASONS)}") from error
 
-    def publish(self, uploads: Sequence[Upload], deadline: Deadline) -> tuple[str, ...]:
+    def publish(self, uploads: Sequence[Upload], deadline: Deadline, lineage: Sequence[str] = ()) -> tuple[str, ...]:
         """Small files side by side, large ones one after the other in parallel parts; after a failure nothing new begins."""
+        try:
+            begun = _Publication(self._client(deadline), self._account, deadline, lineage)
+        except ProviderError as error:
+            raise StageOutError(f"{self._uri(uploads[0])} was not published: {error}") from error
+        return begun.run(uploads)
+
+    def _uri(self, thing: ObjectItem | Upload) -> str:
+        return uri(self._account.scheme, thing)
+
+    def _reason(self, error: ClientError, reasons: Mapping[str, str]) -> str:
+        return _reason(error, reasons, self._account)
+
+
+class _Publication:
+    """The uploads of one record."""
+
+    def __init__(self, client: S3Client, account: Account, deadline: Deadline, lineage: Sequence[str]) -> None:
+        self._client, self._account, self._deadline = client, account, deadline
+        self._more: dict[str, Any] = {"Metadata": metadata(lineage)} if lineage else {}
+        self._checksum: dict[str, Any] = {"ChecksumAlgorithm": "CRC32"} if account.checksums else {}
+        # Of the whole object, not of its parts' checksums: only such a one lets the next reader verify what it reads.
+        self._whole: dict[str, Any] = {"ChecksumType": "FULL_OBJECT"} if account.checksums else {}
+
+    def run(self, uploads: Sequence[Upload]) -> tuple[str, ...]:
         if len(uploads) == 1 and uploads[0].size <= _PART_BYTES:
-            return self._publish_one(uploads[0], deadline)
+            return self._publish_one(uploads[0])
         published: list[str] = []
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="upload") as pool:
             begun: dict[str, Future[None]] = {}
             try:
                 for upload in uploads:
                     if upload.size <= _PART_BYTES:
-                        begun[_uri(upload)] = pool.submit(self._put, upload, deadline)
+                        begun[self._uri(upload)] = pool.submit(self._put, upload)
                 for upload in uploads:
                     if upload.size > _PART_BYTES:
-                        self._put_in_parts(upload, deadline, pool)
-                        published.append(_uri(upload))
+                        self._put_in_parts(upload, pool)
+                        published.append(self._uri(upload))
                     else:
-                        begun[_uri(upload)].result()
-            except (BotoCoreError, ClientError, OSError, StageOutError) as error:
+                        begun[self._uri(upload)].result()
+            except (BotoCoreError, ClientError, OSError, ProviderError, StageOutError) as error:
                 _settle(begun.values())
                 published += [uri for uri, future in begun.items() if _succeeded(future)]
-                raise StageOutError(_explain_put(upload, error), published=tuple(sorted(published))) from error
+                raise StageOutError(self._explain(upload, error), published=tuple(sorted(published))) from error
             except BaseException:
                 _settle(begun.values())
                 raise
-        return tuple(_uri(upload) for upload in uploads)
+        return tuple(self._uri(upload) for upload in uploads)
 
-    def _publish_one(self, upload: Upload, deadline: Deadline) -> tuple[str, ...]:
+    def _publish_one(self, upload: Upload) -> tuple[str, ...]:
         """The usual case: one small file, for which threads would cost more than they save."""
         try:
-            self._put(upload, deadline)
-        except (BotoCoreError, ClientError, OSError) as error:
-            raise StageOutError(_explain_put(upload, error)) from error
-        return (_uri(upload),)
+            self._put(upload)
+        except (BotoCoreError, ClientError, OSError, ProviderError) as error:
+            raise StageOutError(self._explain(upload, error)) from error
+        return (self._uri(upload),)
 
-    def _put(self, upload: Upload, deadline: Deadline) -> None:
-        _check_time(deadline)
+    def _put(self, upload: Upload) -> None:
+        _check_time(self._deadline)
         with upload.open() as source:
             self._client.put_object(
                 Bucket=upload.bucket,
                 Key=upload.key,
                 Body=_body(source, 0, upload.size),
                 ContentType=content_type(upload.key),
-                ChecksumAlgorithm="CRC32",
+                **self._checksum,
+                **self._more,
             )
 
-    def _put_in_parts(self, upload: Upload, deadline: Deadline, pool: ThreadPoolExecutor) -> None:
-        _check_time(deadline)
+    def _put_in_parts(self, upload: Upload, pool: ThreadPoolExecutor) -> None:
+        _check_time(self._deadline)
         client, bucket, key = self._client, upload.bucket, upload.key
-        # A checksum of the whole object, not of its parts' checksums: only such a one lets the next reader verify what it reads.
         upload_id = client.create_multipart_upload(
-            Bucket=bucket, Key=key, ContentType=content_type(key), ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT"
+            Bucket=bucket, Key=key, ContentType=content_type(key), **self._checksum, **self._whole, **self._more
         )["UploadId"]
 
         def put_part(number: int, start: int, length: int) -> CompletedPartTypeDef:
-            _check_time(deadline)
+            _check_time(self._deadline)
             with upload.open() as source:
                 answer = client.upload_part(
                     Bucket=bucket,
@@ -151,7 +197,7 @@ class S3:
                     UploadId=upload_id,
                     PartNumber=number,
                     Body=_body(source, start, length),
-                    ChecksumAlgorithm="CRC32",
+                    **self._checksum,
                 )
             part: CompletedPartTypeDef = {"PartNumber": number, "ETag": answer["ETag"]}
             if "ChecksumCRC32" in answer:
@@ -170,6 +216,20 @@ class S3:
             with suppress(BotoCoreError, ClientError):  # the first failure is the one to tell
                 client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
             raise
+
+    def _explain(self, upload: Upload, error: BaseException) -> str:
+        match error:
+            case ClientError():
+                return f"{self._uri(upload)} cannot be written: {_reason(error, _PUT_REASONS, self._account)}"
+            case StageOutError():
+                return f"{self._uri(upload)} was not published: {error.message}"
+            case OSError():
+                return f"{self._uri(upload)} was not published: the output file: {error.strerror or error}"
+            case _:
+                return self._account.hide(f"{self._uri(upload)} could not be written: {error}")
+
+    def _uri(self, upload: Upload) -> str:
+        return uri(self._account.scheme, upload)
 
 
 class Slice:
@@ -241,23 +301,12 @@ def _check_time(deadline: Deadline) -> None:
         raise StageOutError("no time was left")
 
 
-def _explain_put(upload: Upload, error: BaseException) -> str:
-    match error:
-        case ClientError():
-            return f"{_uri(upload)} cannot be written: {_reason(error, _PUT_REASONS)}"
-        case StageOutError():
-            return f"{_uri(upload)} was not published: {error.message}"
-        case OSError():
-            return f"{_uri(upload)} was not published: the output file: {error.strerror or error}"
-        case _:
-            return f"{_uri(upload)} could not be written: {error}"
-
-
-def _reason(error: ClientError, reasons: Mapping[str, str]) -> str:
+def _reason(error: ClientError, reasons: Mapping[str, str], account: Account) -> str:
     answer = error.response.get("Error", {})
     code = answer.get("Code", "")
-    return reasons.get(code) or f"{code}: {answer.get('Message', '')}"
+    known = reasons.get(code)
+    return known.replace(_ROLE, account.who) if known else account.hide(f"{code}: {answer.get('Message', '')}")
 
 
-def _uri(thing: ObjectItem | Upload) -> str:
-    return f"s3://{thing.bucket}/{thing.key}"
+def uri(scheme: str, thing: ObjectItem | Upload) -> str:
+    return f"{scheme}://{thing.bucket}/{thing.key}"

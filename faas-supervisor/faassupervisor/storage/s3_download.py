@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
@@ -21,8 +20,11 @@ from botocore.exceptions import (
 )
 
 from faassupervisor.deadline import Deadline
-from faassupervisor.errors import NoRoomError, StageInError
+from faassupervisor.errors import StageInError
 from faassupervisor.events.items import ObjectItem
+from faassupervisor.lineage import of_metadata
+from faassupervisor.storage import Fetched
+from faassupervisor.storage.arriving import expect_room
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _ATTEMPTS: Final = 4  # requests for one body; each keeps what the ones before it brought
-_ROOM_BYTES: Final = 1024 * 1024  # left for the script's first steps
 _BROKEN: Final = (
     BotoConnectionError,
     ConnectionClosedError,
@@ -47,15 +48,16 @@ class Download:
     answer, so that a mixture of two contents is impossible.
     """
 
-    def __init__(self, client: S3Client, item: ObjectItem, sink: BinaryIO, deadline: Deadline) -> None:
-        self._client, self._item, self._sink, self._deadline = client, item, sink, deadline
+    def __init__(self, client: S3Client, item: ObjectItem, uri: str, sink: BinaryIO, deadline: Deadline) -> None:
+        self._client, self._item, self._uri, self._sink, self._deadline = client, item, uri, sink, deadline
         self._etag = f'"{item.etag.strip(chr(34))}"' if item.etag and not item.version_id else None
         self._size: int | None = None
         self._received = 0
         self._check: _Check = _Nothing()
+        self._lineage: tuple[str, ...] = ()
 
-    def run(self) -> int:
-        """The number of bytes. A body that breaks is asked for again from where it broke, a wrong one from its beginning."""
+    def run(self) -> Fetched:
+        """What came. A body that breaks is asked for again from where it broke, a wrong one from its beginning."""
         reason = ""
         for _ in range(_ATTEMPTS):
             try:
@@ -71,13 +73,11 @@ class Download:
             if self._received != self._size:
                 reason = f"{self._received} of {self._size} bytes came"
             elif self._check.holds():
-                return self._received
+                return Fetched(self._received, self._lineage)
             else:
                 reason = f"its {self._check.name} checksum is wrong"
                 self._start_again()
-        raise StageInError(
-            f"s3://{self._item.bucket}/{self._item.key} did not arrive whole in {_ATTEMPTS} attempts: {reason}"
-        )
+        raise StageInError(f"{self._uri} did not arrive whole in {_ATTEMPTS} attempts: {reason}")
 
     def _ask(self) -> GetObjectOutputTypeDef:
         request: dict[str, Any] = {"Bucket": self._item.bucket, "Key": self._item.key}
@@ -99,22 +99,18 @@ class Download:
         self._size = answer["ContentLength"]
         self._etag = answer.get("ETag") or self._etag
         self._check = _check_of(self._item.bucket, answer)
-        status = os.statvfs(self._sink.fileno())
-        free = status.f_bavail * status.f_frsize
-        if self._size + _ROOM_BYTES > free:
+        self._lineage = of_metadata(answer.get("Metadata", {}))
+        try:
+            expect_room(self._sink, self._size, self._uri)
+        except StageInError:
             answer["Body"].close()
-            raise NoRoomError(
-                f"s3://{self._item.bucket}/{self._item.key} has {self._size} bytes and only {free} are free for it: "
-                "raise the function's ephemeral storage"
-            )
+            raise
 
     def _receive(self, answer: GetObjectOutputTypeDef) -> None:
         with answer["Body"] as body:
             for chunk in _chunks(body):
                 if self._deadline.for_process_s() <= 0:
-                    raise StageInError(
-                        f"s3://{self._item.bucket}/{self._item.key}: time ran out after {self._received} of {self._size} bytes"
-                    )
+                    raise StageInError(f"{self._uri}: time ran out after {self._received} of {self._size} bytes")
                 self._sink.write(chunk)
                 self._check.update(chunk)
                 self._received += len(chunk)
