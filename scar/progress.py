@@ -44,6 +44,8 @@ class Progress:
             before, _ = self._done.get(part, (0, 0))
             self._done[part] = (done, total)
             self._sum += done - before
+            if self._total is not None and done >= total:
+                del self._done[part]  # of a million parts only those under way are kept
             now = time.monotonic()
             every = self.REDRAW_S if self._voice.redraws else self.PLAIN_S
             if now - self._start < self.QUIET_FIRST_S or now - self._shown < every:

@@ -53,6 +53,17 @@ def fact(facts: Mapping[str, Any]) -> str | None:
     return said if isinstance(said, str) else None
 
 
+def invocation_begun(message: str) -> str | None:
+    """The id of the invocation that begins with this line."""
+    found = _START.match(message)
+    return found[1] if found else None
+
+
+def invocation_ended(message: str) -> bool:
+    """Whether this is the last line of an invocation."""
+    return _REPORT.match(message) is not None
+
+
 def checked_id(request_id: str) -> str:
     """The id itself; raises UsageError for what cannot be one, because it becomes part of a search."""
     if not _ID.fullmatch(request_id):
