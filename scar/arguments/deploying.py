@@ -5,17 +5,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scar.arguments.parser import Command, Verbs, definition, duration
+from scar.arguments import defining
+from scar.arguments.defining import definition
+from scar.arguments.parser import Command, Verbs, duration
 
 
 def add(words: Verbs) -> None:
     init = words.add(
-        "init", "make the functions of a definition file, or bring them up to date", "scar init -f function.yaml", _init
+        "init",
+        "make the functions of a definition file, or bring them up to date",
+        "scar init -f function.yaml\nscar init -n cow -i debian:12 -s cow.sh -ib my-bucket/in -ob my-bucket/out",
+        _init,
     )
     definition(init)
     _patience(init)
 
-    plan = words.add("plan", "show what init would change, without changing it", "scar plan -f function.yaml", _plan)
+    plan = words.add(
+        "plan",
+        "show what init would change, without changing it",
+        "scar plan -f function.yaml\nscar plan -f function.yaml -n cow -m 1024",
+        _plan,
+    )
     definition(plan)
     _patience(plan)
     plan.add_argument("--detailed-exitcode", action="store_true", help="exit with 20 when there is something to change")
@@ -30,6 +40,8 @@ def add(words: Verbs) -> None:
     )
     validate.add_argument("files", nargs="*", type=Path, metavar="FILE", help="definition files")
     validate.add_argument("-f", "--conf-file", action="append", type=Path, default=[], metavar="FILE")
+    validate.add_argument("-n", "--name", help="the function's name, where no file says it")
+    defining.add(validate)
 
     words.add("schema", "print the JSON Schema of definition files", "scar schema > scar.schema.json", _schema)
 
@@ -48,13 +60,15 @@ def add(words: Verbs) -> None:
         action="store_true",
         help="end the Batch jobs that have not finished; else they are a reason to refuse",
     )
+    rm.add_argument("--timeout", type=duration, dest="patience", metavar="30s|10m", help="same as --wait-timeout")
     _patience(rm)
 
 
 def _patience(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--timeout",
+        "--wait-timeout",
         type=duration,
+        dest="patience",
         metavar="30s|10m",
         help="the longest to wait for any one thing in AWS (default: 10m)",
     )

@@ -4,40 +4,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scar.commands.common import configuration, load_definition
+from scar.arguments.defining import given
+from scar.commands.common import configuration
+from scar.commands.given import defined
 from scar.errors import FdlError, Problem, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from pathlib import Path
 
     from scar.cli import Context
 
 
 def validate(context: Context, args: Namespace) -> int:
     """Check every file named; all problems of all files are told at once."""
-    files = [*args.conf_file, *args.files]
+    files: list[Path | None] = [*args.conf_file, *args.files]
     if not files:
-        raise UsageError("no definition file was named", fix="For example: scar validate -f function.yaml")
+        if args.name is None and not given(args):
+            raise UsageError("no definition file was named", fix="For example: scar validate -f function.yaml")
+        files = [None]
     problems: list[Problem] = []
     checked: list[dict[str, object]] = []
     for path in files:
         try:
-            definition = load_definition(path)
+            definition = defined(path, args)
         except FdlError as error:
             problems.extend(error.problems)
             continue
         for warning in definition.warnings:
             context.report.complain(f"warning: {warning}")
-        checked.append({"file": str(path), "functions": [fn.name for fn in definition.functions]})
+        names = [*(fn.name for fn in definition.functions), *(service.name for service in definition.services)]
+        checked.append({"file": "command line" if path is None else str(path), "functions": names})
     if problems:
         raise FdlError(problems)
     if context.report.json:
         context.report.document({"valid": checked})
     else:
         for item in checked:
-            names = item["functions"]
-            assert isinstance(names, list)
-            context.report.line(f"{item['file']}: valid, defines {', '.join(names)}")
+            listed = item["functions"]
+            assert isinstance(listed, list)
+            context.report.line(f"{item['file']}: valid, defines {', '.join(listed)}")
     return 0
 
 

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from scar.arguments.defining import typed
+
 if TYPE_CHECKING:
     from argparse import Namespace
 
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def be_patient(aws: Aws, args: Namespace) -> None:
-    """`--timeout`: how long a wait may take that AWS sets no limit to. Without it, as long as `Aws` says itself."""
-    if args.timeout is not None:
-        aws.patience_s = args.timeout
+    """`--wait-timeout`: how long a wait may take that AWS sets no limit to. Without it, as long as `Aws` says itself."""
+    if args.patience is not None:
+        aws.patience_s = args.patience
 
 
 class Teller:
@@ -80,4 +82,5 @@ def command(context: Context, verb: str, args: Namespace) -> str:
         words += ["-f", str(args.conf_file)]
     if args.name:
         words += ["-n", args.name]
+    words += typed(args)
     return shlex.join(words)

@@ -68,6 +68,22 @@ def parse(
         raise FdlError(tuple(problems.errors)) from None
 
 
+def made(
+    root: Node,
+    file: str,
+    folder: Path,
+    *,
+    look: Look = look_at,
+    environ: Mapping[str, str] = read.NO_ENVIRONMENT,
+) -> Definition:
+    """The functions that nodes from elsewhere define: from flags, for example. Raises FdlError as `load` does."""
+    problems = Problems.of(file)
+    try:
+        return _definition(root, read.Reading(problems, folder, environ), None, look)
+    except TooManyProblemsError:
+        raise FdlError(tuple(problems.errors)) from None
+
+
 def validate(
     raw: Mapping[str, object],
     file: str = "command line",

@@ -19,10 +19,13 @@ MOST_PROBLEMS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A position in a file, counted from 1; line 0 is nowhere in particular."""
+    """A position in a file, counted from 1; line 0 is nowhere in particular. `source` is given for what is not in the definition file:
+    the flag that said it.
+    """
 
     line: int
     column: int
+    source: str = ""
 
 
 NOWHERE: Final = Place(0, 0)
@@ -86,11 +89,16 @@ class Problems:
             last = Problem(self.file, place.line, place.column, "", "there are more problems; the rest is not shown")
             self.errors[last] = None
             raise TooManyProblemsError
-        self.errors[Problem(self.file, place.line, place.column, path, what, fix)] = None
+        self.errors[self._problem(place, path, what, fix)] = None
 
     def warn(self, place: Place, path: str, what: str, fix: str | None = None) -> None:
         if len(self.warnings) < MOST_PROBLEMS:
-            self.warnings[Problem(self.file, place.line, place.column, path, what, fix)] = None
+            self.warnings[self._problem(place, path, what, fix)] = None
+
+    def _problem(self, place: Place, path: str, what: str, fix: str | None) -> Problem:
+        if place.source:  # who typed a flag did not ask which key it stands for
+            return Problem(place.source, 0, 0, "", what, fix)
+        return Problem(self.file, place.line, place.column, path, what, fix)
 
 
 PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")

@@ -94,7 +94,8 @@ def _exists(
     what = fix = None
     match found.kind:
         case "absent":
-            what, fix = f"there is no file '{name}'", "Paths are resolved against the folder of the definition."
+            start = "from the current folder" if reading.place(path).source else "against the folder of the definition"
+            what, fix = f"there is no file '{name}'", f"Paths are resolved {start}."
         case "unreadable":
             what, fix = f"'{name}' may not be read", "Give yourself permission to read it."
         case "special":

@@ -319,7 +319,7 @@ def test_t1_12(world: World) -> None:
     of_ours = {"where": lambda call: b"scar-t1-12" in call.body}
     environments(Alter(functools.partial(with_status, "CREATING", "")), **of_ours)
     started = time.monotonic()
-    bounded = world.scar_by_proxy("init", "-f", "t1-12.yaml", "--timeout", "2")
+    bounded = world.scar_by_proxy("init", "-f", "t1-12.yaml", "--wait-timeout", "2")
     assert bounded.code == 124, bounded
     assert time.monotonic() - started < 30
     world.proxy.rules.clear()

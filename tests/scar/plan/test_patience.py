@@ -1,4 +1,4 @@
-"""`--timeout` of init, plan and rm: how long a wait may take that AWS itself sets no limit to."""
+"""`--wait-timeout` of init, plan and rm: how long a wait may take that AWS itself sets no limit to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scar.commands.steps import be_patient
 
 @pytest.mark.parametrize("verb", ["init", "plan", "rm"])
 @pytest.mark.parametrize(
-    ("flags", "seconds"), [((), PATIENCE_S), (("--timeout", "90"), 90), (("--timeout", "5m"), 300)]
+    ("flags", "seconds"), [((), PATIENCE_S), (("--wait-timeout", "90"), 90), (("--wait-timeout", "5m"), 300)]
 )
 def test_the_wait_for_aws_is_as_long_as_was_said(verb: str, flags: tuple[str, ...], seconds: float) -> None:
     """T1-12"""
