@@ -119,6 +119,11 @@ class Aws:
         return self._client("events")
 
     @cached_property
+    def apigateway(self) -> Any:
+        """REST APIs (API Gateway's first version)."""
+        return self._client("apigateway")
+
+    @cached_property
     def sts(self) -> STSClient:
         client: STSClient = self._client("sts")
         return client

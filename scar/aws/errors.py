@@ -30,7 +30,7 @@ _CREDENTIALS: Final = frozenset(
 _CLOCK: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _ABSENT: Final = frozenset(
     {
-        "404", "ImageNotFoundException", "NoSuchBucket", "NoSuchEntity", "NoSuchKey", "NotFound", "RepositoryNotFoundException",
+        "404", "ImageNotFoundException", "NoSuchBucket", "NoSuchEntity", "NoSuchKey", "NotFound", "NotFoundException", "RepositoryNotFoundException",
         "ResourceNotFoundException", "LifecyclePolicyNotFoundException", "RepositoryPolicyNotFoundException", "NoSuchUpload",
     }
 )  # fmt: skip
@@ -40,7 +40,7 @@ _TAKEN: Final = frozenset(
         "EntityAlreadyExists", "LimitExceeded", "LimitExceededException", "OperationAborted", "PreconditionFailed",
         "RepositoryAlreadyExistsException", "RepositoryNotEmptyException", "ResourceAlreadyExistsException",
         "ResourceConflictException", "ResourceInUseException", "ServiceQuotaExceededException", "TooManyBuckets",
-        "PolicyLengthExceededException", "ConcurrentModification",
+        "PolicyLengthExceededException", "ConcurrentModification", "ConflictException",
     }
 )  # fmt: skip
 _BUSY: Final = frozenset(

@@ -119,6 +119,11 @@ def instance_role(place: str, region: str) -> str:
     return role(f"{place.removeprefix('scar-')}.ec2", region)
 
 
+def api_key(function: str) -> str:
+    """The API key of a function's REST API, and the usage plan that holds it."""
+    return f"scar-{function}"
+
+
 def statement_id(bucket: str) -> str:
     """Names the statement of a function's policy that lets one bucket invoke it."""
     return f"scar-{re.sub(r'[^a-zA-Z0-9_-]', '-', bucket)}-{digest8(bucket)}"

@@ -25,6 +25,10 @@ IMAGE: Final = "scar:image"
 INPUT: Final = "scar:input"
 OUTPUT: Final = "scar:output"
 SETTLED: Final = "scar:settled"
+STAGE: Final = "scar:stage"  # of a REST API: the stage, who may call it, and the path if it is one path only
+AUTH: Final = "scar:auth"
+PATH: Final = "scar:path"
+URL: Final = "scar:url"  # on a function with a URL: who may call that
 KEEP: Final = "scar:keep"  # on a repository: `rm` leaves it
 
 _NOT_COMPARED: Final = frozenset({VERSION, SETTLED})

@@ -55,7 +55,14 @@ def with_jobs(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Itera
     )
     before: list[Resource] = [log_group, *code.made, state, *([role] if role else []), *jobs.before]
     function = _function(fn, site, code, jobs, tuple(resource.id for resource in before))
-    return [*before, function, *jobs.behind, *http.resources(fn, site), *_buckets(fn, state.name), *_triggers(fn, site, state.name)]
+    return [
+        *before,
+        function,
+        *jobs.behind,
+        *http.resources(fn, site),
+        *_buckets(fn, state.name),
+        *_triggers(fn, site, state.name),
+    ]
 
 
 def _role(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Role | None:
@@ -66,7 +73,9 @@ def _role(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Role | No
         name=names.role(fn.name, site.region),
         function=fn.name,
         trust=canonical(iam.lambda_trust()),
-        policy=canonical(iam.lambda_policy(fn, site, code=code.readable, more=(*jobs.statements, *http.statements(fn, site)))),
+        policy=canonical(
+            iam.lambda_policy(fn, site, code=code.readable, more=(*jobs.statements, *http.statements(fn, site)))
+        ),
         tags=tags.of_function(fn.name, fn.lambda_.tags),
     )
 
