@@ -36,7 +36,7 @@ _PER_RECORD: Final = frozenset(
         contract.INPUT_FILE_PATH, contract.TMP_INPUT_DIR, contract.TMP_OUTPUT_DIR, contract.STORAGE_OBJECT_KEY, contract.EVENT_TIME,
         contract.EVENT, contract.REQUEST_ID, contract.AWS_LAMBDA_REQUEST_ID, contract.EVENT_FILE, contract.SCAR_FUNCTION,
         contract.SCAR_BUCKET, contract.SCAR_SEQUENCER, contract.ATTEMPT, contract.IDEMPOTENCY_KEY, contract.HOSTFILE, contract.NUM_NODES,
-        contract.NODE_INDEX, contract.MAIN_HOST,
+        contract.NODE_INDEX, contract.MAIN_HOST, contract.HTTP_METHOD, contract.HTTP_PATH,
     }
 )  # fmt: skip
 

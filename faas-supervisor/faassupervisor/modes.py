@@ -20,13 +20,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Protocol
 
 from faassupervisor import contract
-from faassupervisor.events import Skipped
+from faassupervisor.events import HttpItem, Skipped
 from faassupervisor.log import Log
 
 if TYPE_CHECKING:
     from faassupervisor.contract import Reply
     from faassupervisor.record import Invocation, Record
     from faassupervisor.sandbox import Sandbox
+    from faassupervisor.workspace import Workspace
 
 
 _REFERENCE: Final = f'"{contract.REFERENCE_KEY}"'.encode()
@@ -64,8 +65,34 @@ class Here:
         return with_event(self._sandbox, invocation)
 
     def treat(self, record: Record) -> None:
+        if passed_on(record):
+            return
         with ExitStack() as left:
-            record.publish(record.work(left, {}))
+            place = record.work(left, {})
+            answer_caller(record, place)
+            record.publish(place)
+
+
+def passed_on(record: Record) -> bool:
+    """Whether the request is in Lambda's own queue now, for a caller who does not wait. Raises HandOverError when it could not be put there."""
+    item, invocation = record.item, record.invocation
+    if not isinstance(item, HttpItem) or not item.asynchronous or item.forwarded or invocation.function_arn is None:
+        return False
+    from faassupervisor import http_answer, http_forward
+
+    try:
+        record.http = http_answer.accepted(http_forward.forward(record.sandbox, item, invocation))
+    except http_forward.TooLargeError as error:
+        record.http = http_answer.too_large(str(error), invocation.request_id)
+    return True
+
+
+def answer_caller(record: Record, place: Workspace) -> None:
+    """Keep what the caller of the endpoint is to get, when one waits: the place is gone when the answer is sent."""
+    if isinstance(record.item, HttpItem) and not record.item.forwarded:
+        from faassupervisor import http_answer
+
+        record.http = http_answer.result(place.outbox, record.output)
 
 
 def _lambda_batch(sandbox: Sandbox) -> Mode:

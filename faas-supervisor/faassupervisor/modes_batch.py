@@ -28,7 +28,7 @@ from faassupervisor.errors import (
 from faassupervisor.events import Item, ObjectItem, Refused, Skipped
 from faassupervisor.ledger import Busy, Claim, Entry, HandOver, Ledger, Proceed, Settled
 from faassupervisor.log import Log
-from faassupervisor.modes import with_event
+from faassupervisor.modes import answer_caller, passed_on, with_event
 
 if TYPE_CHECKING:
     from faassupervisor.record import Invocation, Record
@@ -147,6 +147,8 @@ class LambdaBatch:
         return _received(self._sandbox, self._handing, invocation, log)
 
     def treat(self, record: Record) -> Skipped | None:
+        if passed_on(record):
+            return None
         match self._handing.claim(record, "lambda-batch"):
             case Settled(entry=entry):
                 return _settled(record, entry)
@@ -165,6 +167,7 @@ class LambdaBatch:
                 if deadline.for_process_s() <= 0:
                     raise ScriptTimedOutError("no time was left to start the script")
                 place = record.work(left, marks_of(claim))
+                answer_caller(record, place)
                 claim.publishing()
                 record.publish(place)
             except (ledger.Lost, ledger.LedgerUnreachable, HandOverError):
@@ -204,7 +207,8 @@ def _given_up(sandbox: Sandbox, handing: Handing, invocation: Invocation, log: L
     try:
         reference = spill.put(handing.state, invocation.payload)
         kept = reference.uri
-        for index, item in enumerate(events.parse(with_event(sandbox, invocation).payload)):
+        known = events.Known.of(sandbox.function.spec)
+        for index, item in enumerate(events.parse(with_event(sandbox, invocation).payload, known)):
             if not isinstance(item, Skipped | Refused):
                 _end(handing, item, index, invocation, f"{reason}; its event is {kept}")
     except AgentError as error:
@@ -229,10 +233,15 @@ def _end(handing: Handing, item: Item, index: int, invocation: Invocation, reaso
 
 
 def run_of(function: str, item: Item, request_id: str, index: int) -> str:
-    """The identity of a record: of what happened to an object, or of the `index`th record of a request when nothing tells that apart."""
+    """The identity of a record: of what happened to an object, or of a message, which comes again under the same id in another request.
+
+    When nothing tells that apart it is that of the `index`th record of the request.
+    """
     if isinstance(item, ObjectItem) and (item.sequencer or item.version_id):
         version = item.version_id or item.etag or ""
         return ledger.identity(function, item.bucket, item.key, version, item.sequencer or "")
+    if item.message is not None:
+        return ledger.identity_of_request(function, f"{item.message.kind}:{item.message.id}", item.message.index)
     return ledger.identity_of_request(function, request_id, index)
 
 

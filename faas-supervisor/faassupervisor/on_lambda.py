@@ -9,13 +9,12 @@ from __future__ import annotations
 import http.client
 from typing import Final
 
-from faassupervisor import environ, function, leaving, reply
+from faassupervisor import environ, function, leaving, serving
 from faassupervisor.contract import ContractError, Failure
 from faassupervisor.deadline import Deadline
 from faassupervisor.log import Log, to_descriptor
 from faassupervisor.record import Invocation
 from faassupervisor.sandbox import Sandbox
-from faassupervisor.supervise import supervise
 
 _API: Final = "/2018-06-01/runtime"
 _ERROR_TYPE: Final = "Lambda-Runtime-Function-Error-Type"
@@ -111,15 +110,15 @@ def _serve(api: RuntimeApi, sandbox: Sandbox, log: Log) -> None:
             trace_id=headers.get("Lambda-Runtime-Trace-Id"),
             function_arn=headers.get("Lambda-Runtime-Invoked-Function-Arn"),
         )
-        answer = supervise(sandbox, invocation, log)
+        served = serving.serve(sandbox, invocation, log)
     except Exception as error:  # noqa: BLE001  # a door: a defect of the agent fails this event, visibly
         log.error("the agent failed", kind=type(error).__name__, message=str(error))  # noqa: TRY400  # our Log has no tracebacks
-        answer = Failure("AgentFailed", f"{type(error).__name__}: {error}", request_id=request_id)
+        served = serving.of(Failure("AgentFailed", f"{type(error).__name__}: {error}", request_id=request_id))
         sandbox.reusable = False
-    if isinstance(answer, Failure):
-        status = api.fail(request_id, answer.kind, reply.fitted(answer))
+    if served.failed is not None:
+        status = api.fail(request_id, served.failed, served.body)
     else:
-        status = api.respond(request_id, reply.fitted(answer))
+        status = api.respond(request_id, served.body)
     if status >= 400:
         log.error("Lambda refused the answer", status=status)
 

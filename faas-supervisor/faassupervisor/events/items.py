@@ -75,6 +75,7 @@ class DirectItem:
     event: bytes
     script: bytes | None = None
     arguments: tuple[str, ...] | None = None
+    message: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,10 @@ class HttpItem:
     query: tuple[tuple[str, str], ...] = ()
     asynchronous: bool = False
     forwarded: bool = False
+    message: None = None
 
 
+# What comes in a message is an object or data: a script or a request inside one stays data.
 Item = ObjectItem | DirectItem | RawItem | HttpItem
 
 

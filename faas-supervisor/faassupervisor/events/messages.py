@@ -96,9 +96,8 @@ def _inside(content: str, document: object, record: Mapping[str, Any], known: Kn
 def _marked(outcomes: Sequence[Outcome], message: Message | None) -> Iterator[Outcome]:
     for index, outcome in enumerate(outcomes):
         if message is not None and isinstance(outcome, ObjectItem | RawItem | Skipped | Refused):
-            yield replace(outcome, message=replace(message, index=index))
-        else:
-            yield outcome
+            outcome = replace(outcome, message=replace(message, index=index))  # noqa: PLW2901
+        yield outcome
 
 
 def _group(record: Mapping[str, Any]) -> str | None:

@@ -250,7 +250,7 @@ class _Run:
 
     def _item(self) -> Item:
         """The main node gives us one record's event."""
-        (item,) = events.parse(self._begin.event)
+        (item,) = events.parse(self._begin.event, events.Known.of(self._sandbox.function.spec))
         if isinstance(item, Skipped | Refused):
             raise AgentError(f"the event cannot be understood here: {item.reason}")
         return item
