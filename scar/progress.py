@@ -69,3 +69,29 @@ class Progress:
 
     def finish(self) -> None:
         self._voice.draw("")
+
+
+class Counting:
+    """Counts things that end one after another, from any thread; shown as `Progress` is."""
+
+    def __init__(self, voice: Voice, what: str, total: int | None) -> None:
+        self._voice, self._what, self._total = voice, what, total
+        self._start = self._shown = time.monotonic()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, what: str) -> None:
+        """One more, called `what`, is done."""
+        with self._lock:
+            self._count += 1
+            now = time.monotonic()
+            every = Progress.REDRAW_S if self._voice.redraws else Progress.PLAIN_S
+            if now - self._start < Progress.QUIET_FIRST_S or now - self._shown < every:
+                return
+            self._shown = now
+            of = "" if self._total is None else f" of {self._total}"
+            text = f"{self._what}  {self._count}{of} done  {what}"
+        (self._voice.draw if self._voice.redraws else self._voice.remark)(text)
+
+    def finish(self) -> None:
+        self._voice.draw("")

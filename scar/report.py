@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal, get_args
 
 from scar.errors import UsageError
-from scar.progress import Progress
+from scar.progress import Counting, Progress
 from scar.text import COLOURS, RESET, plural, printable, shorten, size
 
 __all__ = ["FORMATS", "Format", "Progress", "Report", "Style", "plural", "printable", "size", "style_of"]
@@ -259,6 +259,15 @@ class Report:
             yield progress
         finally:
             progress.finish()
+
+    @contextmanager
+    def counting(self, what: str, total: int | None) -> Iterator[Counting]:
+        """The same for things that are counted, such as runs."""
+        counting = Counting(self, what, total)
+        try:
+            yield counting
+        finally:
+            counting.finish()
 
     @property
     def redraws(self) -> bool:

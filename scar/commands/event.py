@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def payload_of(args: Namespace, fn: Function | None) -> bytes:
     """The event: a document given with `-e`, or what the predecessor's `run` sends (`script`, `cmd_args`)."""
-    if args.event is not None:
-        if args.run_script or args.c_args:
-            raise UsageError("--event cannot be combined with a script or arguments")
-        return _document(args.event)
+    if args.event is not None or args.json_data is not None:
+        if args.run_script or args.c_args or (args.event is not None and args.json_data is not None):
+            raise UsageError("an event cannot be combined with another, a script or arguments")
+        return _document(args.event) if args.json_data is None else _written(args.json_data)
     event: dict[str, Any] = {}
     script = args.run_script or (fn.lambda_.run_script if fn else None)
     arguments = args.c_args or (list(fn.lambda_.c_args) if fn else [])
@@ -42,3 +42,11 @@ def _document(path: Path) -> bytes:
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
     return text
+
+
+def _written(text: str) -> bytes:
+    try:
+        json.loads(text)
+        return text.encode()
+    except ValueError as error:
+        raise UsageError(f"--json-data is not JSON: {error}") from error

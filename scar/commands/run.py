@@ -10,15 +10,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from faassupervisor import hops
-from scar.commands.common import connect, one_name
+from scar.commands.common import connect, one_name, read_definition
 from scar.commands.documents import job_document
 from scar.commands.event import payload_of
+from scar.commands.run_objects import run_objects
+from scar.commands.run_output import RunOutput
 from scar.commands.watching import INTERRUPTED, attend, command, ended_text, goes_on
-from scar.errors import ConflictError, RunFailedError
+from scar.errors import ConflictError, RunFailedError, UsageError
 from scar.report import plural
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from scar.aws.logs import Line
     from scar.aws.runs import Answer
     from scar.cli import Context
+    from scar.fdl.model import Function
 
 
 def run(context: Context, args: Namespace) -> int:
@@ -38,7 +40,10 @@ def run(context: Context, args: Namespace) -> int:
     from faassupervisor.contract import Failure, Reply
     from scar.aws.runs import invoke, killed_by_platform
 
-    name, functions = one_name(context, args.name, args.conf_file)
+    name, functions = _function(context, args)
+    output = RunOutput(context, args.output)
+    if (code := run_objects(context, args, name, functions)) is not None:
+        return code
     fn = functions[0] if functions else None
     asynchronous = args.asynchronous or bool(fn and fn.lambda_.asynchronous)
     may_spill = not args.no_spill and (fn is None or fn.lambda_.spill)
@@ -49,15 +54,32 @@ def run(context: Context, args: Namespace) -> int:
         raise ConflictError(hop.refusal(len(payload)), fix=f"{hop.fix} Or leave out {said}.")
     aws, _ = connect(context, functions)
     payload = _fitted(aws, name, payload, hop)
-    answer = invoke(aws, name, payload, asynchronous=asynchronous)
+    try:
+        answer = invoke(aws, name, payload, asynchronous=asynchronous)
+    except KeyboardInterrupt:
+        context.report.complain(
+            f"Stopped watching; the run of {name} goes on in Lambda.\n  Watch it: {command(context)} log -n {name} --since 1m --follow"
+        )
+        return INTERRUPTED
     if asynchronous:
-        return (_await_request if args.wait else _launched)(context, args, aws, name, answer.request_id)
+        if args.wait:
+            return _await_request(context, aws, name, answer.request_id, output)
+        return _launched(context, name, answer.request_id)
     request_id = answer.request_id
     if answer.failed and killed_by_platform(Failure.from_json(answer.body)):
-        answer = _handed_over(context, aws, name, payload, answer, may_spill=may_spill)
+        answer = handed_over(context, aws, name, payload, answer, may_spill=may_spill)
     if answer.failed:
         raise _failed(context, name, Failure.from_json(answer.body), request_id)
-    return _show(context, args, aws, name, Reply.from_json(answer.body))
+    return _show(context, aws, name, Reply.from_json(answer.body), output=output, wait=args.wait)
+
+
+def _function(context: Context, args: Namespace) -> tuple[str, tuple[Function, ...]]:
+    """`-n`, or the one function of `-f`; both choose one of several."""
+    if args.conf_file is not None and args.name is not None:
+        return args.name, read_definition(context, args.conf_file, args.name)
+    if args.conf_file is None and args.name is None:
+        raise UsageError("which function?", fix="Name it with -n, or its definition file with -f.")
+    return one_name(context, args.name, args.conf_file)
 
 
 def exit_code_of(failure: Failure) -> int:
@@ -83,7 +105,7 @@ def _fitted(aws: Aws, name: str, payload: bytes, hop: hops.Hop) -> bytes:
     return spill.put(aws, where, payload).to_payload()
 
 
-def _handed_over(context: Context, aws: Aws, name: str, payload: bytes, killed: Answer, *, may_spill: bool) -> Answer:
+def handed_over(context: Context, aws: Aws, name: str, payload: bytes, killed: Answer, *, may_spill: bool) -> Answer:
     """What the function answers to the news that Lambda killed its run; `killed` itself when it has no queue to hand it over to.
 
     Only asynchronous invocations have destinations, so that here it is ours to tell.
@@ -113,7 +135,7 @@ def _failed(context: Context, name: str, failure: Failure, request_id: str) -> R
     )
 
 
-def _launched(context: Context, args: Namespace, aws: Aws, name: str, request_id: str) -> int:
+def _launched(context: Context, name: str, request_id: str) -> int:
     if context.report.json:
         context.report.document({"function": name, "request_id": request_id})
     else:
@@ -122,16 +144,16 @@ def _launched(context: Context, args: Namespace, aws: Aws, name: str, request_id
     return 0
 
 
-def _show(context: Context, args: Namespace, aws: Aws, name: str, reply: Reply) -> int:
+def _show(context: Context, aws: Aws, name: str, reply: Reply, *, output: RunOutput, wait: bool) -> int:
     ids = list(dict.fromkeys(run.job_id for run in reply.runs if run.job_id is not None))
     text = "".join(item.output for item in reply.runs if item.job_id is None)  # a job begins anew
     for reason in reply.skipped:
         context.report.say(f"{name}: {reason}")
-    output = _Output(context, args.output)
     if text or not ids:
         output.whole(text)
-    if ids and args.wait:
+    if ids and wait:
         return _await_jobs(context, aws, reply, ids, output)
+    output.close()
     if context.report.json:
         context.report.document(reply)
     for one in ids:
@@ -142,7 +164,7 @@ def _show(context: Context, args: Namespace, aws: Aws, name: str, reply: Reply) 
     return 0
 
 
-def _await_jobs(context: Context, aws: Aws, reply: Reply, ids: Sequence[str], output: _Output) -> int:
+def _await_jobs(context: Context, aws: Aws, reply: Reply, ids: Sequence[str], output: RunOutput) -> int:
     from scar.aws.following import JobsWatch
 
     said = f"handed over to Batch: {plural(len(ids), 'job')} {' '.join(ids)}"
@@ -153,13 +175,13 @@ def _await_jobs(context: Context, aws: Aws, reply: Reply, ids: Sequence[str], ou
     return code
 
 
-def _await_request(context: Context, args: Namespace, aws: Aws, name: str, request_id: str) -> int:
+def _await_request(context: Context, aws: Aws, name: str, request_id: str, output: RunOutput) -> int:
     from scar.aws.following import Either
 
     said = f"launched: request {request_id}"
     watched = Either(aws, name, request_id)
     left = functools.partial(goes_on, context, (), name, request_id)
-    code = _await(context, aws, watched, _Output(context, args.output), said, left=left)
+    code = _await(context, aws, watched, output, said, left=left)
     if context.report.json and code != INTERRUPTED:
         head = {"function": name, "request_id": request_id}
         context.report.document(head | _result(watched.jobs.values(), code))
@@ -167,7 +189,7 @@ def _await_request(context: Context, args: Namespace, aws: Aws, name: str, reque
 
 
 def _await(
-    context: Context, aws: Aws, watched: JobsWatch | Either, output: _Output, said: str, *, left: Callable[[], str]
+    context: Context, aws: Aws, watched: JobsWatch | Either, output: RunOutput, said: str, *, left: Callable[[], str]
 ) -> int:
     """What the script writes, as it comes, and then how it ended; its exit code."""
     from scar.aws.request_log import facts_of, is_output
@@ -182,6 +204,7 @@ def _await(
 
     context.report.say(said)
     code = attend(context, aws, watched, show, what=said, after_interrupt=left)
+    output.close()
     for reason in reasons[-1:] if code else ():
         context.report.complain(f"scar: {reason}")
     for job in watched.jobs.values():
@@ -196,35 +219,3 @@ def _await(
 
 def _result(jobs: Iterable[Job], code: int) -> dict[str, Any]:
     return {"jobs": [job_document(job) for job in jobs], "exit_code": code, "exit_origin": "job"}
-
-
-class _Output:
-    """Where what the script wrote goes: to standard output, or to a file. With JSON it is in the document already, or else a remark."""
-
-    def __init__(self, context: Context, where: str) -> None:
-        self._report = context.report
-        self._path = None if where in {"table", "json"} else Path(where)
-        self._mode: Literal["w", "a"] = "w"
-
-    def whole(self, text: str) -> None:
-        """All that was written in Lambda, as it was written."""
-        if self._path is not None:
-            self._append(text)
-            self._report.say(f"output written to {self._path}")
-        elif not self._report.json:
-            self._report.line(text.removesuffix("\n"))
-
-    def line(self, text: str) -> None:
-        """One line of a log, which is not in the reply."""
-        if self._path is not None:
-            self._append(text + "\n")
-        elif self._report.json:
-            self._report.say(text)
-        else:
-            self._report.line(text)
-
-    def _append(self, text: str) -> None:
-        assert self._path is not None, "who calls has looked"
-        with self._path.open(self._mode, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-        self._mode = "a"

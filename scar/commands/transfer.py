@@ -48,7 +48,7 @@ def put(context: Context, args: Namespace) -> int:
         upload(aws, bucket, uploads, progress)
     done = {"bucket": bucket, "uploaded": [item.key for item in uploads], "bytes": total}
     if not context.report.json:
-        context.report.line(_put_text(args.path, f"s3://{bucket}/", uploads, total))
+        context.report.line(_put_text(args.path, bucket, folder, uploads, total))
     if args.wait:
         return wait_for_runs(context, aws, bucket, expected, done, begun_s=begun_s, timeout_s=args.timeout)
     if context.report.json:
@@ -66,12 +66,11 @@ def _would_put(context: Context, bucket: str, uploads: Iterable[Upload], total: 
     return 0
 
 
-def _put_text(paths: list[Path], target: str, uploads: list[Upload], total: int) -> str:
+def _put_text(paths: list[Path], bucket: str, folder: str, uploads: list[Upload], total: int) -> str:
     if len(uploads) == 1:
-        return f"{uploads[0].path} → {target}{uploads[0].key}  ({size(total)})"
+        return f"{uploads[0].path} → s3://{bucket}/{uploads[0].key}  ({size(total)})"
     names = str(paths[0]) if len(paths) == 1 else f"{len(paths)} paths"
-    folder = os.path.commonprefix([item.key for item in uploads]).rpartition("/")[0]
-    return f"{names} → {target}{folder}  ({plural(len(uploads), 'file')}, {size(total)})"
+    return f"{names} → s3://{bucket}/{folder}  ({plural(len(uploads), 'file')}, {size(total)})"
 
 
 def get(context: Context, args: Namespace) -> int:
