@@ -28,7 +28,7 @@ from scar.local.state import ALREADY_RUNNING, Lock, State, sweep_unfinished, wri
 
 if TYPE_CHECKING:
     from scar.local.bodies import Bodies
-    from scar.local.iam.door import Authority
+    from scar.local.iam.authority import Authority
     from scar.local.logs import LogSink
     from scar.local.parts import Build, Parts
     from scar.local.s3_keys import Keys
@@ -132,7 +132,7 @@ class Daemon:
         from scar.local.batch.door import Door
         from scar.local.bodies import Bodies
         from scar.local.front import Front
-        from scar.local.iam.door import Authority
+        from scar.local.iam.authority import Authority
         from scar.local.iam.door import Door as IamDoor
         from scar.local.logs import LogSink
         from scar.local.parts import Around

@@ -18,7 +18,7 @@ from scar.local.state import State
 
 if TYPE_CHECKING:
     from scar.local.batch.service import Batch
-    from scar.local.iam.door import Authority
+    from scar.local.iam.authority import Authority
     from scar.local.logs import LogSink
     from scar.local.sandbox.spec import Choice, Serve
 
@@ -143,6 +143,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
         rootfs=rootfs,
         tell=_log.info,
         persist=around.persist,
+        authority=around.authority,
     )
     batch = Batch(
         state.folder / "batch" / "control",
@@ -162,6 +163,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
             tell=_log.info,
             persist=around.persist,
             wake=around.wake,
+            authority=around.authority,
         ),
         around=lambda region: Moto(region.account, region.region, around.wake),
         settle_s=float(os.environ.get("SCAR_LOCAL_BATCH_SETTLE_S", SETTLE_S)),  # for tests of whoever waits

@@ -26,6 +26,8 @@ from scar.local.batch.properties import override_characters
 from scar.local.batch.sandboxing import CannotStartError, Places, check_given, spec_of
 from scar.local.batch.seat import Seat
 from scar.local.functions.configuration import LogSink
+from scar.local.iam.authority import Authority
+from scar.local.iam.on_behalf import logs_of, refusal_of_pull, refusal_of_secrets, refusal_of_stream
 from scar.local.log_streams import Flusher, LogStream
 from scar.local.sandbox.lines import Lines
 from scar.local.sandbox.spec import Choice, Ended, Sandbox, Serve
@@ -94,7 +96,8 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all attempts share. `endpoint` answers where the daemon listens, `serve` lets it listen for a network of sandboxes too."""
+    """What all attempts share. `endpoint` answers where the daemon listens, `serve` lets it listen for a network of sandboxes too; `authority` knows what
+    a job's execution role may do, None where IAM is not enforced."""
 
     images: Images
     engine: Callable[[], Choice]
@@ -108,6 +111,8 @@ class Tools:
     stop_s: float
     clock: Callable[[], float]
     wake: Callable[[str], None]
+    tell: Callable[[str], None] = lambda _: None
+    authority: Authority | None = None
 
 
 class Attempt:
@@ -168,6 +173,9 @@ class Attempt:
             return Ending(status_reason=TOO_LONG)
         engine = tools.engine().engine
         check_given(order.container, engine)
+        execution = order.container.get("executionRoleArn")
+        if refusal := refusal_of_pull(tools.authority, execution, str(order.container.get("image") or "")):
+            raise ImageError(f"CannotPullContainerError: {refusal}")
         image = tools.images.take(str(order.container.get("image") or ""))
         stack.callback(image.held.close)
         spec = spec_of(
@@ -182,7 +190,8 @@ class Attempt:
         )
         settings = LogSettings.of(order.container, order.definition_name, order.account, order.region)
         settings.check()
-        stream = LogStream(tools.log, settings.group, settings.stream(order.task), tools.flusher, tools.clock)
+        sink = self._log_sink(settings)
+        stream = LogStream(sink, settings.group, settings.stream(order.task), tools.flusher, tools.clock)
         with self._lock:
             if self._asked is not None:
                 return self._ended_as_asked(Ending(status_reason=NOT_STARTED))
@@ -235,8 +244,20 @@ class Attempt:
             }
         return below
 
+    def _log_sink(self, settings: LogSettings) -> LogSink:
+        """Raises NoLogGroupError when the execution role may not make the stream."""
+        tools, role = self._tools, self.order.container.get("executionRoleArn")
+        if tools.authority is None or not role:
+            return tools.log
+        if refusal := refusal_of_stream(tools.authority, role, settings.group, settings.stream(self.order.task)):
+            raise NoLogGroupError(f"ResourceInitializationError: failed to create Cloudwatch log stream: {refusal}")
+        return logs_of(tools.log, tools.authority, role, tools.tell)
+
     def _own(self) -> dict[str, str]:
         order = self.order
+        role, place = order.container.get("executionRoleArn"), f"arn:aws:ssm:{order.region}:{order.account}"
+        if refusal := refusal_of_secrets(self._tools.authority, role, order.container, place):
+            raise NoSecretError(f"ResourceInitializationError: unable to pull secrets: {refusal}")
         plain = {entry["name"]: entry.get("value", "") for entry in order.container.get("environment") or ()}
         return {**plain, **secret_values(order.container, order.account, order.region, self._tools.wake)}
 

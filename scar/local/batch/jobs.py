@@ -29,6 +29,7 @@ from scar.local.batch.service import Handler
 from scar.local.batch.table import Sync, Table
 from scar.local.functions.configuration import LogSink, Rootfs
 from scar.local.functions.destinations import Destinations
+from scar.local.iam.authority import Authority
 from scar.local.log_streams import Flusher
 from scar.local.registry import RegistryData
 from scar.local.sandbox.spec import Choice, Serve
@@ -85,11 +86,12 @@ class Jobs:
         tell: Callable[[str], None] = lambda _: None,
         persist: Callable[[Sequence[str]], None] = lambda _: None,
         wake: Callable[[str], None] = lambda _: None,
+        authority: Authority | None = None,
     ) -> None:
         self._regions, self._state, self._log, self._clock, self._tell = regions, state, log, clock, tell
         self._pace, self._machine = pace or Pace(), machine or Machine()
         self._credentials, self._flusher = JobCredentials(), Flusher(tell)
-        self._destinations = Destinations(invoke, persist)
+        self._destinations = Destinations(invoke, persist, authority)
         self._tools = Tools(
             images=Images(registry, rootfs, state / "images"),
             engine=engine,
@@ -103,6 +105,8 @@ class Jobs:
             stop_s=self._pace.stop_s,
             clock=clock,
             wake=wake,
+            authority=authority,
+            tell=tell,
         )
         self._parts: dict[tuple[str, str], _Part] = {}
         self._started = False

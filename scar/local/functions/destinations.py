@@ -17,6 +17,8 @@ from moto.sqs.models import sqs_backends
 from scar.limits import KIB
 from scar.local.functions.configuration import Outcome
 from scar.local.functions.queue import Event
+from scar.local.iam.authority import Authority
+from scar.local.iam.on_behalf import refusal_of_delivery
 
 _MESSAGE_BYTES: Final = 1024 * KIB  # SQS and EventBridge; SNS has a quarter of it
 _SNS_BYTES: Final = 256 * KIB
@@ -62,9 +64,12 @@ class Destinations:
     """Delivers to an ARN. `invoke` accepts an asynchronous event for another function; `persist` saves moto's services by name."""
 
     def __init__(
-        self, invoke: Callable[[str, bytes, str, str], None], persist: Callable[[Sequence[str]], None]
+        self,
+        invoke: Callable[[str, bytes, str, str], None],
+        persist: Callable[[Sequence[str]], None],
+        authority: Authority | None = None,
     ) -> None:
-        self._invoke, self._persist = invoke, persist
+        self._invoke, self._persist, self._authority = invoke, persist, authority
 
     def send(self, target: str, text: str) -> None:
         """A message of somebody else's to a queue, a topic or a function. Raises UndeliverableError."""
@@ -72,8 +77,10 @@ class Destinations:
             raise UndeliverableError(f"{target}: an event bus takes events, not messages")
         self._send(target, text, {}, None, None)
 
-    def send_record(self, target: str, document: dict[str, Any], event: Event) -> None:
-        """Raises UndeliverableError."""
+    def send_record(self, target: str, document: dict[str, Any], event: Event, *, role: str) -> None:
+        """As the function's `role`. Raises UndeliverableError."""
+        if refusal := refusal_of_delivery(self._authority, role, target):
+            raise UndeliverableError(refusal)
         self._send(target, json.dumps(document), {}, event, document)
 
     def send_dead_letter(self, target: str, payload: bytes, outcome: Outcome | None, event: Event) -> None:
@@ -123,12 +130,19 @@ class Destinations:
             if rule.state != "ENABLED" or not rule.event_pattern.matches_event(event):
                 continue
             for found in list(rule.targets):
-                if found["Arn"].split(":")[2] == "lambda":
+                if found["Arn"].split(":")[2] == "lambda" and self._may_invoke(str(rule.arn), found["Arn"], account):
                     self._invoke(found["Arn"], _input(found, event).encode(), account, region)
             others = copy.copy(rule)
             others.targets = [found for found in rule.targets if found["Arn"].split(":")[2] != "lambda"]
             now = time.time()  # moto writes numbers for times
             others.send_to_targets({**_BASE_EVENT_MESSAGE, **event, "time": now, "ingestion-time": now})
+
+    def _may_invoke(self, rule: str, function: str, account: str) -> bool:
+        """A rule invokes a function only if the function's own policy lets it. eventbridge/latest/userguide/eb-use-resource-based"""
+        if self._authority is None:
+            return True
+        ask = self._authority.refusal_of_service
+        return ask("events.amazonaws.com", "lambda:InvokeFunction", function, source=rule, account=account) is None
 
 
 def _send_to_queue(target: str, text: str, attributes: _Attributes, *, account: str, region: str) -> None:

@@ -37,6 +37,8 @@ from scar.local.functions.preparing import Preparing
 from scar.local.functions.queue import Again, Ended, Event, EventQueue, GaveUp, Verdict
 from scar.local.functions.report import stream_name
 from scar.local.functions.sandboxes import INIT_S, Environment
+from scar.local.iam.authority import Authority
+from scar.local.iam.on_behalf import logs_of
 from scar.local.log_streams import Flusher, LogGroup, LogStream
 from scar.local.registry import RegistryData
 from scar.local.sandbox.spec import Choice, Sandbox, SandboxSpec
@@ -63,7 +65,8 @@ class Functions:
 
     `endpoint` answers where the local AWS listens, as sandboxes see it; `engine` chooses the sandbox engine, which may take
     a while and may fail (ScarError): it is asked by the first invocation. `state` is a folder of its own.
-    `tell` takes a line for the daemon's log; `persist` saves moto's services of these names before an event counts as ended.
+    `tell` takes a line for the daemon's log; `persist` saves moto's services of these names before an event counts as ended;
+    `authority` knows what a function's role may do, None where IAM is not enforced.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Functions:
         clock: Callable[[], float] = time.time,
         tell: Callable[[str], None] = lambda _: None,
         persist: Callable[[Sequence[str]], None] = lambda _: None,
+        authority: Authority | None = None,
     ) -> None:
         self.registry = registry
         self.code = CodeStore(state / "code", referred=package_hooks.referred)
@@ -92,7 +96,8 @@ class Functions:
         self._flusher = Flusher(tell)
         self._queue = EventQueue(state / "events", self, workers=self._pace.workers, clock=clock, tell=tell)
         self._pool = Pool(self._launch, bounds=bounds or _bounds_of_this_host(), freed=self._queue.wake)
-        self._destinations = Destinations(self._accept_and_dispatch, persist)
+        self._destinations = Destinations(self._accept_and_dispatch, persist, authority)
+        self._authority = authority
         self._installed = contextlib.ExitStack()
         registry.pinned = _images_in_use
 
@@ -233,7 +238,7 @@ class Functions:
         arn = f"{control.unqualified_arn(function)}:{function.version}"
         document = record(event, payload, outcome, condition=condition, function_arn=arn)
         try:
-            self._destinations.send_record(target, document, event)
+            self._destinations.send_record(target, document, event, role=str(function.role))
         except UndeliverableError as error:
             self._tell(f"destination of {event.function}, event {event.request_id}: {error}")
 
@@ -265,7 +270,8 @@ class Functions:
 
         group = LogGroup(configuration.account, configuration.region, configuration.log_group)
         named = stream_name(configuration.version, self._clock())
-        stream = LogStream(self._log, group, named, self._flusher, self._clock)
+        sink = logs_of(self._log, self._authority, configuration.role, self._tell)
+        stream = LogStream(sink, group, named, self._flusher, self._clock)
         try:
             return Environment(
                 configuration, log=stream, begin=begin, init_limit_s=self._pace.init_s, clock=self._clock

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import io
-import threading
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qs
@@ -16,68 +15,18 @@ from urllib.parse import parse_qs
 from scar.local.address import Caller, Environ, S3Address, is_s3, s3_address
 from scar.local.iam import principals, signature
 from scar.local.iam.actions import asked_of
-from scar.local.iam.evaluate import ANONYMOUS, Asked, Decision, PolicyError, Principal, decide
+from scar.local.iam.authority import Authority, context_of, sentence
+from scar.local.iam.evaluate import ANONYMOUS, Asked, Principal
+from scar.local.iam.on_behalf import refusal_of_function_image
 from scar.local.iam.registry_plane import asked_of_registry
 from scar.local.iam.request import Request, operation_of
-from scar.local.iam.resource_policies import policy_of
 from scar.local.refusal import RefusalError
 
-KEPT_CALLS: Final = 20_000  # distinct ones that are remembered
 _BODY_BYTES: Final = 128 * 1024 * 1024
 _PARTITIONS: Final = {"cn": "aws-cn", "us-gov": "aws-us-gov"}
 _JSON: Final = frozenset(
     {"logs", "ecr", "events", "ssm", "tagging", "dynamodb", "secretsmanager", "kms", "sqs", "states", "ecs"}
 )
-
-
-class Authority:
-    """What policies say, asked by name. Safe to call from any thread. Remembers what was asked, for whoever wants the least policy."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._calls: dict[tuple[str, str, str, bool], int] = {}
-
-    def decide(self, principal: Principal, asked: Asked) -> Decision:
-        """An unknown condition denies, and says so."""
-        policy, owner = policy_of(asked.resource)
-        try:
-            decision = decide(principal, asked, resource_policy=policy, owner=owner)
-        except PolicyError as error:
-            decision = Decision(False, f"because a policy cannot be evaluated: {error}")
-        call = (principal.owner or principal.service or principal.arn, asked.action, asked.resource, decision.allowed)
-        with self._lock:
-            if call in self._calls or len(self._calls) < KEPT_CALLS:
-                self._calls[call] = self._calls.get(call, 0) + 1
-        return decision
-
-    def refusal_of_role(self, role: str, action: str, resource: str, *, session: str = "") -> str | None:
-        """Why a role may not do something: AWS's sentence; None when it may."""
-        principal = principals.role(role, session=session)
-        decision = self.decide(principal, Asked(action, resource, _context_of(principal)))
-        return None if decision.allowed else sentence(principal, action, resource, decision)
-
-    def refusal_of_service(self, service: str, action: str, resource: str, *, source: str, account: str) -> str | None:
-        """Why an AWS service (`lambda.amazonaws.com`) may not: only the resource's own policy can let it."""
-        principal = Principal(service, "", None, service=service)
-        context = {"aws:sourcearn": (source,), "aws:sourceaccount": (account,), "aws:securetransport": ("true",)}
-        decision = self.decide(principal, Asked(action, resource, context))
-        return None if decision.allowed else f"{service} may not {action} on {resource}"
-
-    def calls(self) -> list[dict[str, Any]]:
-        """What was asked since the daemon started, each thing once."""
-        with self._lock:
-            found = sorted(self._calls.items())
-        return [
-            {"principal": who, "action": action, "resource": resource, "allowed": allowed, "count": count}
-            for (who, action, resource, allowed), count in found
-        ]
-
-
-def sentence(principal: Principal, action: str, resource: str, decision: Decision) -> str:
-    """As AWS words it. IAM/latest/UserGuide/troubleshoot_access-denied"""
-    return (
-        f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} {decision.why}".rstrip()
-    )
 
 
 class Door:
@@ -99,14 +48,26 @@ class Door:
         request = _request(environ, wire, principal, service, who.region or "us-east-1")
         for asked in asked_of(request, wire.body or b""):
             self._demand(principal, asked, request)
+        if service == "lambda":
+            self._check_function_image(request)
         if s3 and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             self._hide_absence(principal, s3_address(environ), request)
 
     def _demand(self, principal: Principal, asked: Asked, request: Request) -> None:
-        context = {**_context_of(principal), **_context_from(request), **asked.context}
+        context = {**context_of(principal), **_context_from(request), **asked.context}
         decision = self.authority.decide(principal, Asked(asked.action, asked.resource, context))
         if not decision.allowed:
             _deny(request.service, sentence(principal, asked.action, asked.resource, decision))
+
+    def _check_function_image(self, request: Request) -> None:
+        """Lambda pulls the image of a function itself."""
+        code = request.parameters.get("Code") if request.operation == "CreateFunction" else request.parameters
+        image = code.get("ImageUri") if isinstance(code, dict) else None
+        if request.operation not in ("CreateFunction", "UpdateFunctionCode") or not isinstance(image, str):
+            return
+        function = request.arn(f"function:{request.text('FunctionName').rpartition(':')[2]}")
+        if refusal := refusal_of_function_image(self.authority, image, function):
+            _deny("lambda", refusal)
 
     def _hide_absence(self, principal: Principal, address: S3Address, request: Request) -> None:
         """Whoever may not list a bucket is not told that a key is absent. AmazonS3/latest/API/API_GetObject"""
@@ -124,7 +85,7 @@ class Door:
         found = principals.known(key, _partition(region))
         principal = found.principal if found else ANONYMOUS
         for asked in asked_of_registry(environ["REQUEST_METHOD"], str(environ["PATH_INFO"]), principal.account, region):
-            decision = self.authority.decide(principal, Asked(asked.action, asked.resource, _context_of(principal)))
+            decision = self.authority.decide(principal, Asked(asked.action, asked.resource, context_of(principal)))
             if not decision.allowed:
                 raise RefusalError(403, "DENIED", sentence(principal, asked.action, asked.resource, decision))
 
@@ -238,21 +199,6 @@ def _request(environ: Environ, wire: signature.Wire, principal: Principal, servi
 
 def _partition(region: str) -> str:
     return next((name for start, name in _PARTITIONS.items() if region.startswith(f"{start}-")), "aws")
-
-
-def _context_of(principal: Principal) -> dict[str, tuple[str, ...]]:
-    now = datetime.datetime.now(datetime.UTC)
-    found: dict[str, tuple[str, ...]] = {
-        "aws:securetransport": ("true",),  # loopback counts as such
-        "aws:currenttime": (now.strftime("%Y-%m-%dT%H:%M:%SZ"),),
-        "aws:epochtime": (str(int(now.timestamp())),),
-    }
-    if principal.owner is not None:
-        found["aws:principalarn"] = (principal.owner,)
-        found["aws:principalaccount"] = (principal.account,)
-        if ":user/" in principal.owner:
-            found["aws:username"] = (principal.owner.rpartition("/")[2],)
-    return found
 
 
 def _context_from(request: Request) -> dict[str, tuple[str, ...]]:
