@@ -1,5 +1,5 @@
 """How functions hang together: which one's files start which other, as values that can be checked and drawn.
 
-Pure, and known to no file format and to no AWS: `ends` says which keys a function takes and leaves, `graph` who starts whom, `proof` what would never
-end or never start, `layers` where each function is to stand in a picture, `picture`, `svg` and `text` draw it.
+Pure, and known to no file format and to no AWS: `ends` says which keys a function takes and leaves, `graph` who starts whom, `proof` what must not
+be; `picture` decides where each thing stands, and `text`, `svg` and `words` draw it.
 """
