@@ -6,6 +6,7 @@ botocore is used without boto3's resource layer: the same clients, a fifth less 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -27,8 +28,16 @@ if TYPE_CHECKING:
     from mypy_boto3_sts.client import STSClient
 
 # A synchronous Lambda run may take 900 s; botocore's 60 s read timeout would make it retry, that is: run twice.
-_LAMBDA = Config(read_timeout=920, retries={"mode": "standard", "max_attempts": 1}, tcp_keepalive=True)
-_STANDARD = Config(retries={"mode": "standard"}, max_pool_connections=32)
+# Three attempts to connect and two pauses of 1 and 2 s at most: where there is no network, that is said within 15 s and not after three minutes.
+_CONNECT_S: Final = 3.5
+_LAMBDA = Config(
+    connect_timeout=_CONNECT_S,
+    read_timeout=920,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    tcp_keepalive=True,
+    max_pool_connections=64,
+)
+_STANDARD = Config(connect_timeout=_CONNECT_S, retries={"mode": "standard"}, max_pool_connections=32)
 PATIENCE_S: Final = (
     600.0  # a compute environment is there within a minute, and gone within some; roles may need a minute to be seen
 )
@@ -57,6 +66,10 @@ class Aws:
         self.patience_s = patience_s
         self._lock = threading.Lock()  # botocore sessions, unlike clients, are not safe to share between threads
         self._session = botocore.session.Session(profile=access.profile)
+
+    def hook(self, event: str, handler: Callable[..., object]) -> None:
+        """Have botocore call `handler` at an event of clients that are made from now on."""
+        self._session.register(event, handler)
 
     @property
     def region(self) -> str:
@@ -122,6 +135,11 @@ class Aws:
     def apigateway(self) -> Any:
         """REST APIs (API Gateway's first version)."""
         return self._client("apigateway")
+
+    @cached_property
+    def ssm(self) -> Any:
+        """Systems Manager, of which only the store of parameters is used."""
+        return self._client("ssm")
 
     @cached_property
     def sts(self) -> STSClient:

@@ -59,6 +59,21 @@ def state_prefix(function: str) -> str:
     return f"functions/{function}/"
 
 
+def secret_parameters(function: str) -> str:
+    """Below it are the SSM parameters with the credentials of the function's storage providers."""
+    return f"/scar/{function}/"
+
+
+def secret_parameter(function: str, provider: str) -> str:
+    """Where the credentials of one storage provider (`minio.lab`) of a function lie."""
+    return f"{secret_parameters(function)}{provider}"
+
+
+def credentials_of(function: str, provider: str, given: str | None) -> str:
+    """The SSM parameter with a provider's credentials: the one that the definition names, or the function's own."""
+    return secret_parameter(function, provider) if given is None else given
+
+
 def code_prefix(account: str, function: str) -> str:
     """Where the code of a zip function lies in a bucket: below it everything is that function's, and nothing else is."""
     return f"{CODE_PREFIX}{account}/{function}/"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from scar.aws import names
+from scar.design import storage
 from scar.design.site import Site
 from scar.fdl.model import Function, Io
 
@@ -39,6 +40,7 @@ def lambda_policy(
         *_outputs(fn.lambda_.output, site),
         *_state(fn, site),
         *([_allow("OwnCode", ["s3:GetObject"], [code])] if code else []),
+        *storage.statements(fn, site),
         *more,
     ]
     return {"Version": VERSION, "Statement": statements}
@@ -62,6 +64,7 @@ def hand_over(fn: Function, site: Site, queue: str) -> tuple[Statement, ...]:
 def job_policy(fn: Function, site: Site) -> dict[str, Any]:
     """What a job's own code may do: read the function's inputs, write its outputs and its own state. ECS writes its log."""
     statements = [*_inputs(fn.lambda_.input, site), *_outputs(fn.lambda_.output, site), *_state(fn, site)]
+    statements += storage.statements(fn, site)
     return {"Version": VERSION, "Statement": statements}
 
 

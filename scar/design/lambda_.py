@@ -16,7 +16,7 @@ from scar.aws.resources.state_bucket import StateBucket
 from scar.aws.resources.user_bucket import UserBucket
 from scar.aws.tags import Pairs
 from scar.design import code as codes
-from scar.design import http, iam, workflow
+from scar.design import http, iam, storage, workflow
 from scar.design.site import Made, Site
 from scar.errors import UsageError
 from scar.fdl.model import Function, Io
@@ -54,6 +54,7 @@ def with_jobs(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Itera
         jobs.places,
     )
     before: list[Resource] = [log_group, *code.made, state, *([role] if role else []), *jobs.before]
+    before += storage.parameters(fn)
     function = _function(fn, site, code, jobs, tuple(resource.id for resource in before))
     return [
         *before,

@@ -1,29 +1,32 @@
 """The Function Definition Language as types: every key of a definition file, what it means, and what it is when absent.
 
-A field's annotation carries its `Key`: meaning, limits with their source, and whether this release can do it. The reader (`load`),
-the JSON Schema and the reference page (`schema`) are driven by these, so a key is named in the model and nowhere else. To make a key
-work, write the code behind it and take its `refused=` away. `services` and `storage` hold the rest of the model.
+A field's annotation carries its `Key`: meaning, and limits with their source. The reader (`load`), the JSON Schema and the reference page
+(`schema`) are driven by these, so a key is named in the model and nowhere else. `batch`, `storage`, `providers` and `services` hold the
+rest of the model.
 """
 
 # Annotations are read at run time, as objects: no `from __future__ import annotations` here.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from faassupervisor import contract
 from faassupervisor.contract import Mode
 from scar import limits
 from scar.fdl.batch import Batch as Batch
 from scar.fdl.batch import ComputeResources as ComputeResources
-from scar.fdl.key import LATER, Form, Key, OneOf, Pattern, Range
+from scar.fdl.key import Form, Key, OneOf, Pattern, Range
 from scar.fdl.providers import NONE as NO_PROVIDERS
+from scar.fdl.providers import Provider as Provider
 from scar.fdl.providers import StorageProviders
 from scar.fdl.services import ApiGateway as ApiGateway
 from scar.fdl.services import FunctionUrl as FunctionUrl
 from scar.fdl.services import OscarService
 from scar.fdl.storage import Io as Io
 from scar.fdl.vocabulary import ENVIRONMENT_DOC, LAMBDA_GUIDE, LAMBDA_NAMES, PROCESS_NAMES, PROFILE, REGION, TAG_NAMES
+
+_LAMBDA_API: Final = "AWS Lambda API reference, VpcConfig"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,7 @@ class Container:
 
     RETIRED: ClassVar[Mapping[str, str]] = {
         "init_script": "Write `init_script` in `lambda` itself.",
-        "extra_payload": "Put the files into the image.",
+        "extra_payload": "Write `extra_payload` in `lambda` itself, or put the files into the image.",
     }
 
     image: Annotated[
@@ -126,15 +129,49 @@ class Supervisor:
 class Vpc:
     """The network that a function joins; the keys are those of Lambda's `VpcConfig`."""
 
-    subnet_ids: Annotated[tuple[str, ...], Key("The subnets.", name="SubnetIds", most=16)] = ()
-    security_group_ids: Annotated[tuple[str, ...], Key("The security groups.", name="SecurityGroupIds", most=5)] = ()
+    subnet_ids: Annotated[
+        tuple[str, ...],
+        Key(
+            "The subnets.",
+            Pattern(
+                r"subnet-[0-9a-z]{1,40}", says="the id of a subnet: `subnet-0123456789abcdef0`", source=_LAMBDA_API
+            ),
+            name="SubnetIds",
+            most=16,
+        ),
+    ]
+    security_group_ids: Annotated[
+        tuple[str, ...],
+        Key(
+            "The security groups.",
+            Pattern(
+                r"sg-[0-9a-zA-Z]{1,40}", says="the id of a security group: `sg-0123456789abcdef0`", source=_LAMBDA_API
+            ),
+            name="SecurityGroupIds",
+            most=5,
+        ),
+    ]
+    ipv6: Annotated[
+        bool, Key("Whether connections out may use IPv6, in subnets that have both.", name="Ipv6AllowedForDualStack")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSystem:
     """A file system that a function mounts; the keys are those of Lambda's `FileSystemConfigs`."""
 
-    arn: Annotated[str, Key("The access point.", name="Arn")]
+    arn: Annotated[
+        str,
+        Key(
+            "The access point of Amazon EFS.",
+            Pattern(
+                r"arn:aws[a-zA-Z-]*:elasticfilesystem:[a-z0-9-]+:\d{12}:access-point/fsap-[a-f0-9]{17}",
+                says="the ARN of an access point: `arn:aws:elasticfilesystem:eu-west-1:123456789012:access-point/fsap-0123456789abcdef0`",
+                source="AWS Lambda API reference, FileSystemConfig",
+            ),
+            name="Arn",
+        ),
+    ]
     local_mount_path: Annotated[
         str,
         Key(
@@ -154,13 +191,13 @@ class Lambda:
     """The function itself: what runs, with how much of what, when, and where files come from and go to."""
 
     RETIRED: ClassVar[Mapping[str, str]] = {
-        "handler": "Remove it: SCAR's agent is the handler.",
-        "arn": "Remove it: AWS gives the function its ARN.",
-        "config_path": "Remove it: paths are resolved against the folder of this file.",
-        "file_stage_in": "Remove it: the file that started the run is always downloaded.",
-        "download_input": "Remove it: the file that started the run is always downloaded.",
-        "isolation_level": "Remove it: it belongs to OSCAR.",
-        "bucket_list": "Remove it: it belongs to OSCAR.",
+        "handler": "SCAR's agent is the handler.",
+        "arn": "AWS gives the function its ARN.",
+        "config_path": "Paths are resolved against the folder of this file.",
+        "file_stage_in": "The file that started the run is always downloaded.",
+        "download_input": "The file that started the run is always downloaded.",
+        "isolation_level": "It belongs to OSCAR.",
+        "bucket_list": "It belongs to OSCAR.",
     }
 
     name: Annotated[
@@ -274,17 +311,23 @@ class Lambda:
     invocation_type: Annotated[
         str | None,
         Key(
-            "Lambda's `InvocationType`.",
-            refused=LATER,
-            instead="Use `asynchronous: true` for `Event`, and nothing for `RequestResponse`.",
+            "Lambda's word for the same: `Event` is `asynchronous: true`, `RequestResponse` is `false`. What `asynchronous` says counts.",
+            OneOf(("RequestResponse", "Event"), source="AWS Lambda API reference, Invoke"),
         ),
     ] = None
     log_type: Annotated[
-        str | None, Key("Lambda's `LogType`.", refused=LATER, instead="Remove it: the end of the log is always shown.")
-    ] = None
+        str,
+        Key(
+            "Whether `scar run` shows what the script wrote (`Tail`) or not (`None`).",
+            OneOf(("Tail", "None"), source="AWS Lambda API reference, Invoke"),
+        ),
+    ] = "Tail"
     preheat: Annotated[
         bool,
-        Key("Whether `init` runs the function once.", refused=LATER, instead="Run `scar run` once after `scar init`."),
+        Key(
+            "Whether `init` runs the function once when it has made or changed it, with an event that names no file; as `asynchronous` says, "
+            "`init` waits for the end of that run, and fails as it does."
+        ),
     ] = False
     extra_payload: Annotated[
         Path | None,
@@ -307,14 +350,12 @@ class Lambda:
     vpc: Annotated[
         Vpc | None,
         Key(
-            "The network to join.",
-            refused=LATER,
-            instead="Remove it: the function then runs outside of your networks, with internet access.",
+            "The network to join. What the function reaches is then up to that network: S3 and the other services that it needs too.",
         ),
     ] = None
     file_system: Annotated[
         tuple[FileSystem, ...],
-        Key("The file system to mount.", refused=LATER, instead="Keep files in S3, or in `/tmp` for one run.", most=1),
+        Key("The file system to mount, in the function and in its jobs, at the same path. It needs `vpc`.", most=1),
     ] = ()
     supervisor: Annotated[
         Supervisor,
@@ -360,7 +401,7 @@ class Iam:
             ),
         ),
     ] = None
-    boto_profile: Annotated[str | None, Key("The AWS profile for IAM, when it is not the function's.", PROFILE)] = None
+    boto_profile: Annotated[str | None, Key("The AWS profile for IAM; it can be the function's only.", PROFILE)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,23 +417,36 @@ class CloudWatch:
         ),
     ] = 30
     boto_profile: Annotated[
-        str | None, Key("The AWS profile for CloudWatch, when it is not the function's.", PROFILE)
+        str | None, Key("The AWS profile for CloudWatch; it can be the function's only.", PROFILE)
     ] = None
-    region: Annotated[str | None, Key("The AWS region for CloudWatch, when it is not the function's.", REGION)] = None
+    region: Annotated[
+        str | None,
+        Key("The AWS region for CloudWatch; it can be the function's only: Lambda writes its log there.", REGION),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3:
     """How buckets are reached."""
 
-    boto_profile: Annotated[str | None, Key("The AWS profile for S3, when it is not the function's.", PROFILE)] = None
-    region: Annotated[str | None, Key("The AWS region for S3, when it is not the function's.", REGION)] = None
+    boto_profile: Annotated[
+        str | None,
+        Key(
+            "The AWS profile for S3; it can be the function's only. Buckets of others: `storage_providers.s3`.", PROFILE
+        ),
+    ] = None
+    region: Annotated[
+        str | None,
+        Key(
+            "The AWS region for S3; it can be the function's only: S3 starts functions of a bucket's own region.",
+            REGION,
+        ),
+    ] = None
     event: Annotated[
         Mapping[str, object],
         Key(
             "The event that a run over a bucket's files is given.",
-            refused=LATER,
-            instead="Remove it: SCAR writes the event as S3 does.",
+            legacy="has no effect: `scar run` writes the event of each file as S3 does",
         ),
     ] = field(default_factory=dict)
 
@@ -405,19 +459,15 @@ class Ecr:
     boto_profile: Annotated[
         str | None,
         Key(
-            "The AWS profile for ECR.",
+            "The AWS profile for ECR; it can be the function's only.",
             PROFILE,
-            refused=LATER,
-            instead="Remove it: the image lives where the function does.",
         ),
     ] = None
     region: Annotated[
         str | None,
         Key(
-            "The AWS region for ECR.",
+            "The AWS region for ECR; it can be the function's only, for Lambda takes no images of another.",
             REGION,
-            refused=LATER,
-            instead="Remove it: Lambda takes images of its own region only.",
         ),
     ] = None
 
@@ -453,6 +503,12 @@ class Function:
     def jobs(self) -> Batch | None:
         """How its jobs run; None when it has none."""
         return None if self.lambda_.execution_mode == "lambda" else self.batch
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """Those of `storage_providers` that its inputs and outputs name, by their whole name (`minio.lab`)."""
+        used = {item.provider for item in (*self.lambda_.input, *self.lambda_.output)}
+        return {name: provider for name, provider in self.storage_providers.named() if name in used}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from faassupervisor import contract
-from scar.fdl.model import Function, Io
+from scar.aws import names
+from scar.fdl.model import Function, Io, Provider
 
 
 def spec_of(fn: Function) -> contract.Spec:
@@ -19,6 +20,19 @@ def spec_of(fn: Function) -> contract.Spec:
         timeout_threshold_s=settings.container.timeout_threshold,
         log_level=settings.log_level,
         spill=settings.spill,
+        providers=tuple(_provider(fn.name, name, provider) for name, provider in fn.providers.items()),
+    )
+
+
+def _provider(function: str, name: str, provider: Provider) -> contract.Provider:
+    """Where it is and where its credentials lie: never the credentials."""
+    return contract.Provider(
+        name=name,
+        secret=names.credentials_of(function, name, provider.secret),
+        endpoint=provider.url,
+        region=provider.region or "",
+        verify=provider.verify,
+        private=provider.private,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from scar.aws import names, tags
 from scar.aws.clients import Aws
 from scar.aws.errors import mapped
-from scar.aws.resources import unfinished_jobs
+from scar.aws.resources import secret_parameter, unfinished_jobs
 from scar.aws.resources.code_objects import CodeObjects, OldCode
 from scar.aws.resources.failure_rule import FailureRule
 from scar.aws.resources.function import LambdaFunction
@@ -33,7 +33,10 @@ from scar.workflow.ends import End
 
 # What else a function may have, one line a kind: what to look for, by name or by tag, given the clients and the function's name. What is there and
 # ours goes with the function, and what is there and no longer wanted goes when the function is brought up to date.
-FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = (owned_http.resources,)
+FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = (
+    owned_http.resources,
+    secret_parameter.of_function,
+)
 
 
 @dataclass(frozen=True, slots=True)
