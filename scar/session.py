@@ -20,14 +20,23 @@ def connect(settings: Settings, report: Report) -> Aws:
     from scar.aws.clients import Access, Aws
 
     if settings.local.value:
-        return Aws(_local_access(settings, report))
+        return _told(Aws(_local_access(settings, report)), report)
     region = settings.region.value or _configured_region(settings.profile.value)
     if region is None:
         raise UsageError(
             "no AWS region is set",
             fix="Give --region, set AWS_REGION, or use the local AWS: scar --local …",
         )
-    return Aws(Access(region=region, profile=settings.profile.value))
+    return _told(Aws(Access(region=region, profile=settings.profile.value)), report)
+
+
+def _told(aws: Aws, report: Report) -> Aws:
+    """With `--verbose` every call is a remark, with `--debug` also what was sent."""
+    if report.style.verbosity:
+        from scar.aws.calls import tell_calls
+
+        tell_calls(aws, report.complain, parameters=report.style.verbosity > 1)
+    return aws
 
 
 def _local_access(settings: Settings, report: Report) -> Access:

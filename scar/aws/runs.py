@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from faassupervisor import contract
 from scar.aws.errors import whole
-from scar.errors import NotFoundError
+from scar.aws.wait import until
+from scar.errors import NotFoundError, ServiceError, TimedOutError
 
 if TYPE_CHECKING:
     from faassupervisor.contract import Failure
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Lambda's own words for a run that it ended itself: nothing inside the sandbox could say or do anything any more.
 _KILLED: Final = frozenset({"Sandbox.Timedout", "Runtime.ExitError"})
+_THROTTLED_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,31 @@ def place(aws: Aws, function: str) -> Place | None:
 
 
 def invoke(aws: Aws, function: str, payload: bytes, *, asynchronous: bool) -> Answer:
-    """Run a function once (lambda:Invoke); a synchronous one is waited for. Raises NotFoundError."""
+    """Run a function once (lambda:Invoke); a synchronous one is waited for. Raises NotFoundError.
+
+    An invocation that Lambda throttled has not begun, so it is asked for again for a while; any other is asked for once.
+    """
     kind: Literal["Event", "RequestResponse"] = "Event" if asynchronous else "RequestResponse"
+    refused: list[Exception] = []
+
+    def once() -> Answer | None:
+        try:
+            answer = aws.invoker.invoke(FunctionName=function, InvocationType=kind, Payload=payload)
+        except aws.invoker.exceptions.ResourceNotFoundException as error:
+            raise absent(function) from error
+        except aws.invoker.exceptions.TooManyRequestsException as error:
+            refused.append(error)
+            return None
+        body = b"" if asynchronous else answer["Payload"].read()
+        return Answer(answer["ResponseMetadata"]["RequestId"], body, "FunctionError" in answer)
+
     try:
-        answer = aws.invoker.invoke(FunctionName=function, InvocationType=kind, Payload=payload)
-    except aws.invoker.exceptions.ResourceNotFoundException as error:
-        raise absent(function) from error
-    body = b"" if asynchronous else answer["Payload"].read()
-    return Answer(answer["ResponseMetadata"]["RequestId"], body, "FunctionError" in answer)
+        return until(once, deadline_s=_THROTTLED_S, what=f"a free place to run {function} in", clock=aws.clock)
+    except TimedOutError as error:
+        raise ServiceError(
+            f"Lambda runs as many functions as it may, and had no place for {function} for {_THROTTLED_S:g} s",
+            fix="Start fewer at a time, or ask AWS for a higher limit of concurrent executions.",
+        ) from (refused[-1] if refused else error)
 
 
 def absent(function: str) -> NotFoundError:
