@@ -134,7 +134,7 @@ def test_a_workflow_is_drawn_with_boxes_and_arrows() -> None:
     assert drawn_ + "\n" == BOXES
     plain = "\n".join(drawn(picture(graph(STEPS)), 80, ascii_only=True))
     assert plain.isascii()
-    assert "| (lambda-batch) |" in plain
+    assert "|  (lambda-batch) |" in plain
 
 
 def stages(deep: int, wide: int) -> list[Node]:
@@ -184,15 +184,15 @@ def test_graph_of_a_file_needs_no_account(
             "lambda": {
                 "name": "one",
                 "container": {"image": "scratch"},
-                "input": [{"path": "k/in"}],
-                "output": [{"path": "k/mid"}],
+                "input": [{"path": "kit/in"}],
+                "output": [{"path": "kit/mid"}],
             }
         },
         {
             "lambda": {
                 "name": "two",
                 "container": {"image": "scratch"},
-                "input": [{"path": "k/mid"}],
+                "input": [{"path": "kit/mid"}],
                 "execution_mode": "batch",
             }
         },
@@ -200,12 +200,12 @@ def test_graph_of_a_file_needs_no_account(
     Path("f.yaml").write_text(json.dumps({"functions": {"aws": functions}}))
     assert main(["graph", "-f", "f.yaml", "--svg", "f.svg", "-o", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["starts"] == [{"from": "one", "to": "two", "output": "k/mid", "input": "k/mid"}]
+    assert document["starts"] == [{"from": "one", "to": "two", "output": "kit/mid", "input": "kit/mid"}]
     assert [each["mode"] for each in document["functions"]] == ["lambda", "batch"]
     assert ElementTree.parse("f.svg").getroot().get("role") == "img"
     assert main(["graph", "-f", "f.yaml", "--as", "dot"]) == 0
     assert "n0 -> n2;" in capsys.readouterr().out
     assert main(["graph", "-f", "f.yaml", "--as", "mermaid"]) == 0
-    assert 'n2(["k/mid"])' in capsys.readouterr().out
+    assert 'n2(["kit/mid"])' in capsys.readouterr().out
     assert main(["graph", "-f", "f.yaml", "--svg", "no/such/folder.svg"]) == 1
     assert "no/such/folder.svg: the picture cannot be written" in capsys.readouterr().err
