@@ -52,9 +52,10 @@ def with_jobs(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Itera
         _input_buckets(fn),
         (code.bucket,) if code.bucket is not None else (),
         jobs.places,
+        storage.own_parameters(fn),
     )
     before: list[Resource] = [log_group, *code.made, state, *([role] if role else []), *jobs.before]
-    before += storage.parameters(fn)
+    before += storage.parameters(fn, after=(state.id,))
     function = _function(fn, site, code, jobs, tuple(resource.id for resource in before))
     return [
         *before,

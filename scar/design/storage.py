@@ -15,13 +15,21 @@ from scar.aws.resources.secret_parameter import Hidden, SecretParameter
 from scar.design.site import Site
 from scar.errors import UsageError
 from scar.fdl.model import Function
+from scar.plan.resource import Id
 
 PARAMETER_BYTES: Final = (
     4096  # systems-manager/latest/userguide/parameter-store-advanced-parameters: the tier that costs nothing
 )
 
 
-def parameters(fn: Function) -> Iterator[SecretParameter]:
+def own_parameters(fn: Function) -> tuple[str, ...]:
+    """Their names; see `parameters`."""
+    return tuple(
+        sorted(names.secret_parameter(fn.name, name) for name, each in fn.providers.items() if each.secret is None)
+    )
+
+
+def parameters(fn: Function, *, after: tuple[Id, ...]) -> Iterator[SecretParameter]:
     """One for each provider that is used and whose credentials the definition holds. Raises UsageError for more than fits."""
     for name, provider in fn.providers.items():
         if provider.secret is not None:
@@ -34,7 +42,11 @@ def parameters(fn: Function) -> Iterator[SecretParameter]:
                 fix="Put them into an advanced parameter of your own and name it: `secret: NAME`.",
             )
         yield SecretParameter(
-            names.secret_parameter(fn.name, name), fn.name, Hidden(value), tags.of_function(fn.name, fn.lambda_.tags)
+            names.secret_parameter(fn.name, name),
+            fn.name,
+            Hidden(value),
+            tags.of_function(fn.name, fn.lambda_.tags),
+            after=after,
         )
 
 

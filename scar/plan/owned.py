@@ -25,6 +25,7 @@ from scar.aws.resources.notification import Notification
 from scar.aws.resources.permission import InvokePermission, invoking_buckets
 from scar.aws.resources.repository import Repository
 from scar.aws.resources.role import Role
+from scar.aws.resources.secret_parameter import SecretParameter
 from scar.aws.resources.state_bucket import Mark, StateBucket, mark
 from scar.plan import owned_batch, owned_http
 from scar.plan.observe import observe
@@ -33,10 +34,7 @@ from scar.workflow.ends import End
 
 # What else a function may have, one line a kind: what to look for, by name or by tag, given the clients and the function's name. What is there and
 # ours goes with the function, and what is there and no longer wanted goes when the function is brought up to date.
-FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = (
-    owned_http.resources,
-    secret_parameter.of_function,
-)
+FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = (owned_http.resources,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,8 @@ def owned(aws: Aws, name: str, buckets: Iterable[str] = ()) -> Mapping[Id, Resou
         inputs = {*buckets, *(state.inputs if state else ()), *invoking_buckets(aws, name)}
         places = state.batch if state is not None and state.marked else owned_batch.own_places(name)
         jobs = owned_batch.resources(aws, name, places) if places else ()
-        further = _further(aws, name)
+        known = state.credentials if state and state.marked else secret_parameter.found_by_path(aws, name)
+        further = _further(aws, name, state_bucket, known)
     notifications = [_notification(aws, name, bucket, state_bucket) for bucket in sorted(inputs)]
     code = [_old_code(aws, name, bucket, state_bucket) for bucket in (state.code if state else ())]
     # What runs jobs is needed by the function, which submits them: so it goes after it.
@@ -110,7 +109,7 @@ def strays(aws: Aws, name: str, desired: Sequence[Resource]) -> tuple[Resource, 
         marked = mark(aws, state_bucket, name) or Mark()
         inputs = {*marked.inputs, *invoking_buckets(aws, name)}
         jobs = owned_batch.resources(aws, name, marked.batch) if marked.batch else ()
-        candidates: list[Resource] = [_role(aws, name), *_further(aws, name)]
+        candidates: list[Resource] = [_role(aws, name), *_further(aws, name, state_bucket, marked.credentials)]
     for bucket in sorted(inputs):
         candidates += [_notification(aws, name, bucket, state_bucket), _permission(aws, name, bucket)]
     wanted = [resource for resource in desired if isinstance(resource, CodeObjects)]
@@ -144,8 +143,10 @@ def refuse_unfinished(aws: Aws, name: str, found: Mapping[Id, Resource], *, scar
                 unfinished_jobs.refuse(resource.unfinished(aws), name, scar=scar)
 
 
-def _further(aws: Aws, name: str) -> tuple[Resource, ...]:
-    return tuple(resource for find in FURTHER for resource in find(aws, name))
+def _further(aws: Aws, name: str, state_bucket: str, credentials: Iterable[str]) -> tuple[Resource, ...]:
+    marks = (Id("state bucket", state_bucket),)
+    secrets = tuple(SecretParameter(each, name, after=marks) for each in credentials)
+    return (*secrets, *(resource for find in FURTHER for resource in find(aws, name)))
 
 
 def _goes(resource: Resource, name: str) -> bool:

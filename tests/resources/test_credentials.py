@@ -136,6 +136,23 @@ def test_they_go_with_the_function_and_with_the_last_use_of_the_provider(acct: A
     assert parameters(acct) == []
 
 
+def test_they_are_found_without_a_mark_and_nobody_asks_for_them_without_a_reason(acct: Account) -> None:
+    init(acct.aws, fn())
+    _forget_mark(acct)
+    rm(acct.aws)
+    assert parameters(acct) == []
+    acct.wire.calls.clear()
+    plain = fn(output=[])
+    init(acct.aws, plain)
+    init(acct.aws, plain)
+    rm(acct.aws)
+    assert [call for service, call in acct.wire.calls if service == "ssm"] == []
+
+
+def _forget_mark(acct: Account) -> None:
+    acct.aws.s3.delete_object(Bucket=f"scar-state-{acct.aws.account}-{REGION}", Key="members/grayify")
+
+
 def test_jobs_may_read_them_too(acct: Account) -> None:
     from scar.design import iam
     from scar.design.site import Site

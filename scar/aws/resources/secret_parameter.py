@@ -6,8 +6,7 @@ Its value is compared, and neither shown nor told: it has no form that a plan, a
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 from botocore.exceptions import ClientError
@@ -47,12 +46,16 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class SecretParameter:
-    """`value` is a JSON object of strings; None for one that is there in another type than encrypted, and so has to be written anew."""
+    """`value` is a JSON object of strings; None for one that is there in another type than encrypted, and so has to be written anew.
+
+    Without `tags` it is looked for by name, and what is not ours is not there.
+    """
 
     name: str
     function: str
-    value: Hidden | None
-    tags: Pairs
+    value: Hidden | None = None
+    tags: Pairs = ()
+    after: tuple[Id, ...] = field(default=(), compare=False)
 
     @property
     def id(self) -> Id:
@@ -60,7 +63,7 @@ class SecretParameter:
 
     @property
     def needs(self) -> tuple[Id, ...]:
-        return ()
+        return self.after
 
     @property
     def note(self) -> str:
@@ -75,6 +78,8 @@ class SecretParameter:
                 return None
             raise
         actual = tags.pairs_of(listed)
+        if not self.tags and not tags.is_ours(actual, self.function):
+            return None
         tags.ours_only(actual, f"SSM parameter {self.name}", self.function)
         value = Hidden(found["Value"]) if found["Type"] == _ENCRYPTED else None
         return replace(self, value=value, tags=actual)
@@ -110,17 +115,12 @@ class SecretParameter:
         aws.ssm.put_parameter(Name=self.name, Value=self.value.reveal(), Type=_ENCRYPTED, **more)
 
 
-def of_function(aws: Aws, function: str) -> Iterable[SecretParameter]:
-    """Those that are there under the function's path, to be read: another's are not ours for being there."""
+def found_by_path(aws: Aws, function: str) -> tuple[str, ...]:
+    """Names of what is there under the function's path, whoever's it is: for when no mark says what there should be."""
     pages = aws.ssm.get_paginator("get_parameters_by_path").paginate(
         Path=names.secret_parameters(function).rstrip("/"), Recursive=False, WithDecryption=False
     )
-    for page in pages:
-        for found in page["Parameters"]:
-            listed = aws.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=found["Name"])["TagList"]
-            actual = tags.pairs_of(listed)
-            if tags.is_ours(actual, function):
-                yield SecretParameter(found["Name"], function, None, actual)
+    return tuple(found["Name"] for page in pages for found in page["Parameters"])
 
 
 def _is_gone(error: ClientError) -> bool:
