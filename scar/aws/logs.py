@@ -6,6 +6,7 @@ What the lines of one run are is `request_log`'s business.
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -40,13 +41,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to read: a group, perhaps of it only some streams, lines since then, lines that hold `phrase` (which has no quotes in it)."""
+    """What to read: a group, perhaps of it only some streams, lines of a time, lines that hold `phrase` (which has no quotes in it)."""
 
     group: str
     source: Source = "lambda"
     streams: tuple[str, ...] = ()
     since_ms: int | None = None
     phrase: str | None = None
+    until_ms: int | None = None
 
 
 def of_lambda(function: str, *, stream: str | None = None, since_ms: int | None = None) -> Question:
@@ -102,9 +104,19 @@ def _request(asked: Question) -> dict[str, Any]:
         request["logStreamNames"] = list(asked.streams)
     if asked.since_ms is not None:
         request["startTime"] = max(asked.since_ms, 0)
+    if asked.until_ms is not None:
+        request["endTime"] = max(asked.until_ms, 0)
     if asked.phrase is not None:
         request["filterPattern"] = f'"{asked.phrase}"'
     return request
+
+
+def searchable(text: str) -> str | None:
+    """The longest part of a text that a quoted term can be, None when there is none; what is found is to be looked at for the whole text.
+
+    How quotes and backslashes would have to be escaped in one is written nowhere.
+    """
+    return max(re.split(r'["\\]', text), key=len) or None
 
 
 def _is_absent(error: ClientError) -> bool:

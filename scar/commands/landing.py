@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scar.commands.watching import INTERRUPTED, attend, command
-from scar.errors import NotFoundError
+from scar.commands.watching import attend, command
+from scar.errors import INTERRUPTED, NotFoundError
 from scar.report import plural
 
 if TYPE_CHECKING:

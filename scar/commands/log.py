@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from scar.commands.common import connect, one_name
 from scar.commands.times import since
-from scar.commands.watching import INTERRUPTED, attend, ended_document, goes_on, line_document, show_ends, show_line
-from scar.errors import NotFoundError, UsageError
+from scar.commands.watching import attend, ended_document, goes_on, line_document, show_ends, show_line
+from scar.errors import INTERRUPTED, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
 
 def log(context: Context, args: Namespace) -> int:
-    """Print the log, oldest line first; with JSON one list of lines, with JSON and `--follow` one document a line.
+    """Print the log, oldest line first; with JSON one document a line.
 
     `--follow` with a request ends when that has ended, with its exit code; without one it goes on until Ctrl-C.
     """
     since_ms = since(args.since, time.time()) if args.since else None
+    until_ms = since(args.until, time.time(), "--until") if args.until else None
+    if until_ms is not None and args.follow:
+        raise UsageError("--follow shows what is still to come", fix="Leave --until out.")
     run_id, which = _asked(args)
     named = args.name is not None or args.conf_file is not None
     if run_id is None and not named:
@@ -36,9 +39,9 @@ def log(context: Context, args: Namespace) -> int:
     name, functions = one_name(context, args.name, args.conf_file) if named else (None, ())
     aws, _ = connect(context, functions)
     if run_id is not None:
-        return _of_run(context, args, aws, name or _function_of(aws, run_id), _Run(run_id, which, since_ms))
+        return _of_run(context, args, aws, name or _function_of(aws, run_id), _Run(run_id, which, since_ms, until_ms))
     assert name is not None, "one of the two was given"
-    return _of_function(context, args, aws, name, since_ms)
+    return _of_function(context, args, aws, name, (since_ms, until_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class _Run:
     id: str
     which: Which | None
     since_ms: int | None
+    until_ms: int | None
 
 
 def _asked(args: Namespace) -> tuple[str | None, Which | None]:
@@ -84,16 +88,27 @@ def _function_of(aws: Aws, job_id: str) -> str:
     return job.function
 
 
-def _of_function(context: Context, args: Namespace, aws: Aws, name: str, since_ms: int | None) -> int:
+def _of_function(context: Context, args: Namespace, aws: Aws, name: str, time_ms: tuple[int | None, int | None]) -> int:
     from scar.aws.following import GroupsWatch
-    from scar.aws.logs import exists, in_time_order, lines, of_batch, of_lambda
+    from scar.aws.logs import exists, in_time_order, lines, of_batch, of_lambda, searchable
 
-    stream = args.log_stream_name
-    groups = [of(name, stream=stream, since_ms=since_ms) for of in (of_lambda, of_batch)]
+    stream, text = args.log_stream_name, args.search
+    phrase = searchable(text) if text else None
+    groups = [
+        replace(of(name, stream=stream, since_ms=time_ms[0]), until_ms=time_ms[1], phrase=phrase)
+        for of in (of_lambda, of_batch)
+    ]
     if args.follow:
         watched = GroupsWatch(aws, groups)
-        return attend(context, aws, watched, lambda line: show_line(context, line), what=f"the log of {name}")
-    found = in_time_order([lines(aws, one) for one in groups])
+        return attend(
+            context,
+            aws,
+            watched,
+            lambda line: show_line(context, line) if _holds(line, text) else None,
+            what=f"the log of {name}",
+            after_interrupt=lambda: f"Stopped watching; what {name} does goes on.",
+        )
+    found = (line for line in in_time_order([lines(aws, one) for one in groups]) if _holds(line, text))
     first = next(found, None)
     if first is not None:
         _show(context, itertools.chain([first], found))
@@ -101,9 +116,13 @@ def _of_function(context: Context, args: Namespace, aws: Aws, name: str, since_m
         what = f"log stream {stream!r} of {name!r}" if stream else f"log of a function called {name!r}"
         raise NotFoundError(f"there is no {what}", fix="See what there is: scar ls")
     else:
-        _show(context, ())
-        context.report.say(f"{name} has not run yet.")
+        looked = text or time_ms != (None, None)
+        context.report.say(f"Nothing of {name}'s log fits." if looked else f"{name} has not run yet.")
     return 0
+
+
+def _holds(line: Line, text: str | None) -> bool:
+    return text is None or text in line.message
 
 
 def _of_run(context: Context, args: Namespace, aws: Aws, name: str, asked: _Run) -> int:
@@ -113,7 +132,10 @@ def _of_run(context: Context, args: Namespace, aws: Aws, name: str, asked: _Run)
     watched = Either(aws, name, asked.id, since_ms=asked.since_ms, which=asked.which)
 
     def wanted(line: Line) -> bool:
-        return args.log_stream_name in {None, line.stream} and (asked.which is None or line.source == "batch")
+        if asked.until_ms is not None and line.time_ms >= asked.until_ms:
+            return False
+        ours = args.log_stream_name in {None, line.stream} and (asked.which is None or line.source == "batch")
+        return ours and _holds(line, args.search)
 
     def node_of(line: Line) -> int | None:
         return watched.node_of(line) if asked.which == "all" else None
@@ -181,9 +203,10 @@ def _show(
     node_of: Callable[[Line], int | None] = lambda _: None,
     ends: Iterable[Mapping[str, Any]] = (),
 ) -> None:
-    """Text, a line each; or one list of documents with `ends` as its last. None of them is kept."""
+    """Text, or a document, a line each; documents with `ends` as their last. None of them is kept."""
     if context.report.json:
-        context.report.documents(itertools.chain((line_document(line, node_of(line)) for line in lines), ends))
+        documents = itertools.chain((line_document(line, node_of(line)) for line in lines), ends)
+        context.report.documents(documents, lines=True)
         return
     for line in lines:
         show_line(context, line, node_of(line))

@@ -18,8 +18,8 @@ from scar.commands.documents import job_document
 from scar.commands.event import payload_of
 from scar.commands.run_objects import run_objects
 from scar.commands.run_output import RunOutput
-from scar.commands.watching import INTERRUPTED, attend, command, ended_text, goes_on
-from scar.errors import ConflictError, RunFailedError, UsageError
+from scar.commands.watching import attend, command, ended_text, goes_on
+from scar.errors import INTERRUPTED, ConflictError, RunFailedError, UsageError
 from scar.report import plural
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from scar.commands.common import connect
 from scar.commands.run_output import RunOutput
 from scar.commands.transfer import existing, split
-from scar.commands.watching import INTERRUPTED, attend, command, goes_on
-from scar.errors import NotFoundError, RunFailedError, UsageError
+from scar.commands.watching import attend, command, goes_on
+from scar.errors import INTERRUPTED, NotFoundError, RunFailedError, UsageError
 from scar.report import plural
 
 if TYPE_CHECKING:

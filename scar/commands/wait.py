@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from scar.commands.common import connect, one_name
 from scar.commands.documents import job_document
-from scar.commands.watching import INTERRUPTED, attend, check_no_nodes, ended_text, goes_on
+from scar.commands.watching import attend, check_no_nodes, ended_text, goes_on
+from scar.errors import INTERRUPTED
 
 if TYPE_CHECKING:
     from argparse import Namespace

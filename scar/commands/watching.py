@@ -11,8 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scar.aws.errors import is_passing, told
 from scar.aws.jobs import apart
 from scar.aws.wait import until
-from scar.commands.times import iso, length
-from scar.errors import UsageError
+from scar.commands.times import iso, length, local
+from scar.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 LONGEST_PAUSE_S: Final = (
     2.0  # while lines are shown: two or three calls each time, of the ten a second that CloudWatch takes
 )
-INTERRUPTED: Final = 130
 
 
 def attend(
@@ -74,7 +73,8 @@ def show_line(context: Context, line: Line, node: int | None = None) -> None:
         context.report.documents([line_document(line, node)], lines=True)
     else:
         mark = "" if node is None else f"[{node}] "
-        context.report.line(f"{context.report.faint(iso(line.time_ms))} {mark}{line.message}")
+        when = local(line.time_ms) if context.report.style.terminal else iso(line.time_ms)
+        context.report.line(f"{context.report.faint(when)} {mark}{line.message}")
 
 
 def line_document(line: Line, node: int | None = None) -> Mapping[str, Any]:

@@ -31,6 +31,11 @@ class Done:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def documents(self) -> list[Any]:
+        """One a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
 
 @dataclass
 class Local:
@@ -125,7 +130,7 @@ class Local:
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
     def log(self, name: str) -> list[str]:
-        return [line["message"] for line in self.must("log", "-n", name, "-o", "json").json]
+        return [line["message"] for line in self.must("log", "-n", name, "-o", "json").documents]
 
     def runs(self, name: str) -> int:
         """How many invocations were started."""

@@ -353,7 +353,7 @@ def test_t1_13(world: World) -> None:
             assert order == sorted(order)
             assert f"{name}.json ended in batch" in told
             assert job["status"] in told
-    every = world.local.must("log", "-n", "both", "-o", "json").json
+    every = world.local.must("log", "-n", "both", "-o", "json").documents
     times = [line["time"] for line in every]
     assert times == sorted(times)
     assert {"t1-13-good.json ended in batch", "t1-13-bad.json ended in batch"} <= {line["message"] for line in every}
@@ -532,7 +532,7 @@ def shown(world: World, job_id: str) -> dict[str, Any]:
 
 def log_line(world: World, job_id: str, node: int, first: str) -> list[str]:
     """The one line of a node's log that begins with a word, word by word."""
-    lines = [line["message"] for line in world.local.must("log", job_id, "--node", str(node), "-o", "json").json]
+    lines = [line["message"] for line in world.local.must("log", job_id, "--node", str(node), "-o", "json").documents]
     (found,) = [line.split() for line in lines if line.startswith(first)]
     return found
 

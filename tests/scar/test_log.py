@@ -46,9 +46,9 @@ def test_the_lines_of_lambda_and_batch_are_one_log_in_time_order(world: World, s
     world.log("/aws/batch/job/l1", "l1/default/1", *[(now - 1003 + 10 * n, f"batch {n}") for n in range(5)])
     done = scar("log", "-n", "l1", "-o", "json")
     assert done.code == 0
-    assert messages(done.json)[:5] == ["batch 0", "lambda 0", "lambda b", "batch 1", "lambda 1"]
-    assert {line["source"] for line in done.json} == {"lambda", "batch"}
-    assert len(done.json) == 11
+    assert messages(done.documents)[:5] == ["batch 0", "lambda 0", "lambda b", "batch 1", "lambda 1"]
+    assert {line["source"] for line in done.documents} == {"lambda", "batch"}
+    assert len(done.documents) == 11
     assert [line.split()[1:] for line in scar("log", "-n", "l1", "-ls", "b").out.splitlines()] == [["lambda", "b"]]
     assert len(scar("log", "-n", "l1", "-ls", "l1/default/1").out.splitlines()) == 5
 
@@ -58,7 +58,7 @@ def test_a_log_that_is_not_there_and_one_that_is_empty_are_told_apart(world: Wor
     assert scar("log", "-n", "l2").code == 3
     world.log("/aws/lambda/l2", "a")
     done = scar("log", "-n", "l2", "-o", "json")
-    assert (done.code, done.json) == (0, [])
+    assert (done.code, done.documents) == (0, [])
     assert "has not run yet" in done.err
     assert scar("log", "-n", "l2", "-ls", "nowhere").code == 3
 
@@ -69,7 +69,7 @@ def test_what_would_steer_a_terminal_is_shown_escaped_and_half_a_character_too(w
     text = scar("log", "-n", "l3").out
     assert "\\x1b[2Jred\\x9b31m \ufffd" in text
     assert "\x1b" not in text
-    assert "ok" in scar("log", "-n", "l3", "-o", "json").json[0]["message"]
+    assert "ok" in scar("log", "-n", "l3", "-o", "json").documents[0]["message"]
 
 
 def test_a_large_log_is_shown_whole_page_by_page(world: World, scar: Scar) -> None:
@@ -77,7 +77,7 @@ def test_a_large_log_is_shown_whole_page_by_page(world: World, scar: Scar) -> No
     now = now_ms()
     world.log("/aws/batch/job/l4", "s", *[(now - 30_000 + n, f"{n:06d}") for n in range(12_000)])
     done = scar("log", "-n", "l4", "-o", "json")
-    assert messages(done.json) == [f"{n:06d}" for n in range(12_000)]
+    assert messages(done.documents) == [f"{n:06d}" for n in range(12_000)]
 
 
 def hand_over(world: World, name: str, exit_code: int | None, **more: str) -> str:
@@ -123,7 +123,7 @@ def test_one_run_is_shown_with_its_jobs_and_how_they_ended(world: World, scar: S
     ]
     ending = f"Batch job {one}: FAILED, exit code {exit_code}: Essential container in task exited"
     assert done.out.splitlines()[-1] == ending
-    document = scar("log", "-n", name, "-ri", REQUEST, "-o", "json").json
+    document = scar("log", "-n", name, "-ri", REQUEST, "-o", "json").documents
     assert document[-1]["job"] == {
         "id": one, "status": "FAILED", "exit_code": exit_code,
         "reason": "Essential container in task exited", "container_reason": "",
@@ -142,9 +142,9 @@ def test_the_delivery_of_a_failure_belongs_to_the_run_that_failed(world: World, 
         start(OTHER), "before the agent spoke", fact(REQUEST, "handed over", job_id=one, reason="killed"), report(OTHER),
     )  # fmt: skip
     done = scar("log", "-n", "l6", "-ri", REQUEST, "-o", "json")
-    assert messages(done.json)[:4] == [start(REQUEST), "begun", report(REQUEST, "\tStatus: timeout"), start(OTHER)]
-    assert "before the agent spoke" in messages(done.json)
-    assert done.json[-1]["job"]["id"] == one
+    assert messages(done.documents)[:4] == [start(REQUEST), "begun", report(REQUEST, "\tStatus: timeout"), start(OTHER)]
+    assert "before the agent spoke" in messages(done.documents)
+    assert done.documents[-1]["job"]["id"] == one
 
 
 def test_a_run_that_nobody_knows_is_not_found(world: World, scar: Scar) -> None:

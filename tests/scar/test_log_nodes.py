@@ -66,7 +66,7 @@ def test_the_log_of_all_nodes_says_which_wrote_what(world: World, scar: Scar) ->
     done = scar("log", one, "--node", "all")
     assert sorted(written(done.out)) == [f"[{index}] on node {index}" for index in range(3)]
     assert "in lambda" not in done.out
-    told = scar("log", one, "--node", "all", "-o", "json").json
+    told = scar("log", one, "--node", "all", "-o", "json").documents
     assert {line["message"]: line["node"] for line in told[:-1]} == {f"on node {index}": index for index in range(3)}
     assert told[-1]["job"]["id"] == one
 
