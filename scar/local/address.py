@@ -22,7 +22,7 @@ _VIRTUAL: Final = re.compile(
 def is_local_name(host: str) -> bool:
     """Whether a Host header names us. A page that had its own name pointed at 127.0.0.1 (DNS rebinding) fails here."""
     name = _without_port(host)
-    return name in _LOCAL_NAMES or name.endswith((".localhost", ".amazonaws.com"))
+    return name in _LOCAL_NAMES or name.endswith((".localhost", ".amazonaws.com", ".on.aws"))
 
 
 def is_own_address(host: str, address: str) -> bool:
@@ -45,7 +45,7 @@ def is_local_origin(origin: str | None) -> bool:
     return (
         parts.scheme in ("http", "https")
         and is_local_name(parts.netloc)
-        and not parts.netloc.endswith(".amazonaws.com")
+        and not _without_port(parts.netloc).endswith((".amazonaws.com", ".on.aws"))
     )
 
 

@@ -132,6 +132,8 @@ class Daemon:
         from scar.local.batch.door import Door
         from scar.local.bodies import Bodies
         from scar.local.front import Front
+        from scar.local.http import hooks as http_hooks
+        from scar.local.http.door import Endpoints
         from scar.local.iam.authority import Authority
         from scar.local.iam.door import Door as IamDoor
         from scar.local.logs import LogSink
@@ -165,15 +167,12 @@ class Daemon:
             changed=(lambda _: None) if batch is None else batch.changed,
             own=lambda page, authorization: self._page(page, authorization, keys, services, parts),
             iam=None if authority is None else IamDoor(authority, parts.registry_key),
+            endpoints=Endpoints(functions, authority=authority),
         )
         s3_store.install(bodies, front.settle_alone)
-        bucket_policy.install()
-        managed_policies.install()
-        instance_profiles.install()
-        paths.install()
-        logs.install()
-        services.install()
-        events.install()
+        for corrected in (bucket_policy, managed_policies, instance_profiles, paths, logs, services, events):
+            corrected.install()
+        http_hooks.install(lambda: self._endpoint)
         functions.install()
         services.load()
         keys.load()

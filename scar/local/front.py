@@ -37,6 +37,7 @@ from scar.local.address import (
     s3_address,
 )
 from scar.local.bodies import Bodies, Body
+from scar.local.http.door import Endpoints
 from scar.local.iam.door import Door as IamDoor
 from scar.local.refusal import RefusalError
 from scar.local.s3_events import Events
@@ -93,13 +94,14 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         changed: Callable[[Collection[str]], None],
         own: Callable[[str, str | None], Any],
         iam: IamDoor | None = None,
+        endpoints: Endpoints | None = None,
     ) -> None:
         """`changed` is told which services of moto's a request changed, once that is on disk; `own` answers `/_scar/<page>`, given the page and the request's Authorization header."""
         werkzeug_app.DISABLE_GLOBAL_CORS = True
         super().__init__(create_app)
         self._bodies, self._keys, self._services, self._events = bodies, keys, services, events
         self._registry, self._batch, self._changed, self._own = registry, batch, changed, own
-        self._iam = iam
+        self._iam, self._endpoints = iam, endpoints
         self._locks = KeyLocks()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -134,6 +136,8 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
             return _own_answer(
                 self._own(path.removeprefix("/_scar/"), environ.get("HTTP_AUTHORIZATION")), start_response
             )
+        if self._endpoints is not None and self._endpoints.serves(environ):
+            return self._endpoints(environ, start_response)
         if self._iam is not None:
             self._iam.check(environ, who)
         if self._registry is not None and who.service is None and (path == "/v2" or path.startswith("/v2/")):

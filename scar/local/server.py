@@ -38,6 +38,11 @@ class BodyReader:
     def __init__(self, source: IO[bytes], length: int) -> None:
         self._source, self.left = source, length
 
+    @property
+    def source(self) -> IO[bytes]:
+        """The connection itself, for whoever reads with a bound of time and takes what he read off `left`."""
+        return self._source
+
     def read(self, size: int = -1) -> bytes:
         wanted = self.left if size is None or size < 0 else min(size, self.left)
         if wanted == 0:
@@ -102,6 +107,9 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto is untyped here
 
     def _environ(self) -> Environ | None:
         environ: Environ = self.make_environ()
+        environ["scar.headers"] = self.headers.items()  # each by itself, as it was written
+        if len(self.headers.get_all("Content-Length", ())) > 1:
+            return None  # whoever believes the other one sees another request behind this one
         environ["SERVER_NAME"] = self.connection.getsockname()[0]  # not always the server's first address
         if environ.get(
             "wsgi.input_terminated"

@@ -55,13 +55,13 @@ def put_routes(aws: Aws, api_id: str, wanted: tuple[Route, ...], *, root: str | 
     """
     found: Mapping[str, Mapping[str, Any]] = {"/": {"id": root, "path": "/"}} if root else _resources(aws, api_id)
     paths = {route.path for route in wanted}
-    for path, resource in sorted(found.items(), reverse=True):
+    for path, there in sorted(found.items(), reverse=True):
         if path != "/" and not any(one == path or one.startswith(f"{path}/") for one in paths):
-            aws.apigateway.delete_resource(restApiId=api_id, resourceId=resource["id"])
+            aws.apigateway.delete_resource(restApiId=api_id, resourceId=there["id"])
             continue
-        for method in resource.get("resourceMethods") or {}:
+        for method in there.get("resourceMethods") or {}:
             if not any((route.path, route.method) == (path, method) for route in wanted):
-                aws.apigateway.delete_method(restApiId=api_id, resourceId=resource["id"], httpMethod=method)
+                aws.apigateway.delete_method(restApiId=api_id, resourceId=there["id"], httpMethod=method)
     for route in wanted:
         resource: Mapping[str, Any] = found.get(route.path) or aws.apigateway.create_resource(
             restApiId=api_id, parentId=found["/"]["id"], pathPart=route.path.removeprefix("/")

@@ -23,6 +23,9 @@ from moto.awslambda.exceptions import LambdaClientError
 from moto.awslambda.models import FunctionUrlConfig, LambdaFunction
 from moto.awslambda.policy import Policy
 
+from scar.local import hooks as moto_names
+
+URL_PATH: Final = "/_aws/lambda-url/"
 SERVES: Final = "scar_serves"  # on a deployment: its routes, as they were when it was made
 
 # moto's names, and the parameters that they must still take; scar.local.hooks checks them when the daemon starts.
@@ -38,6 +41,7 @@ NAMES: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.apigateway.models:RestAPI.apply_patch_operations": ("self", "patch_operations"),
     "moto.awslambda.policy:Policy.condition_merge": ("self", "obj"),
     "moto.awslambda.models:FunctionUrlConfig.update": ("self", "new_config"),
+    "moto.awslambda.models:FunctionUrlConfig.to_dict": ("self",),
     "moto.awslambda.models:LambdaFunction.create_url_config": ("self", "config"),
     "moto.awslambda.models:LambdaFunction.delete_url_config": ("self",),
 }
@@ -46,10 +50,11 @@ _Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]
 _SLASH: Final = "~1"
 
 
-def install() -> Callable[[], None]:
-    """Put the corrections in place; what is answered takes them away again."""
+def install(endpoint: Callable[[], str] | None = None) -> Callable[[], None]:
+    """Put the corrections in place; what is answered takes them away again. `endpoint` is where URLs of functions are served, if they are."""
+    moto_names.check(NAMES)
     undo = ExitStack()
-    for owner, name, replacement in _REPLACED:
+    for owner, name, replacement in (*_REPLACED, (FunctionUrlConfig, "to_dict", _url_at(endpoint))):
         original = vars(owner)[name]
         undo.callback(setattr, owner, name, original)
         setattr(owner, name, replacement(original))
@@ -235,6 +240,26 @@ def _update_url(original: Callable[..., Any]) -> Callable[..., Any]:
             config.config["InvokeMode"] = new_config["InvokeMode"]
 
     return replacement
+
+
+def _url_at(endpoint: Callable[[], str] | None) -> _Replacement:
+    """An address that leads here: the one on AWS is nobody's."""
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def replacement(config: FunctionUrlConfig) -> dict[str, Any]:
+            answer: dict[str, Any] = original(config)
+            mode = str(answer.get("InvokeMode") or "BUFFERED").upper()
+            url = f"{endpoint()}{URL_PATH}{url_id(config.url)}/" if endpoint is not None else f"{config.url}/"
+            return {**answer, "FunctionUrl": url, "InvokeMode": mode}
+
+        return replacement
+
+    return wrap
+
+
+def url_id(address: str) -> str:
+    """`abc` of `https://abc.lambda-url.eu-west-1.on.aws`."""
+    return address.partition("://")[2].partition(".")[0]
 
 
 def _lambda_refusal(kind: str, message: str, status: int) -> LambdaClientError:
