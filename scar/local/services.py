@@ -49,7 +49,7 @@ _REACHED: Final = frozenset(
 # Served without moto; an older version kept moto's state of it.
 _NOT_MOTO: Final = frozenset({"batch"})
 # What SCAR deploys to. A change here that cannot be kept fails; elsewhere it is done, and said to be lost at a restart.
-KEPT: Final = frozenset({"apigateway", "awslambda", "ecr", "events", "iam", "logs", "s3", "sns", "sqs", "sts"})
+KEPT: Final = frozenset({"apigateway", "awslambda", "ecr", "events", "iam", "logs", "s3", "sns", "sqs", "ssm", "sts"})
 # Restored when first used: moto's EC2 alone takes a second and a hundred MiB. None of KEPT asks it anything.
 _RESTORED_LATE: Final = frozenset({"ec2"})
 _UNREADABLE: Final = (AttributeError, ImportError, KeyError, TypeError)
