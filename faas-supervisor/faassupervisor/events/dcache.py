@@ -1,7 +1,8 @@
 """Events of dCache (its inotify-like events): `{"event": {"name": …, "mask": […]}, "subscription": URL}`.
 
 The name is the file's alone; its folder is that of the function's WebDAV input. Only a file that was closed after writing, or moved in,
-can be read: after IN_CREATE it "has no size and cannot be read". Source: dCache user guide, frontend.
+can be read: after IN_CREATE it "has no size and cannot be read". What a channel says of itself (`{"type": …, "subscription": URL}`)
+starts nothing. Source: dCache user guide, frontend, "Storage Events".
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from faassupervisor.events.items import Known, ObjectItem, Outcome, Payload, Ref
 
 KIND: Final = "webdav"
 _USUAL: Final = "webdav.dcache"
+_CHANNEL: Final = "/events/channels/"  # in the URL of every subscription
 _WHOLE: Final = frozenset({"IN_CLOSE_WRITE", "IN_MOVED_TO"})
 
 
@@ -23,7 +25,13 @@ def parse(payload: Payload, known: Known) -> Sequence[Outcome] | None:
     document = payload.document
     if not isinstance(document, dict):
         return None
+    if document.keys() == {"type", "subscription"} and _is_subscription(document["subscription"]):
+        return (Skipped(f"{fields.short(document['type'])} of a channel is no event of a file"),)
     return of_event(document, known, None, lambda inner: inner)
+
+
+def _is_subscription(value: object) -> bool:
+    return isinstance(value, str) and _CHANNEL in value
 
 
 def of_event(
