@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
-COMMAND = re.compile(r"(?:^|[`(]|&& )(scar (?:--local )?[a-z][^`\n&|#;>]*)", re.MULTILINE)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SPAN = re.compile(r"`([^`\n]*\bscar [^`\n]*)`")
 
 
 def blocks(page: Path, kind: str) -> list[str]:
@@ -26,9 +28,28 @@ def blocks(page: Path, kind: str) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """Every command line that a page shows with real words (no NAME, no ellipsis)."""
-    found = (match.strip() for match in COMMAND.findall(page.read_text()))
-    return [line for line in found if not re.search(r"\b[A-Z]{2,}\b|…|\.\.\.|<|\\", line)]
+    """Every command line that a page shows with real words (no NAME, no ellipsis), in its order."""
+    text = page.read_text()
+    shown = [(found.start(), found[2].replace("\\\n", " ")) for found in FENCED.finditer(text) if found[1] == "sh"]
+    around = FENCED.sub(lambda found: " " * len(found[0]), text)
+    shown += [(found.start(), found[1]) for found in SPAN.finditer(around) if "\\|" not in found[1]]
+    lines = (line for _, part in sorted(shown) for line in part.splitlines())
+    found = [shlex.join(words) for line in lines for words in simple_commands(line)]
+    return [line for line in found if not re.search(r"\b[A-Z]{2,}\b|…|\.\.\.", line)]
+
+
+def simple_commands(line: str) -> Iterator[list[str]]:
+    """The commands of a line of shell that are SCAR's: of a pipe, a list or a substitution, without redirections."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    command: list[str] = []
+    for word in [*lexer, ";"]:
+        if set(word) <= set("();<>|&"):
+            if command[:1] == ["scar"] and len(command) > 1:
+                yield command
+            command = ["the file of a redirection:"] if set(word) <= set("<>") else []
+        else:
+            command.append(word)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
