@@ -9,7 +9,7 @@ from scar.workflow.ends import End
 
 
 def end(item: Io) -> End:
-    return End(item.path, item.prefix, item.suffix, item.storage_provider)
+    return End(item.path, item.prefix, item.suffix, item.provider)
 
 
 def rules(items: Iterable[Io]) -> tuple[tuple[str, str], ...]:

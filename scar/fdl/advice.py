@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from scar.fdl.key import Key, OneOf, Range, Shape, keys_of, refused_values
+from scar.fdl.key import Key, OneOf, Range, Shape, keys_of
 from scar.fdl.model import Function
 
 KINDS: Final = {
@@ -25,8 +25,8 @@ KINDS: Final = {
 
 
 def listing(section: type[Any]) -> str:
-    """The keys of a section that work in this release."""
-    return ", ".join(field.name for field in keys_of(section) if not field.key.refused)
+    """The keys of a section."""
+    return ", ".join(field.name for field in keys_of(section))
 
 
 def owner(path: str) -> str:
@@ -45,7 +45,7 @@ def wanted(key: Key) -> str:
         case Range(least, most):
             return f"Write a whole number from {least} to {most}."
         case OneOf(values):
-            allowed = [str(value) for value in values if value not in refused_values(key)]
+            allowed = [str(value) for value in values]
             return (
                 f"Write one of {', '.join(allowed)}." if len(allowed) > 1 else f"Write {allowed[0]}, or remove the key."
             )

@@ -144,12 +144,7 @@ class _Sifted:
                 continue
             if field is None and name not in retired:
                 self._unknown(name, entry, path, tuple(fields))
-            elif (
-                field is None
-                or field.key.refused
-                or field.key.legacy
-                or read.plain(entry.value) == _GONE.get(name, _GONE)
-            ):
+            elif field is None or field.key.legacy or read.plain(entry.value) == _GONE.get(name, _GONE):
                 self.meaningless(entry.place, below(path, name))
             elif not _is_default(field, entry.value):
                 kept[name] = replace(entry, value=self._value(field, entry.value, below(path, name)))
@@ -238,7 +233,7 @@ def defaults() -> Iterator[tuple[str, object]]:
 def _defaults(kind: type[Any], path: str) -> Iterator[tuple[str, object]]:
     for field in keys_of(kind):
         here = below(path, field.name)
-        if field.key.refused or field.key.legacy:
+        if field.key.legacy:
             continue
         if field.shape.kind == "section" and field.shape.section:
             yield from _defaults(field.shape.section, here)

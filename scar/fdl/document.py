@@ -23,6 +23,9 @@ from scar.fdl.places import Entry, Items, Node, Place, Problems, Scalar, ScalarK
 LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+CREDENTIALS: Final = frozenset(
+    {"access_key", "secret_key", "login", "password", "token", "access_token", "refresh_token", "auth_password"}
+)
 UNSPEAKABLE: Final = re.compile("[\0\ud800-\udfff]")  # escapes can still make these
 CORE: Final = "tag:yaml.org,2002:"
 NULL: Final = re.compile(r"~|null|Null|NULL|")
@@ -116,6 +119,11 @@ def _explain(error: yaml.YAMLError, text: str, problems: Problems) -> None:
     problems.add(place, "", f"not valid YAML: {_printable(what)}", fix)
 
 
+def _told(text: str, path: str) -> str:
+    """A piece of the file for a message. What stands where a credential does is not shown: a password may begin with `*` or `!`."""
+    return "…" if path.rpartition(".")[2] in CREDENTIALS else shown(text)
+
+
 def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:300])
 
@@ -193,8 +201,8 @@ class _Composer:
             self._problems.add(
                 place,
                 path,
-                f"`*{shown(anchor)}` has no anchor above it",
-                f"Mark a value with `&{shown(anchor)}` first.",
+                f"`*{_told(anchor, path)}` has no anchor above it",
+                f"Mark a value with `&{_told(anchor, path)}` first, or put the value in quotes.",
             )
             return Scalar("", "broken", place)
         anchored = self._anchors[anchor]
@@ -240,14 +248,17 @@ class _Composer:
         if not event.tag.startswith(CORE) or name not in TAGS:
             return self._bad_tag(event.tag, place, path)
         if kind not in TAGS[name]:
-            self._problems.add(place, path, f"`!!{name}` does not fit '{shown(text)}'", "Remove the tag.")
+            self._problems.add(place, path, f"`!!{name}` does not fit '{_told(text, path)}'", "Remove the tag.")
             return Scalar("", "broken", place)
         return Scalar(text, "text" if name == "str" else kind, place)
 
     def _bad_tag(self, tag: str, place: Place, path: str) -> Scalar:
         name = f"!!{tag.removeprefix(CORE)}" if tag.startswith(CORE) else tag
         self._problems.add(
-            place, path, f"the tag `{shown(name)}` is not allowed", "Remove it: a definition holds plain values only."
+            place,
+            path,
+            f"the tag `{_told(name, path)}` is not allowed",
+            "Remove it: a definition holds plain values only.",
         )
         return Scalar("", "broken", place)
 

@@ -18,21 +18,16 @@ class FormError(ValueError):
         self.what, self.fix = what, fix
 
 
-def bucket_path(text: str) -> str:
-    """`bucket/folder` without the slash at the end. Raises FormError."""
+def storage_path(text: str) -> str:
+    """`bucket/folder` without the slash at the end; whether the bucket can be one is asked where its kind is known. Raises FormError."""
     if text.startswith("s3://"):
         raise FormError("a URI stands where a path was expected", f"Write it without `s3://`: `{shown(text[5:])}`.")
     if text.startswith("/"):
         raise FormError("the path begins with a slash", f"Begin with the bucket: `{shown(text.strip('/'))}`.")
     path = text.rstrip("/")
-    bucket, slash, folder = path.partition("/")
-    if not re.fullmatch(limits.BUCKET_NAME_PATTERN, bucket):
-        raise FormError(
-            f"'{shown(bucket)}' cannot be the name of a bucket",
-            "A bucket's name is 3 to 63 lower-case letters, digits, dots or hyphens, begins and ends with a letter or digit, and is no IP address.",
-        )
+    first, slash, folder = path.partition("/")
     steps = folder.split("/") if slash else []
-    if any(step in {"", ".", ".."} for step in steps):
+    if first in {".", ".."} or any(step in {"", ".", ".."} for step in steps):
         raise FormError(
             "the folder has an empty step, `.` or `..` in it", "Write the folder out: `bucket/folder/subfolder`."
         )
@@ -44,6 +39,17 @@ def bucket_path(text: str) -> str:
             f"A file's key has room for {limits.OBJECT_KEY_BYTES} bytes, its name included.",
         )
     return path
+
+
+def bucket_of(path: str) -> str:
+    """The bucket that a path of S3 begins with. Raises FormError when none can be called so."""
+    bucket = path.partition("/")[0]
+    if not re.fullmatch(limits.BUCKET_NAME_PATTERN, bucket):
+        raise FormError(
+            f"'{shown(bucket)}' cannot be the name of a bucket",
+            "A bucket's name is 3 to 63 lower-case letters, digits, dots or hyphens, begins and ends with a letter or digit, and is no IP address.",
+        )
+    return bucket
 
 
 def image(text: str) -> str:
@@ -90,4 +96,4 @@ def image_reference(text: str) -> str:
     )
 
 
-FORMS: Final[Mapping[str, Callable[[str], str]]] = {"bucket-path": bucket_path, "image": image}
+FORMS: Final[Mapping[str, Callable[[str], str]]] = {"storage-path": storage_path, "image": image}

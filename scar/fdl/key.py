@@ -1,4 +1,4 @@
-"""What the model says about a key besides its type: its meaning, its limits, and whether this release can do it.
+"""What the model says about a key besides its type: its meaning and its limits.
 
 `model` annotates every field with one `Key`; the reader, the JSON Schema and the reference page are all driven by these and by
 the field's type, so a key is named in one place only. `keys_of` lists the keys of a section, `shape_of` says what a value looks like.
@@ -7,7 +7,6 @@ the field's type, so a key is named in one place only. `keys_of` lists the keys 
 from __future__ import annotations
 
 import dataclasses
-import re
 import types
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from scar.fdl.secret import Secret
-
-LATER: Final = "is not available in this release"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class OneOf:
 class Form:
     """Text that needs more than a pattern; `name` is a key of `forms.FORMS`, `regex` a necessary condition for editors."""
 
-    name: Literal["bucket-path", "image"]
+    name: Literal["storage-path", "image"]
     regex: str
     _: KW_ONLY
     says: str
@@ -78,20 +75,10 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Values that are legal in the language but not done here: those that match `regex`, why, and what to do instead."""
-
-    regex: str
-    fix: str
-    what: str = LATER
-
-
-@dataclass(frozen=True, slots=True)
 class Key:
     """One key of a definition file. `doc` is a sentence in Markdown.
 
     name       as written in the file, when it is not the attribute's name; `aliases` are older spellings
-    refused    a present key is an error: `what` ends the sentence that begins with the key, `instead` is the next move
     legacy     a present key is accepted, changes nothing, and is named in a warning that ends so
     wrapper    the table sits one level deeper, under this name (`environment: {Variables: …}`)
     single     the file holds a list of exactly one item, the attribute that item
@@ -107,9 +94,6 @@ class Key:
     name: str | None = None
     aliases: tuple[str, ...] = ()
     unit: str = ""
-    refused: str | None = None
-    instead: str | None = None
-    refusals: tuple[Refusal, ...] = ()
     legacy: str | None = None
     wrapper: str | None = None
     single: bool = False
@@ -197,12 +181,3 @@ def shape_of(annotation: object) -> Shape:
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return Shape("section", section=annotation)
     raise TypeError(f"the model uses a type that a file cannot hold: {annotation!r}")
-
-
-def refused_values(key: Key) -> tuple[str | int, ...]:
-    """The choices of a key that this release cannot do yet."""
-    if not isinstance(key.must, OneOf):
-        return ()
-    return tuple(
-        value for value in key.must.values if any(re.fullmatch(refusal.regex, str(value)) for refusal in key.refusals)
-    )

@@ -18,8 +18,8 @@ from scar.fdl import document, read, rules
 from scar.fdl.files import Look, look_at
 from scar.fdl.model import Function
 from scar.fdl.places import NOWHERE, Node, Place, Problems, TooManyProblemsError, UnplaceableError, from_plain
-from scar.fdl.rules_http import with_auth
 from scar.fdl.rules_nodes import with_room
+from scar.fdl.rules_settled import settled
 from scar.fdl.services import Service
 
 Below = Callable[[Node | None], Node | None]  # `configuration.under`
@@ -115,7 +115,7 @@ def _definition(root: Node | None, reading: read.Reading, source: Path | None, l
     problems = reading.problems
     if root is not None:
         functions, services = reading.file(root, source)
-        functions = with_room(tuple(with_auth(functions, reading)), reading)
+        functions = with_room(tuple(settled(functions, reading)), reading)
         rules.check(functions, services, reading, look)
     if problems.errors:
         raise FdlError(tuple(problems.errors))

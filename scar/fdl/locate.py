@@ -31,12 +31,16 @@ def _find(fn: Function, key: str) -> tuple[int, Place]:
 
 
 def _nearest(node: Node, key: str) -> Place:
-    for step in key.split("."):
-        inner = _below(node, step)
+    for step in key.replace("[", ".").split("."):
+        inner = _item(node, step.rstrip("]")) if step.endswith("]") else _below(node, step)
         if inner is None:
             break
         node = inner
     return node.place
+
+
+def _item(node: Node, number: str) -> Node | None:
+    return node.nodes[int(number)] if isinstance(node, Items) and int(number) < len(node.nodes) else None
 
 
 def _below(node: Node | None, step: str) -> Node | None:

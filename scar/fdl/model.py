@@ -139,7 +139,7 @@ class Vpc:
             name="SubnetIds",
             most=16,
         ),
-    ]
+    ] = ()
     security_group_ids: Annotated[
         tuple[str, ...],
         Key(
@@ -150,7 +150,7 @@ class Vpc:
             name="SecurityGroupIds",
             most=5,
         ),
-    ]
+    ] = ()
     ipv6: Annotated[
         bool, Key("Whether connections out may use IPv6, in subnets that have both.", name="Ipv6AllowedForDualStack")
     ] = False

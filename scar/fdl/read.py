@@ -114,10 +114,6 @@ class Reading:
                 entry.place, here, f"`{name}` is another spelling of `{given[field.attribute]}`", "Keep one of the two."
             )
             return False
-        if key.refused:
-            if not _empty(entry.value):
-                self._fail(entry.place, here, f"`{name}` {key.refused}", key.instead)
-            return False
         if key.legacy:
             self.problems.warn(entry.place, here, f"`{name}` {key.legacy}", "Remove it.")
         self.places[here] = entry.value.place
@@ -129,7 +125,7 @@ class Reading:
         retired: Mapping[str, str] = getattr(section, "RETIRED", {})
         if name in retired:
             if not _absent(entry.value):
-                self._fail(entry.place, here, f"`{name}` has no place in a definition any more", retired[name])
+                self.problems.warn(entry.place, here, f"`{name}` has no effect any more", retired[name])
             return None
         fix = f"The keys of {owner(path)} are {listing(section)}."
         guesses = difflib.get_close_matches(name[:64], [each for field in keys_of(section) for each in field.names], 1)
@@ -331,14 +327,13 @@ class Reading:
         must = field.key.must
         if isinstance(must, OneOf) and must.upper:
             text = text.upper()
-        for refusal in field.key.refusals:
-            if re.fullmatch(refusal.regex, text):
-                return self._fail(node.place, path, f"`{field.name}: {shown(text)}` {refusal.what}", refusal.fix)
         match must:
             case OneOf(values) if text not in values:
                 return self._fail(node.place, path, f"'{shown(node.text)}' is not among the choices", wanted(field.key))
             case Pattern(regex, says=says) if not re.fullmatch(regex, text):
-                return self._fail(node.place, path, f"'{shown(text)}' cannot be used here", f"Write {says}.")
+                # What came from the environment, or stands beside credentials, is not shown.
+                what = "this" if field.key.environ else f"'{shown(text)}'"
+                return self._fail(node.place, path, f"{what} cannot be used here", f"Write {says}.")
             case Form(name):
                 try:
                     return FORMS[name](text)
@@ -367,10 +362,6 @@ class Reading:
 
 def _absent(node: Node) -> bool:
     return isinstance(node, Scalar) and node.kind == "null"
-
-
-def _empty(node: Node) -> bool:
-    return (isinstance(node, Items) and not node.nodes) or (isinstance(node, Table) and not node.entries)
 
 
 def _lower(sentence: str) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
-from scar.fdl.key import Field, Form, Names, OneOf, Pattern, Range, Shape, keys_of, refused_values
+from scar.fdl.key import Field, Form, Names, OneOf, Pattern, Range, Shape, keys_of
 from scar.fdl.model import File
 
 INTRODUCTION: Final = """\
@@ -36,9 +36,11 @@ functions:
 ## How files are read
 
 - YAML 1.2, UTF-8, one document, at most 1 MiB. Only `true` and `false` are truth values: `yes`, `no`, `on` and `off` are text.
-- `null` (or nothing after the colon) means the same as leaving the key out; so do `[]` and `{}` for a key that is refused.
+- `null` (or nothing after the colon) means the same as leaving the key out.
 - A key that is written twice is an error. Anchors, aliases and `<<` work, up to 20000 values in all and 64 levels.
-- Tags other than YAML's core ones are refused, and nothing in a file is ever expanded or executed: `${HOME}` stays `${HOME}`.
+- Tags other than YAML's core ones are refused, and nothing in a file is ever expanded or executed: `${HOME}` stays `${HOME}`. There is one exception, made for
+  credentials: in the tables that say *`${env.NAME}`*, that stands for a variable of the environment that SCAR was started with, and
+  `$${` for `${` itself. One that is not set is a problem.
 - Text that looks like a number needs quotes (`name: "123"`), except where a table says *as written*.
 - Paths are resolved against the folder of the definition file.
 - All problems of a file are told at once, each with its line, column and key path, and what to do.
@@ -73,31 +75,25 @@ def reference_markdown() -> str:
 
 
 def _sections(section: type[Any], path: str) -> Iterator[tuple[str, type[Any]]]:
-    """Every section with its key path, parents first. Sections of keys that are refused have no chapter."""
+    """Every section with its key path, parents first."""
     yield path, section
     for field in keys_of(section):
         inner = field.shape.item or field.shape
-        if inner.section is not None and not field.key.refused:
+        if inner.section is not None:
             step = f"{field.name}[]" if field.shape.kind == "list" else field.name
             yield from _sections(inner.section, f"{path}.{step}" if path else step)
 
 
 def _chapter(path: str, section: type[Any]) -> str:
     fields = keys_of(section)
-    works = [field for field in fields if not field.key.refused]
-    refused = [field for field in fields if field.key.refused]
     lines = [f"## `{path}`" if path else "## The file", "", str(section.__doc__).partition("\n")[0], ""]
-    if works:
+    if fields:
         lines += ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
-        lines += [f"| `{field.name}` | {_value(field)} | {_default(field)} | {_meaning(field)} |" for field in works]
-        lines.append("")
-    if refused:
-        lines += ["Known, and refused in this release:", ""]
-        lines += [f"- `{field.name}`: {field.key.instead}" for field in refused]
+        lines += [f"| `{field.name}` | {_value(field)} | {_default(field)} | {_meaning(field)} |" for field in fields]
         lines.append("")
     retired: dict[str, str] = dict(getattr(section, "RETIRED", {}))
     if retired:
-        lines += ["Gone for good, and refused:", ""]
+        lines += ["Accepted without effect, with a warning:", ""]
         lines += [f"- `{name}`: {instead}" for name, instead in retired.items()]
         lines.append("")
     return "\n".join(lines)
@@ -114,6 +110,8 @@ def _value(field: Field) -> str:
         text = f"`{{{key.wrapper}: {{NAME: value}}}}`"
     if key.as_written and not key.wrapper:
         text += ", as written"
+    if key.environ:
+        text += ", `${env.NAME}`"
     limit = _limit(field)
     return f"{text}; {limit}" if limit else text
 
@@ -140,7 +138,7 @@ def _limit(field: Field) -> str:
         case Range(least, top):
             return f"{least} to {top}{unit}"
         case OneOf(values):
-            return ", ".join(f"`{value}`" for value in values if value not in refused_values(field.key)) + unit
+            return ", ".join(f"`{value}`" for value in values) + unit
         case Pattern(_, says=says) | Form(_, _, says=says):
             return says.replace("|", "\\|")
         case Names(_, says=says, bytes_=size, entries=entries):
@@ -171,9 +169,6 @@ def _meaning(field: Field) -> str:
         parts.append(f"Also written {', '.join(f'`{alias}`' for alias in key.aliases)}.")
     if key.legacy:
         parts.append(f"It {key.legacy}; a warning says so.")
-    if key.refusals and isinstance(key.must, OneOf):
-        values = ", ".join(f"`{value}`" for value in refused_values(key))
-        parts.append(f"Known, and refused in this release: {values}.")
     if key.must is not None and key.must.source:
         parts.append(f"Source of the limit: {key.must.source}.")
     return " ".join(parts).replace("|", "\\|")

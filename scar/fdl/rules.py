@@ -13,6 +13,9 @@ from scar.fdl.model import Function, Lambda
 from scar.fdl.places import shown
 from scar.fdl.read import Reading
 from scar.fdl.rules_batch import jobs, labels, room_in_lambda
+from scar.fdl.rules_network import account_and_network
+from scar.fdl.rules_services import services_of_clusters
+from scar.fdl.rules_storage import OWN_S3, storage
 from scar.fdl.rules_workflow import check_workflow
 from scar.fdl.rules_zip import code_starts_nothing, zip_runtime
 from scar.fdl.services import Service
@@ -29,6 +32,7 @@ def check(functions: Sequence[Function], services: Sequence[Service], reading: R
             zip_runtime(function.lambda_, path, reading)
             room_in_lambda(function, f"functions.aws[{index}]", reading)
             jobs(function, f"functions.aws[{index}]", reading)
+            account_and_network(function, f"functions.aws[{index}]", reading)
             _images_of_nodes(function, f"functions.aws[{index}]", reading, look)
     if not functions and not services and not reading.problems.errors:
         reading.problems.add(
@@ -37,13 +41,18 @@ def check(functions: Sequence[Function], services: Sequence[Service], reading: R
             "there is no function",
             "Add an item with a `lambda` section.",
         )
+    for service in services:
+        if service.oscar.script is not None:
+            _exists(service.oscar.script, f"{service.path}.script", reading, look, most=limits.SCRIPT_BYTES)
+    services_of_clusters(services, reading)
+    storage(functions, services, reading)
     _names(functions, reading)
     labels(functions, reading)
     uploading = [function for function in functions if function.lambda_.deployment.bucket]
     for index, function in enumerate(functions) if uploading else ():
         for number, io in enumerate(function.lambda_.input):
             path = f"functions.aws[{index}].lambda.input[{number}].path"
-            if reading.sound(path):
+            if io.provider == OWN_S3 and reading.sound(path):
                 code_starts_nothing(uploading, io, path, reading)
     check_workflow(functions, reading)
 

@@ -52,7 +52,6 @@ def jobs(fn: Function, path: str, reading: Reading) -> None:
 
     _zip_runtime(fn, path, reading)
     several_nodes(fn, fn.jobs, add, warn)
-    _beside_the_function(fn, fn.jobs, add)
     _environment(fn.jobs, add)
     if fn.jobs.type == "UNMANAGED":
         _unmanaged(fn.jobs, add)
@@ -134,17 +133,6 @@ def _zip_runtime(fn: Function, path: str, reading: Reading) -> None:
         reading.problems.add(
             reading.place(key), key, what, "Put the files into the image, or write `execution_mode: lambda`."
         )
-
-
-def _beside_the_function(fn: Function, batch: Batch, add: Add) -> None:
-    for key, here, there in (
-        ("boto_profile", batch.boto_profile, fn.lambda_.boto_profile),
-        ("region", batch.region, fn.lambda_.region),
-    ):
-        if here is not None and here != there:
-            said = f"`lambda.{key}` is {shown(there)}" if there is not None else f"`lambda` has no `{key}`"
-            what = f"jobs run beside their function, and {said}"
-            add(key, what, f"Remove it, or write the same in `lambda.{key}`.")
 
 
 def _environment(batch: Batch, add: Add) -> None:

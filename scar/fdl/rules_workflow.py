@@ -24,7 +24,7 @@ def node_of(fn: Function, where: Callable[[str, Io], str] = lambda key, item: ""
 
 def _ends(name: str, items: Sequence[Io], where: Callable[[str, Io], str]) -> tuple[End, ...]:
     return tuple(
-        End(item.path, item.prefix, item.suffix, item.storage_provider, where(f"lambda.{name}[{number}].path", item))
+        End(item.path, item.prefix, item.suffix, item.provider, where(f"lambda.{name}[{number}].path", item))
         for number, item in enumerate(items)
     )
 
@@ -40,15 +40,15 @@ def check_workflow(functions: Sequence[Function], reading: Reading) -> None:
                 path = f"functions.aws[{index}].lambda.{name}[{number}].path"
                 if reading.sound(path):
                     line = reading.place(path).line
-                    end = End(
-                        item.path, item.prefix, item.suffix, item.storage_provider, f"line {line}" if line else ""
-                    )
+                    end = End(item.path, item.prefix, item.suffix, item.provider, f"line {line}" if line else "")
                     paths[id(end)] = path
                     sound[name].append(end)
         return Node(fn.name or f"functions.aws[{index}]", tuple(sound["input"]), tuple(sound["output"]))
 
     nodes = [node(index, fn) for index, fn in enumerate(functions)]
     for each in overlaps(nodes):
+        if each.first.store != "s3":  # who else tells of files tells whoever listens
+            continue
         whose = "this function" if each.earlier == each.later else f"`{nodes[each.earlier].name}`"
         path = paths[id(each.second)]
         filtered = each.first.filter or each.second.filter

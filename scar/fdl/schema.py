@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from scar.fdl.key import Field, Form, Key, Names, OneOf, Pattern, Range, Shape, keys_of, refused_values
+from scar.fdl.key import Field, Form, Key, Names, OneOf, Pattern, Range, Shape, keys_of
 from scar.fdl.model import File
 from scar.fdl.reference import reference_markdown as reference_markdown
 
 JsonSchema = dict[str, Any]
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-TYPES: Final = {"text": "string", "secret": "string", "path": "string", "whole": "integer", "truth": "boolean"}
+TYPES: Final = {"text": "string", "path": "string", "whole": "integer", "truth": "boolean"}
+_VARIABLE: Final = r".*\$\{env\.[^}]*\}.*"  # what it stands for is not known to an editor
 AS_WRITTEN: Final = ["string", "number", "boolean"]
 
 
@@ -31,12 +32,11 @@ def json_schema() -> JsonSchema:
 
 def _section(section: type[Any]) -> JsonSchema:
     fields = keys_of(section)
-    properties = {name: _property(field, name) for field in fields for name in field.names}
+    properties = {name: _property(field) for field in fields for name in field.names}
     for name, instead in getattr(section, "RETIRED", {}).items():
         properties[name] = {
-            "description": f"Has no place in a definition any more. {instead}",
+            "description": f"Has no effect any more. {instead}",
             "deprecated": True,
-            "type": "null",
         }
     schema: JsonSchema = {"type": "object", "properties": properties, "additionalProperties": False}
     required = [field.name for field in fields if field.required]
@@ -45,14 +45,8 @@ def _section(section: type[Any]) -> JsonSchema:
     return schema
 
 
-def _property(field: Field, name: str) -> JsonSchema:
+def _property(field: Field) -> JsonSchema:
     key = field.key
-    if key.refused:
-        return {
-            "description": f"`{name}` {key.refused}. {key.instead or ''}".rstrip(),
-            "deprecated": True,
-            **_nothing(field),
-        }
     value = _value(field, field.shape)
     if key.single:
         value = {"type": "array", "items": value, "minItems": 1, "maxItems": 1}
@@ -67,15 +61,6 @@ def _property(field: Field, name: str) -> JsonSchema:
     if default is not None:
         schema["default"] = default
     return schema
-
-
-def _nothing(field: Field) -> JsonSchema:
-    """What a key that is refused may hold: nothing."""
-    if field.key.wrapper or field.shape.kind in {"section", "table"}:
-        return {"type": ["object", "null"], "maxProperties": 0}
-    if field.shape.kind == "list":
-        return {"type": ["array", "null"], "maxItems": 0}
-    return {"type": "null"}
 
 
 def _description(key: Key) -> str:
@@ -140,6 +125,8 @@ def _scalar(field: Field, shape: Shape) -> JsonSchema:
     if field.key.as_written:
         written: JsonSchema = {"type": list(AS_WRITTEN)}
         return {**written, "pattern": _whole(field.key.must.regex)} if isinstance(field.key.must, Pattern) else written
+    if shape.kind == "secret":
+        return {"type": list(AS_WRITTEN), "minLength": 1}
     schema: JsonSchema = {"type": TYPES[shape.kind]}
     if shape.kind == "path":
         schema["minLength"] = 1
@@ -149,12 +136,11 @@ def _scalar(field: Field, shape: Shape) -> JsonSchema:
             if most is not None:
                 schema["maximum"] = most
         case Pattern(regex) | Form(_, regex):
-            schema["pattern"] = _whole(regex)
+            schema["pattern"] = _whole(f"(?:{regex})|{_VARIABLE}" if field.key.environ else regex)
         case OneOf(values, upper=upper):
-            allowed = [value for value in values if value not in refused_values(field.key)]
             if upper:
-                return {"anyOf": [{"enum": allowed}, {"type": "string", "pattern": _any_case(allowed)}]}
-            return {"enum": allowed}
+                return {"anyOf": [{"enum": list(values)}, {"type": "string", "pattern": _any_case(list(values))}]}
+            return {"enum": list(values)}
     return schema
 
 

@@ -40,9 +40,9 @@ class ApiGateway:
         ),
     ] = "iam"
     boto_profile: Annotated[
-        str | None, Key("The AWS profile for API Gateway, when it is not the function's.", PROFILE)
+        str | None, Key("The AWS profile for API Gateway; it can be the function's only.", PROFILE)
     ] = None
-    region: Annotated[str | None, Key("The AWS region for API Gateway, when it is not the function's.", REGION)] = None
+    region: Annotated[str | None, Key("The AWS region for API Gateway; it can be the function's only.", REGION)] = None
     endpoint: Annotated[str | None, Key("The form of the URL.", legacy="has no effect: AWS says what the URL is")] = (
         None
     )

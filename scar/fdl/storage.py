@@ -16,8 +16,8 @@ class Io:
         Key(
             "The bucket, and a folder in it if there is one: `bucket[/folder…]`. A slash at the end is dropped.",
             Form(
-                "bucket-path",
-                r"[a-z0-9][a-z0-9.-]+[a-z0-9](/.*)?",
+                "storage-path",
+                r"[^/].*",
                 says="a bucket name, then folders: `bucket/folder`",
                 source="Amazon S3 user guide, bucketnamingrules and object-keys",
             ),

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from scar import limits
 from scar.errors import FdlError
 from scar.fdl.files import Found
-from scar.fdl.key import Field, OneOf, Range, keys_of, refused_values
+from scar.fdl.key import Field, OneOf, Range, keys_of
 from scar.fdl.load import Definition, validate
 from scar.fdl.model import File, Function
 from scar.fdl.reference import reference_markdown
@@ -27,17 +27,30 @@ def fields_below(section: type[Any], path: tuple[str, ...] = ()) -> Iterator[tup
     for field in keys_of(section):
         yield (*path, field.name), field
         inner = field.shape.item or field.shape
-        if inner.section is not None and not field.key.refused:
+        if inner.section is not None:
             yield from fields_below(inner.section, (*path, field.name))
 
 
 FIELDS = dict(fields_below(Function))
-WORKING = {path: field for path, field in FIELDS.items() if not field.key.refused}
-RANGES = {path: field for path, field in WORKING.items() if isinstance(field.key.must, Range)}
-CHOICES = {path: field for path, field in WORKING.items() if isinstance(field.key.must, OneOf)}
+RANGES = {path: field for path, field in FIELDS.items() if isinstance(field.key.must, Range)}
+CHOICES = {path: field for path, field in FIELDS.items() if isinstance(field.key.must, OneOf)}
+
+NETWORK = {"SubnetIds": ["subnet-0123456789abcdef0"], "SecurityGroupIds": ["sg-0123456789abcdef0"]}
+ACCESS_POINT = "arn:aws:elasticfilesystem:eu-west-1:123456789012:access-point/fsap-0123456789abcdef0"
+ITEMS: dict[str, Any] = {
+    "output": [{"path": "other"}],
+    "node_ranges": [{"nodes": "0"}],
+    "vpc": NETWORK,
+    "file_system": [{"Arn": ACCESS_POINT, "LocalMountPath": "/mnt/x"}],
+}
 
 
-ITEMS: dict[str, Any] = {"output": [{"path": "other"}], "node_ranges": [{"nodes": "0"}]}
+NEEDED_BY_OTHERS = {
+    ("lambda", "container"),
+    ("lambda", "container", "image"),
+    ("lambda", "vpc", "SubnetIds"),
+    ("lambda", "vpc", "SecurityGroupIds"),
+}
 
 
 def document(path: tuple[str, ...], value: object) -> dict[str, Any]:
@@ -50,6 +63,8 @@ def document(path: tuple[str, ...], value: object) -> dict[str, Any]:
             "input": [{"path": "bucket"}],
         }
     }
+    if "file_system" in path:
+        function["lambda"]["vpc"] = NETWORK
     node: Any = function
     for step in path[:-1]:
         node = node.setdefault(step, copy.deepcopy(ITEMS.get(step, {})))
@@ -87,40 +102,28 @@ def test_a_range_holds_at_its_ends_and_not_beyond(path: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize("path", CHOICES, ids=named)
-def test_every_choice_is_accepted_or_refused_as_the_model_says(path: tuple[str, ...]) -> None:
+def test_every_choice_is_accepted(path: tuple[str, ...]) -> None:
     field = CHOICES[path]
     assert isinstance(field.key.must, OneOf)
     for value in field.key.must.values:
         written = [value] if field.key.single else value
-        good = value not in refused_values(field.key)
-        assert accepted(document(path, written)) is good, value
-        assert SCHEMA.is_valid(document(path, written)) is good, value
+        assert accepted(document(path, written)), value
+        assert SCHEMA.is_valid(document(path, written)), value
 
 
-@pytest.mark.parametrize("path", [path for path, field in FIELDS.items() if field.key.refused], ids=named)
-def test_a_key_that_is_not_available_is_refused_by_its_name_with_a_next_move(path: tuple[str, ...]) -> None:
-    raw = document(path, ["x"])
-    with pytest.raises(FdlError) as error:
-        checked(raw)
-    (problem,) = error.value.problems
-    assert problem.what == f"`{path[-1]}` is not available in this release"
-    assert problem.fix
-    assert not SCHEMA.is_valid(raw)
-
-
-@pytest.mark.parametrize("path", WORKING, ids=named)
+@pytest.mark.parametrize("path", FIELDS, ids=named)
 def test_null_means_absent(path: tuple[str, ...]) -> None:
-    required = WORKING[path].required
+    required = FIELDS[path].required
     raw = document(path, None)
     if required:
         assert not accepted(raw)
         assert not SCHEMA.is_valid(raw)
-    elif path not in {("lambda", "container"), ("lambda", "container", "image")}:
+    elif path not in NEEDED_BY_OTHERS:
         assert accepted(raw)
         assert SCHEMA.is_valid(raw)
 
 
-@pytest.mark.parametrize("path", WORKING, ids=named)
+@pytest.mark.parametrize("path", FIELDS, ids=named)
 def test_a_value_of_another_kind_is_refused_at_its_key(path: tuple[str, ...]) -> None:
     """A list of mappings of lists is not what any key wants."""
     raw = document(path, [{"x": [["x"]]}])
@@ -195,10 +198,9 @@ def test_a_bucket_name_outside_of_the_rules_is_refused(bucket: str) -> None:
     assert not accepted(document(("lambda", "output", "path"), f"{bucket}/folder"))
 
 
-def test_every_key_has_a_sentence_and_every_refusal_a_next_move() -> None:
+def test_every_key_has_a_sentence() -> None:
     for path, field in fields_below(File):
         assert field.key.doc.endswith("."), path
-        assert not field.key.refused or (field.key.instead or "").endswith("."), path
 
 
 def test_the_schema_is_a_schema() -> None:

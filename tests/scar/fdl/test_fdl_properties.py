@@ -24,6 +24,7 @@ from scar.fdl.model import File, Function
 from scar.fdl.model import Lambda as LambdaSection
 from scar.fdl.places import Problems
 from scar.fdl.read import plain
+from scar.fdl.vocabulary import PROCESS_NAMES
 from scar.fdl.write import written
 
 FOLDER = Path("/definitions")
@@ -135,7 +136,9 @@ def test_nearly_right_values_are_answered_with_problems_or_a_definition(value: A
 
 WORDS = st.text(ascii_lowercase, min_size=3, max_size=12)
 LINES = st.text(st.characters(codec="utf-8", exclude_characters="\x7f", exclude_categories=("Cc", "Cs")), max_size=40)
-ENVIRONMENT = st.dictionaries(WORDS.map(str.upper), LINES, max_size=4)
+ENVIRONMENT = st.dictionaries(
+    WORDS.map(str.upper).filter(lambda name: name not in PROCESS_NAMES.reserved), LINES, max_size=4
+)
 
 
 @st.composite

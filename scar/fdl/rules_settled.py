@@ -1,4 +1,4 @@
-"""Rules of HTTP endpoints: who may call a function, as this release and SCAR 4 say it."""
+"""Keys that say the same in two ways, settled once: who may call a function, and whether `scar run` waits for it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,38 @@ _OPEN_IN_SCAR_4 = (
 )
 
 
-def with_auth(functions: Sequence[Function], reading: Reading) -> Iterator[Function]:
-    """The functions with the `auth` that their `api_gateway` means, however it says so."""
+def settled(functions: Sequence[Function], reading: Reading) -> Iterator[Function]:
+    """The functions with one answer to each of them."""
     for index, fn in enumerate(functions):
-        path = f"functions.aws[{index}].api_gateway"
-        if fn.api_gateway is None or not reading.sound(path):
-            yield fn
-        else:
-            gateway = dataclasses.replace(fn.api_gateway, auth=_auth(fn.api_gateway, path, reading))
-            yield dataclasses.replace(fn, api_gateway=gateway if gateway.name else None)
+        path = f"functions.aws[{index}]"
+        waited = _without_empty_vpc(_with_asynchronous(fn, f"{path}.lambda", reading))
+        yield _with_auth(waited, f"{path}.api_gateway", reading)
+
+
+def _with_asynchronous(fn: Function, path: str, reading: Reading) -> Function:
+    said = fn.lambda_.invocation_type
+    if said is None:
+        return fn
+    given = f"{path}.asynchronous" in reading.places
+    asynchronous = fn.lambda_.asynchronous if given else said == "Event"
+    return dataclasses.replace(
+        fn, lambda_=dataclasses.replace(fn.lambda_, asynchronous=asynchronous, invocation_type=None)
+    )
+
+
+def _without_empty_vpc(fn: Function) -> Function:
+    """A network of nothing, as SCAR 4 and AWS's own tools write it, is none."""
+    vpc = fn.lambda_.vpc
+    if vpc is None or vpc.subnet_ids or vpc.security_group_ids:
+        return fn
+    return dataclasses.replace(fn, lambda_=dataclasses.replace(fn.lambda_, vpc=None))
+
+
+def _with_auth(fn: Function, path: str, reading: Reading) -> Function:
+    if fn.api_gateway is None or not reading.sound(path):
+        return fn
+    gateway = dataclasses.replace(fn.api_gateway, auth=_auth(fn.api_gateway, path, reading))
+    return dataclasses.replace(fn, api_gateway=gateway if gateway.name else None)
 
 
 def _auth(gateway: ApiGateway, path: str, reading: Reading) -> Auth:
