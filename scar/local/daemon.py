@@ -167,7 +167,7 @@ class Daemon:
             changed=(lambda _: None) if batch is None else batch.changed,
             own=lambda page, authorization: self._page(page, authorization, keys, services, parts),
             iam=None if authority is None else IamDoor(authority, parts.registry_key),
-            endpoints=Endpoints(functions, authority=authority),
+            endpoints=Endpoints(functions, authority=authority, wake=services.wake),
         )
         s3_store.install(bodies, front.settle_alone)
         for corrected in (bucket_policy, managed_policies, instance_profiles, paths, logs, services, events):

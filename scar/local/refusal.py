@@ -12,6 +12,7 @@ _PROTOCOLS: dict[str, Protocol] = {
     "s3": "s3",
     "lambda": "rest-json",
     "batch": "rest-json",
+    "apigateway": "rest-json",
     "logs": "json",
     "ecr": "json",
 }

@@ -50,8 +50,8 @@ _REACHED: Final = frozenset(
 _NOT_MOTO: Final = frozenset({"batch"})
 # What SCAR deploys to. A change here that cannot be kept fails; elsewhere it is done, and said to be lost at a restart.
 KEPT: Final = frozenset({"apigateway", "awslambda", "ecr", "events", "iam", "logs", "s3", "sns", "sqs", "ssm", "sts"})
-# Restored when first used: moto's EC2 alone takes a second and a hundred MiB. None of KEPT asks it anything.
-_RESTORED_LATE: Final = frozenset({"ec2"})
+# Restored when first used: moto's EC2 alone takes a second and a hundred MiB, and its API Gateway a second. None of the rest of KEPT asks them anything.
+_RESTORED_LATE: Final = frozenset({"apigateway", "ec2"})
 _UNREADABLE: Final = (AttributeError, ImportError, KeyError, TypeError)
 _INVOCATION: Final = re.compile(
     r"/20\d\d-\d\d-\d\d/functions/[^/]+/(invocations|invoke-async|response-streaming-invocations)/?$"
@@ -101,7 +101,7 @@ class Services:
 
     def wake(self, service: str) -> None:
         """Restore what was left asleep, before `service` is used, if it can ask for it."""
-        if self._asleep and service not in KEPT:
+        if self._asleep and (service not in KEPT or service in self._asleep):
             with self._waking:  # whoever comes second waits until all is there
                 for name, payload in list(self._asleep.items()):
                     self._restore(name, payload)

@@ -74,13 +74,31 @@ class Endpoints:
     """A WSGI application for the requests that `serves` says are its own. `authority` is given where IAM is enforced."""
 
     def __init__(
-        self, functions: Functions, *, authority: Authority | None = None, bounds: Bounds | None = None
+        self,
+        functions: Functions,
+        *,
+        authority: Authority | None = None,
+        bounds: Bounds | None = None,
+        wake: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._functions, self._bounds = functions, bounds or Bounds()
+        """`wake` restores what an earlier daemon kept of one of moto's services."""
+        self._functions, self._bounds, self._wake = functions, bounds or Bounds(), wake
+        self._correcting, self._corrected = threading.Lock(), False
         self._enforced = authority is not None
         self._authority = authority or Authority()
         self._room = Room(self._bounds.held_bytes)
         self._line = threading.BoundedSemaphore(self._bounds.at_once)
+
+    def prepare(self, service: str) -> None:
+        """Before moto's `service` is asked for anything."""
+        if service != "apigateway" or self._corrected:
+            return
+        with self._correcting:
+            if not self._corrected:
+                from scar.local.http import api_hooks
+
+                api_hooks.install()
+                self._corrected = True
 
     def serves(self, environ: Environ) -> bool:
         return _named(environ) is not None
@@ -114,6 +132,7 @@ class Endpoints:
 
     def _of_api(self, environ: Environ, named: Named, request_id: str) -> Answer:
         method = environ["REQUEST_METHOD"]
+        self._wake("apigateway")
         if not routing.has_stage(named.id, named.stage):
             raise TurnedAwayError(error(403, "Forbidden", "ForbiddenException"))
         api = routing.route(named, method)

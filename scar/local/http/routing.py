@@ -9,19 +9,21 @@ http://127.0.0.1:PORT/_aws/lambda-url/<url id>/<path>
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
-from moto.apigateway.models import apigateway_backends
 from moto.awslambda.models import LambdaFunction, lambda_backends
 
-from scar.local.http.hooks import SERVES, URL_PATH, url_id
+from scar.local.http.hooks import URL_PATH, url_id
 
+SERVES: Final = "scar_serves"  # on a deployment of moto's: the media types and routes that it had when it was made
 API_PATH: Final = "/_aws/execute-api/"
 _API_HOST: Final = re.compile(
     r"([a-z0-9]+)\.execute-api\.([a-z0-9-]+\.)?(amazonaws\.com|localhost)(:\d+)?", re.IGNORECASE
 )
 _URL_HOST: Final = re.compile(r"([a-z0-9]+)\.lambda-url\.([a-z0-9-]+\.)?(on\.aws|localhost)(:\d+)?", re.IGNORECASE)
+_MODELS: Final = "moto.apigateway.models"
 _INTEGRATION: Final = re.compile(r"arn:[^:]+:apigateway:([^:]+):lambda:path/[^/]+/functions/(arn:[^/]+)/invocations")
 
 
@@ -133,7 +135,7 @@ def url(asked: Named) -> Url | None:
 
 def key_opens(value: str, api: Api) -> bool:
     """Whether an API key's value is that of an enabled key of a usage plan that has this stage."""
-    backend = apigateway_backends[api.account][api.region]
+    backend = _backends()[api.account][api.region]
     here = {"apiId": api.id, "stage": api.stage}
     for plan in list(backend.usage_plans.values()):
         if not any(here.items() <= held.items() for held in plan.api_stages):
@@ -146,10 +148,18 @@ def key_opens(value: str, api: Api) -> bool:
 
 
 def _api(api_id: str) -> tuple[str, str, Any] | None:
-    for account, region, backend in list(apigateway_backends.iter_backends()):
+    if _MODELS not in sys.modules:  # nobody has made an API; to look would import it
+        return None
+    for account, region, backend in list(_backends().iter_backends()):
         if api_id in backend.apis:
             return account, region, backend.apis[api_id]
     return None
+
+
+def _backends() -> Any:
+    from moto.apigateway.models import apigateway_backends
+
+    return apigateway_backends
 
 
 def _best(served: dict[str, Any], path: str) -> tuple[str, dict[str, str] | None] | None:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from scar.local.address import Caller, S3Address
-from scar.local.walls import lambda_, logs, s3, s3_notifications
+from scar.local.walls import apigateway, lambda_, logs, s3, s3_notifications
 
 Environ = dict[str, Any]
 
 _SERVICES: Final[dict[str, Callable[[Environ, bytes, Caller], None]]] = {
+    "apigateway": apigateway.check,
     "awslambda": lambda_.check,
     "logs": logs.check,
 }
