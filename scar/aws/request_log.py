@@ -64,6 +64,16 @@ def invocation_ended(message: str) -> bool:
     return _REPORT.match(message) is not None
 
 
+def report_of(message: str) -> tuple[str, str, int, int] | None:
+    """Of a REPORT line: status ('' for a run that ended well), type of error, memory of the function and the most that was used, in MiB."""
+    if not invocation_ended(message):
+        return None
+    status = _STATUS.search(message)
+    memory = re.search(r"Memory Size: (\d+) MB\tMax Memory Used: (\d+) MB", message)
+    figures = (int(memory[1]), int(memory[2])) if memory else (0, 0)
+    return (status[1] if status else "", (status[2] or "") if status else "", *figures)
+
+
 def checked_id(request_id: str) -> str:
     """The id itself; raises UsageError for what cannot be one, because it becomes part of a search."""
     if not _ID.fullmatch(request_id):
