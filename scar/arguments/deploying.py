@@ -18,6 +18,7 @@ def add(words: Verbs) -> None:
         _init,
     )
     definition(init)
+    init.add_argument("-y", "--yes", action="store_true", help="put back what was changed by hand without asking")
     _patience(init)
 
     plan = words.add(

@@ -1,30 +1,30 @@
 """`scar init`, `scar plan`: what is wanted against what is there, function by function.
 
-Each function is planned and applied on its own, in the order of the file: when one cannot be finished, those before it stand, and the same
-command goes on where this one stopped.
+All functions are planned before anything is done, so what cannot be is refused while the account is as it was. Then each is applied on its own,
+in the order of the file: when one cannot be finished, those before it stand, and the same command goes on where this one stopped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scar.commands.code import made
 from scar.commands.common import connect
 from scar.commands.given import functions_of
+from scar.commands.loops import refuse_loops
 from scar.commands.node_places import looked_at
+from scar.commands.showing import Planned, document, show
 from scar.commands.sites import sites_of
-from scar.commands.steps import Teller, be_patient, command, head
+from scar.commands.steps import Teller, be_patient, command, head, where
+from scar.errors import ScarError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from scar.aws.clients import Aws
     from scar.cli import Context
-    from scar.design.sizes import Size
     from scar.fdl.model import Function
-    from scar.plan.diff import Plan
     from scar.plan.resource import Id
     from scar.report import Report
     from scar.settings import Settings
@@ -34,33 +34,27 @@ CHANGES_EXIT_CODE = 20  # of `plan --detailed-exitcode`, when there is something
 _COMMON = frozenset({"bucket", "compute environment", "job queue", "instance profile", "role"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """What is to be done for one function, how much fits on the way of its events, and what its owner should know before."""
-
-    name: str
-    plan: Plan
-    sizes: tuple[Size, ...]
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self.plan.to_json(), **({"warnings": list(self.warnings)} if self.warnings else {})}
-
-
 def init(context: Context, args: Namespace) -> int:
     """Make the functions of a file, or bring them up to date: only what differs is touched."""
     from scar.plan.apply import apply
+    from scar.plan.granted import aloud
+    from scar.plan.settled import settle
 
     functions = functions_of(context, args)
     aws, settings = connect(context, functions)
     be_patient(aws, args)
+    where(context.report, aws)
     told: list[dict[str, Any]] = []
     # The local AWS has no way out of a subnet, nor the lack of one: what is true of AWS only is for `plan` to tell.
-    warned = not settings.local.value
-    for each in _plans(context.report, aws, settings, functions, warned=warned):
+    plans = _planned(context.report, aws, settings, functions, warned=not settings.local.value)
+    _ask_about_hands(context, args, plans)
+    for each in plans:
         head(context.report, each.name, each.plan)
+        for notice in aloud(each.plan) if each.plan else ():
+            context.report.complain(f"{each.name}: {notice}")
         if each.plan:
             apply(aws, each.plan, Teller(context.report), again=f"Finish with: {command(context, 'init', args)}")
+        settle(aws, each.name, each.desired, each.settled)
         told.append({"function": each.name, **each.to_json()})
     if context.report.json:
         context.report.document({"functions": told})
@@ -72,74 +66,51 @@ def plan(context: Context, args: Namespace) -> int:
     functions = functions_of(context, args)
     aws, settings = connect(context, functions)
     be_patient(aws, args)
-    plans = list(_plans(context.report, aws, settings, functions, warned=True))
+    plans = _planned(context.report, aws, settings, functions, warned=True)
     if context.report.json:
-        steps = [{"function": each.name, **step.to_json()} for each in plans for step in each.plan.steps]
-        document = {"account": aws.account, "region": aws.region, "steps": steps}
-        sized = {"sizes": [_sizes_document(each) for each in plans]} if args.sizes else {}
-        warnings = [{"function": each.name, "what": what} for each in plans for what in each.warnings]
-        context.report.document({**document, **sized, **({"warnings": warnings} if warnings else {})})
+        context.report.document(document(aws.account, aws.region, plans, sizes=args.sizes))
     else:
+        where(context.report, aws)
         for each in plans:
-            head(context.report, each.name, each.plan)
-            for step in each.plan.steps:
-                context.report.line(f"  {step}")
-            if args.sizes:
-                _show_sizes(context.report, each)
+            show(context.report, each, verbose=context.report.style.verbosity > 0, sizes=args.sizes)
     changes = any(each.plan for each in plans)
     return CHANGES_EXIT_CODE if changes and args.detailed_exitcode else 0
 
 
-def _show_sizes(report: Report, planned: _Planned) -> None:
-    rows = [
-        {
-            "hop": size.hop.name + ("" if size.hop.unit == "bytes" else f" ({size.hop.unit})"),
-            "limit": size.hop.limit,
-            "kept": size.hop.margin or "",
-            "taken": "" if size.taken is None else size.taken,
-            "left": size.left,
-            "larger": size.larger,
-        }
-        for size in planned.sizes
-    ]
-    report.line()
-    report.table(rows, tuple(rows[0]), empty="")
-    report.line(
-        "In bytes. Kept: for what AWS adds. Taken: with an event of nothing. By reference: through SCAR's own private bucket."
-    )
-    report.line()
+def _ask_about_hands(context: Context, args: Namespace, plans: Sequence[Planned]) -> None:
+    """What was changed by hand is put back with consent: a person is asked; where nobody can be, running the command is the consent."""
+    steps = [(each.name, step) for each in plans for step in each.by_hand]
+    if not steps:
+        return
+    for name, step in steps:
+        context.report.complain(f"warning: {name}: changed by hand since the last init, and put back now: {step}")
+    if context.report.style.may_ask and not args.yes and not context.report.confirm("Put it back?", refusal=""):
+        raise ScarError(
+            "nothing was changed", fix="Take over into the definition what is to stay, or say --yes to put it back."
+        )
 
 
-def _sizes_document(planned: _Planned) -> dict[str, Any]:
-    found = [
-        {
-            "hop": size.hop.name,
-            "what": size.hop.what.rstrip(","),
-            "unit": size.hop.unit,
-            "limit": size.hop.limit,
-            "kept": size.hop.margin,
-            "taken": size.taken,
-            "left": size.left,
-            "larger": size.larger,
-            "source": size.hop.source,
-        }
-        for size in planned.sizes
-    ]
-    return {"function": planned.name, "hops": found}
+def _planned(
+    report: Report, aws: Aws, settings: Settings, functions: Sequence[Function], *, warned: bool
+) -> tuple[Planned, ...]:
+    """The plans of all functions, in the order in which they can be applied. Raises ScarError for what must not be."""
+    from scar.plan.rivals import order
+
+    refuse_loops(aws, functions)
+    plans = {each.name: each for each in _plans(report, aws, settings, functions, warned=warned)}
+    return tuple(plans[name] for name in order(aws, [(each.name, each.plan) for each in plans.values()]))
 
 
 def _plans(
     report: Report, aws: Aws, settings: Settings, functions: Sequence[Function], *, warned: bool
-) -> Iterator[_Planned]:
-    """The plan of each function, made when it is asked for: after the one before it was applied.
-
-    Where all of them stand is found out first: when there is no place for one, nothing is done for any.
-    """
+) -> Iterator[Planned]:
+    """Where all of them stand is found out first: when there is no place for one, no plan is made."""
     from scar.design import design
     from scar.design.sizes import sizes
     from scar.plan.diff import Plan, diff
     from scar.plan.observe import observe
     from scar.plan.owned import strays
+    from scar.plan.settled import note_of, told
 
     made_before: set[Id] = set()
     sites = sites_of(aws, functions)
@@ -149,9 +120,11 @@ def _plans(
         for warning in mine:
             report.complain(f"warning: {fn.name}: {warning}")
         desired = design(fn, site, made(report, settings, aws, fn))
+        report.draw(f"looking at what there is of {fn.name} …")
         actual = observe(aws, [*desired, *strays(aws, fn.name, desired)])
-        full = diff(desired, actual)
+        report.draw("")
+        full = told(diff(desired, actual), actual)
         # What two functions share is shown where it is made, and not again. It goes with the last of them, so each is to leave it.
         steps = tuple(step for step in full.steps if step.verb != "create" or step.id not in made_before)
         made_before |= {step.id for step in steps if step.verb == "create" and step.id.kind in _COMMON}
-        yield _Planned(fn.name, Plan(steps, full.unchanged), sizes(fn, desired), mine)
+        yield Planned(fn.name, Plan(steps, full.unchanged), sizes(fn, desired), mine, desired, note_of(actual))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def graph(context: Context, args: Namespace) -> int:
         title = str(args.conf_file) if args.conf_file else "deployed functions"
         _write(args.svg, svg(shown, f"Workflow: {title}"))
     if context.report.json:
-        context.report.document(_document(found))
+        context.report.document(_document(found, of_file=args.conf_file is not None))
     elif args.svg is not None:
         context.report.say(f"written: {args.svg}")
     elif not found.nodes:
@@ -67,10 +68,12 @@ def _nodes(context: Context, args: Namespace) -> tuple[Node, ...]:
 
     aws, _ = connect(context, functions)
     names = {node.name for node in mine}
-    return (*mine, *(node for node in nodes(aws) if node.name not in names))
+    deployed = (node for node in nodes(aws) if node.name not in names)
+    # What is deployed is told apart only beside what is not.
+    return (*mine, *deployed) if mine else tuple(replace(node, known=True) for node in deployed)
 
 
-def _document(found: Graph) -> dict[str, Any]:
+def _document(found: Graph, *, of_file: bool) -> dict[str, Any]:
     def told(end: End) -> dict[str, Any]:
         return {"store": end.store, "path": end.path, "prefix": end.prefixes, "suffix": end.suffixes}
 
@@ -79,7 +82,7 @@ def _document(found: Graph) -> dict[str, Any]:
             {
                 "name": node.name,
                 "mode": node.mode,
-                "deployed": not node.known,
+                "deployed": not of_file or not node.known,
                 "input": [told(end) for end in node.inputs],
                 "output": [told(end) for end in node.outputs],
             }

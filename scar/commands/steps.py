@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from scar.arguments.defining import typed
+from scar.text import plural
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -41,21 +42,31 @@ class Teller:
             self._report.draw(f"  {step.verb} {step.id} …")
 
     def done(self, step: Step, seconds: float) -> None:
-        took = f"  ({seconds:.1f} s)" if seconds >= self.SLOW_S else ""
-        self._finish(step, f"  {step}{took}")
+        self._finish(step, f"({seconds:.1f} s)" if seconds >= self.SLOW_S else "")
 
     def failed(self, step: Step, error: ScarError) -> None:
-        self._finish(step, f"  {step}  FAILED")
+        self._finish(step, "FAILED")
 
-    def _finish(self, step: Step, text: str) -> None:
+    def _finish(self, step: Step, after: str) -> None:
+        from scar.commands.showing import tell
+
         with self._lock:
             self._running.remove(step)
             if self._report.json:
-                self._report.say(text)
+                self._report.say("  ".join(filter(None, (f"  {step}", after))))
             else:
-                self._report.line(text)
+                tell(self._report, step, after)
             if self._running:
                 self._report.draw(f"  {self._running[0].verb} {self._running[0].id} …")
+
+
+def where(report: Report, aws: Aws) -> None:
+    """Before anything else: whose account this is about."""
+    text = f"account {aws.account}, region {aws.region}"
+    if report.json:
+        report.say(text)
+    else:
+        report.line(text)
 
 
 def head(report: Report, name: str, plan: Plan) -> None:
@@ -69,7 +80,7 @@ def head(report: Report, name: str, plan: Plan) -> None:
 
 def _summary(plan: Plan) -> str:
     if not plan:
-        return "unchanged"
+        return f"unchanged ({plural(len(plan.unchanged), 'thing')})" if plan.unchanged else "unchanged"
     count = {verb: sum(step.verb == verb for step in plan.steps) for verb in ("create", "update", "delete")}
     words: Mapping[str, str] = {"create": "to create", "update": "to change", "delete": "to delete"}
     return ", ".join(f"{count[verb]} {word}" for verb, word in words.items() if count[verb])

@@ -56,11 +56,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do. `actual` is what AWS has now: always there for an update, never for a create."""
+    """One thing to do. `actual` is what AWS has now: always there for an update, never for a create.
+
+    `by_hand`: it is wanted as the last `init` left it, and somebody changed or removed it since.
+    """
 
     verb: Verb
     resource: Resource
     actual: Resource | None = None
+    by_hand: bool = False
 
     @property
     def id(self) -> Id:
@@ -72,17 +76,24 @@ class Step:
 
     def __str__(self) -> str:
         """The line the user sees: `~ function grayify  memory_mib: 512 → 1024`."""
-        line = f"{SIGNS[self.verb]} {self.id}"
-        if self.changes:
-            return f"{line}  {', '.join(map(str, self.changes))}"
-        if isinstance(self.resource, Noted) and self.resource.note:
-            return f"{line}  ({self.resource.note})"
-        return line
+        return "  ".join([f"{SIGNS[self.verb]} {self.id}", *self.remarks])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be said of it besides: what changes, its note, and that it was changed by hand."""
+        note = self.resource.note if isinstance(self.resource, Noted) else ""
+        said = ", ".join(map(str, self.changes)) or (f"({note})" if note else "")
+        hand = {"create": "(removed by hand)", "update": "(changed by hand)"}.get(self.verb, "") if self.by_hand else ""
+        return tuple(filter(None, (said, hand)))
 
     def to_json(self) -> dict[str, Any]:
         document: dict[str, Any] = {"verb": self.verb, "kind": self.id.kind, "name": self.id.name}
         if self.changes:
             document["changes"] = [dataclasses.asdict(change) for change in self.changes]
+        if isinstance(self.resource, Noted) and self.resource.note:
+            document["note"] = self.resource.note
+        if self.by_hand:
+            document["by_hand"] = True
         return document
 
 

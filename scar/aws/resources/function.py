@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -34,10 +35,24 @@ _STATES_THAT_RUN: Final = frozenset({"Active", "Inactive", "ActiveNonInvocable",
 
 
 @dataclass(frozen=True, slots=True)
+class JoinedNetwork:
+    """The network that a function joins; one of nothing is Lambda's own, which leads to the internet."""
+
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    ipv6: bool = False
+
+    def __str__(self) -> str:
+        ids = " ".join((*self.subnets, *self.security_groups))
+        return f"{ids or 'none'}{' with IPv6' if self.ipv6 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class LambdaFunction:
     """`state` is Active unless AWS has not finished, or failed, making the function so. `after` is what must exist first.
 
-    `code` is None for a function that is to be removed, whatever it runs. `runtime` and `layers` are a zip's. `note` is for the plan.
+    `code` is None for a function that is to be removed, whatever it runs. `runtime` and `layers` are a zip's. `files` are access points
+    of file systems, each with the path where it is mounted. `note` is for the plan.
     A function of this name that does not carry our tag is somebody else's: reading it is a ConflictError. So is reading one whose code
     is of the other kind than ours: Lambda never turns an image into a zip or back.
     """
@@ -55,7 +70,10 @@ class LambdaFunction:
     tags: Pairs
     runtime: str = ""
     layers: tuple[str, ...] = ()
+    network: JoinedNetwork = JoinedNetwork()
+    files: Pairs = ()
     state: str = READY
+    settled: str = field(default="", compare=False)  # what plan.settled noted
     note: str = field(default="", compare=False)
     after: tuple[Id, ...] = field(default=(), compare=False)
 
@@ -81,7 +99,7 @@ class LambdaFunction:
                 f"{_PACKAGES[self.code.package_type]}",
                 fix=f"Remove it with `scar rm -n {self.name}`, then run this again. Its log goes, and files that arrive meanwhile start nothing.",
             )
-        return self._as_it_is(config, code, owned)
+        return replace(self._as_it_is(config, code, owned), settled=found.get("Tags", {}).get(tags.SETTLED, ""))
 
     def create(self, aws: Aws) -> None:
         """Asks again while Lambda does not yet know the role, then waits until the function can be invoked."""
@@ -97,6 +115,7 @@ class LambdaFunction:
                     Architectures=[self.architecture],  # type: ignore[list-item]  # the FDL admits AWS's two words only
                     Tags=tags.written(self.tags),
                     **self._configuration(),
+                    **self._places(None),
                 )
             except ClientError as error:
                 if _is_not_yet_known(error):
@@ -122,7 +141,7 @@ class LambdaFunction:
             self._patiently(aws, self._send_code)
             self._wait_ready(aws)
         if broken or not self._same_configuration(actual):
-            self._patiently(aws, self._send_configuration)
+            self._patiently(aws, functools.partial(self._send_configuration, actual))
             self._wait_ready(aws)
         if actual.tags != self.tags:
             aws.lambda_.tag_resource(Resource=self.arn, Tags=tags.written(self.tags))
@@ -147,6 +166,7 @@ class LambdaFunction:
     def _as_it_is(self, config: FunctionConfigurationTypeDef, code: Code, owned: Pairs) -> LambdaFunction:
         environment: Mapping[str, Any] = config.get("Environment") or {}
         storage: Mapping[str, Any] = config.get("EphemeralStorage") or {}
+        network: Mapping[str, Any] = config.get("VpcConfig") or {}
         return replace(
             self,
             arn=config["FunctionArn"],
@@ -161,6 +181,12 @@ class LambdaFunction:
             tags=owned,
             runtime=config.get("Runtime", ""),
             layers=tuple(layer["Arn"] for layer in config.get("Layers", ())),
+            network=JoinedNetwork(
+                tuple(sorted(network.get("SubnetIds") or ())),
+                tuple(sorted(network.get("SecurityGroupIds") or ())),
+                bool(network.get("Ipv6AllowedForDualStack", False)),
+            ),
+            files=tuple((each["Arn"], each["LocalMountPath"]) for each in config.get("FileSystemConfigs") or ()),
             state=_state_of(config),
         )
 
@@ -190,6 +216,23 @@ class LambdaFunction:
             "Environment": {"Variables": dict(self.environment)},
         }
 
+    def _places(self, actual: LambdaFunction | None) -> dict[str, Any]:
+        """JoinedNetwork and file system. That there is none is said only to a function that has some: without a word it would keep them."""
+        network = {
+            "SubnetIds": list(self.network.subnets),
+            "SecurityGroupIds": list(self.network.security_groups),
+            **({"Ipv6AllowedForDualStack": self.network.ipv6} if self.network.subnets else {}),
+        }
+        files = [{"Arn": arn, "LocalMountPath": path} for arn, path in self.files]
+        return {
+            **(
+                {"VpcConfig": network}
+                if self.network != JoinedNetwork() or (actual and actual.network != JoinedNetwork())
+                else {}
+            ),
+            **({"FileSystemConfigs": files} if files or (actual and actual.files) else {}),
+        }
+
     def _same_configuration(self, actual: LambdaFunction) -> bool:
         same_but = {name: getattr(actual, name) for name in (*_CODE, "tags", "state")}
         return replace(self, **same_but) == actual
@@ -201,8 +244,10 @@ class LambdaFunction:
             Architectures=[self.architecture],  # type: ignore[list-item]  # the FDL admits AWS's two words only
         )
 
-    def _send_configuration(self, aws: Aws) -> None:
-        aws.lambda_.update_function_configuration(FunctionName=self.name, **self._configuration())
+    def _send_configuration(self, actual: LambdaFunction, aws: Aws) -> None:
+        aws.lambda_.update_function_configuration(
+            FunctionName=self.name, **self._configuration(), **self._places(actual)
+        )
 
     def _patiently(self, aws: Aws, send: Any) -> None:
         """Send once Lambda is done with an update that is under way, and knows the role."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -34,6 +35,24 @@ class Entry:
 
     def __str__(self) -> str:
         return f"{self.prefix}*{self.suffix}"
+
+    def overlaps(self, other: Entry) -> bool:
+        """Whether S3 refuses the two in one bucket. Source: AmazonS3/latest/userguide/notification-how-to-filtering."""
+        return (
+            any(fnmatchcase(a, b) or fnmatchcase(b, a) for a in self.events for b in other.events)
+            and (self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix))
+            and (self.suffix.endswith(other.suffix) or other.suffix.endswith(self.suffix))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Somebody else's entry (`theirs`, for the ARN `target`) that overlaps one of `ours`. `function`: of ours, if it is one of scar's."""
+
+    ours: Entry
+    theirs: Entry
+    target: str
+    function: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +88,21 @@ class Notification:
             return None
         entries = self._ours(configuration)
         return replace(self, entries=entries) if entries else None
+
+    def rivals(self, aws: Aws) -> tuple[Rival, ...]:
+        """Entries of others that S3 would not have beside ours; not those of functions of ours that are gone."""
+        configuration = self._get(aws) or {}
+        lists = [value for value in configuration.values() if isinstance(value, list)]
+        others = [item for items in lists for item in items if not self._is_ours(item)]
+        found = [
+            (item, Rival(mine, theirs, _target(item), names.notifying_function(str(item.get("Id", "")))))
+            for item in others
+            for theirs in [_entry(item)]
+            for mine in self.entries
+            if mine.overlaps(theirs)
+        ]
+        dead = self._dead(aws, [item for item, _ in found])
+        return tuple(rival for item, rival in found if item.get("Id") not in dead)
 
     def create(self, aws: Aws) -> None:
         self._rewrite(aws, self.entries)
@@ -164,6 +198,10 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     rules = ((item.get("Filter") or {}).get("Key") or {}).get("FilterRules") or ()
     by_name = {str(rule["Name"]).lower(): str(rule["Value"]) for rule in rules}
     return Entry(by_name.get("prefix", ""), tuple(item["Events"]), by_name.get("suffix", ""))
+
+
+def _target(item: Mapping[str, Any]) -> str:
+    return next((str(item[key]) for key in ("LambdaFunctionArn", "QueueArn", "TopicArn") if key in item), "")
 
 
 def _is_gone(aws: Aws, function: str) -> bool:
