@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import botocore.session
 from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import NoCredentialsError
 
 from scar.aws.wait import SYSTEM_CLOCK, Clock
 
@@ -83,6 +85,23 @@ class Aws:
     @property
     def partition(self) -> str:
         return self._session.get_partition_for_region(self.region)
+
+    def credentials(self) -> Any:
+        """The caller's keys as they are now, for a request that no client makes. Raises NoCredentialsError (botocore)."""
+        access = self.access
+        if access.access_key is not None:
+            return Credentials(access.access_key, access.secret_key or "")
+        with self._lock:
+            found = self._session.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        return found.get_frozen_credentials()
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """The file of certificates that AWS_CA_BUNDLE or the profile names."""
+        named: str | None = self._session.get_config_variable("ca_bundle")
+        return named
 
     @cached_property
     def s3(self) -> S3Client:
