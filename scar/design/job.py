@@ -11,6 +11,7 @@ from faassupervisor import contract, hops
 from scar.aws import names, tags
 from scar.aws.resources.role import canonical
 from scar.aws.tags import Pairs
+from scar.design.network_access import job_volumes
 from scar.design.site import Site
 from scar.errors import UsageError
 from scar.fdl.model import Batch, Function
@@ -129,6 +130,7 @@ def shared_memory_mib(memory_mib: int) -> int:
 def _properties(fn: Function, site: Site, image: str, resources: list[dict[str, str]]) -> dict[str, Any]:
     return {
         "image": image,
+        **job_volumes(fn),
         "jobRoleArn": site.role_arn(names.job_role(fn.name, site.region)),
         "executionRoleArn": site.role_arn(names.execution_role(fn.name, site.region)),
         "resourceRequirements": resources,

@@ -16,7 +16,7 @@ from scar.aws.resources.state_bucket import StateBucket
 from scar.aws.resources.user_bucket import UserBucket
 from scar.aws.tags import Pairs
 from scar.design import code as codes
-from scar.design import http, iam, storage, workflow
+from scar.design import http, iam, network_access, storage, workflow
 from scar.design.site import Made, Site
 from scar.errors import UsageError
 from scar.fdl.model import Function, Io
@@ -76,7 +76,12 @@ def _role(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Role | No
         function=fn.name,
         trust=canonical(iam.lambda_trust()),
         policy=canonical(
-            iam.lambda_policy(fn, site, code=code.readable, more=(*jobs.statements, *http.statements(fn, site)))
+            iam.lambda_policy(
+                fn,
+                site,
+                code=code.readable,
+                more=(*jobs.statements, *http.statements(fn, site), *network_access.network_statements(fn, site)),
+            )
         ),
         tags=tags.of_function(fn.name, fn.lambda_.tags),
     )
@@ -124,6 +129,8 @@ def _function(fn: Function, site: Site, code: codes.Design, jobs: Jobs, after: t
         tags=tags.of_function(fn.name, settings.tags, _listing(fn)),
         runtime=code.runtime,
         layers=code.layers,
+        network=network_access.network(fn),
+        files=network_access.files(fn),
         note=code.note,
         after=after,
     )

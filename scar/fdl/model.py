@@ -184,6 +184,18 @@ class FileSystem:
             name="LocalMountPath",
         ),
     ]
+    file_system_id: Annotated[
+        str | None,
+        Key(
+            "The file system that the access point is of. Lambda does not ask for it; jobs mount nothing without it.",
+            Pattern(
+                r"fs-[0-9a-f]{8,40}",
+                says="the id of a file system: `fs-0123456789abcdef0`",
+                source="AWS Batch API reference",
+            ),
+            name="FileSystemId",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ def account_and_network(fn: Function, path: str, reading: Reading) -> None:
             _one_place(fn, section, why, f"{path}.{section}", reading)
     at = f"{path}.lambda"
     _vpc(fn, f"{at}.vpc", reading)
+    _files_of_jobs(fn, f"{at}.file_system", reading)
     if fn.lambda_.file_system and fn.lambda_.vpc is None and f"{at}.vpc" not in reading.failed:
         reading.problems.add(
             reading.place(f"{at}.file_system"),
@@ -36,6 +37,19 @@ def account_and_network(fn: Function, path: str, reading: Reading) -> None:
             "a file system is reached through a network, and the function joins none",
             "Add `vpc` with subnets in which the file system has mount targets.",
         )
+
+
+def _files_of_jobs(fn: Function, path: str, reading: Reading) -> None:
+    """A job names the file system itself, and an access point's ARN does not tell it."""
+    for index, each in enumerate(fn.lambda_.file_system if fn.jobs is not None else ()):
+        key = f"{path}[{index}]"
+        if each.file_system_id is None and f"{key}.FileSystemId" not in reading.failed:
+            reading.problems.warn(
+                reading.place(key),
+                key,
+                f"jobs do not mount `{each.local_mount_path}`: Batch asks which file system the access point is of",
+                "Add `FileSystemId: fs-…`.",
+            )
 
 
 def _vpc(fn: Function, path: str, reading: Reading) -> None:

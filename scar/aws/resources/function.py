@@ -217,7 +217,7 @@ class LambdaFunction:
         }
 
     def _places(self, actual: LambdaFunction | None) -> dict[str, Any]:
-        """JoinedNetwork and file system. That there is none is said only to a function that has some: without a word it would keep them."""
+        """Network and file system. That there is none is said only to a function that has some: without a word it would keep them."""
         network = {
             "SubnetIds": list(self.network.subnets),
             "SecurityGroupIds": list(self.network.security_groups),
