@@ -22,7 +22,7 @@ from faassupervisor.errors import (
     NotReusableError,
     StageOutError,
 )
-from faassupervisor.events import Message, Outcome, Refused, Skipped
+from faassupervisor.events import Message, ObjectItem, Outcome, Refused, Skipped
 from faassupervisor.log import Log
 from faassupervisor.queue_answer import Messages
 from faassupervisor.record import Invocation, Record
@@ -123,6 +123,8 @@ def settle(sandbox: Sandbox, invocation: Invocation, log: Log) -> Settled:
 
 def _treat(settled: Settled, record: Record) -> None:
     """One record, in a workspace of its own if it runs here."""
+    if isinstance(record.item, ObjectItem):  # said first, so that whoever put the object finds its run
+        record.log.note("took a record", bucket=record.item.bucket, key=record.item.key)
     sandbox, started = record.sandbox, time.monotonic()
     failure: AgentError | None = None
     skipped: Skipped | None = None
