@@ -311,7 +311,7 @@ class Ledger:
             found = self._find(run)
             if found is None:
                 raise EntryGone(
-                    f"ledger entry {run}: not there: the function was removed or the entry is past its retention; nothing is run"
+                    f"ledger entry {run}: not there, or not for this role to read: the function was removed or the entry is past its retention; nothing is run"
                 )
             before = found.entry
             step = for_job(before, epoch=epoch, job_id=job_id, attempt=attempt, now=self.clock())

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _LOST: Final = frozenset({409, 412})
 _MISSING: Final = frozenset({"NoSuchKey", "404"})
+# S3 says so too of what is not there, to whoever may not list the bucket; and the role of a function may not (AmazonS3/latest/API/API_GetObject).
+_NOT_TOLD: Final = frozenset({"AccessDenied", "403"})
 _FIX: Final = {
     403: "access denied; the role needs s3:GetObject and s3:PutObject on it (S3 says the same of what is gone to who may not list the bucket)",
     404: "the bucket does not exist; `scar init` makes it",
@@ -61,7 +63,7 @@ class Entries:
             with answer["Body"] as body:
                 return body.read(), answer["ETag"]
         except ClientError as error:
-            if error.response["Error"].get("Code") in _MISSING:
+            if error.response["Error"].get("Code") in _MISSING | _NOT_TOLD:
                 return None
             self._refused("read", key, error)
         except (BotoCoreError, HTTPError, OSError) as error:

@@ -37,6 +37,9 @@ def add(words: Verbs) -> None:
     iam.add_argument(
         "--for", dest="commands", metavar="COMMANDS", help="with --operator: only for these commands, as in init,rm"
     )
+    iam.add_argument(
+        "--part", type=int, metavar="N", help="with --operator: the N-th of the policies into which IAM's limits cut it"
+    )
 
 
 def _account(text: str) -> str:

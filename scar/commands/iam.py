@@ -27,7 +27,7 @@ def iam(context: Context, args: Namespace) -> int:
     functions = read_definition(context, args.conf_file, args.name) if args.conf_file else ()
     site = _site(context, args, functions)
     if args.operator:
-        context.report.raw(_json(_operator(site, args, functions)))
+        context.report.raw(_json(_operator(context, site, args, functions)))
         return 0
     if not functions:
         raise UsageError(
@@ -86,8 +86,8 @@ def _told(fn: Function, site: Site) -> dict[str, Any]:
     return {"function": fn.name, "roles": roles, **({"uses_role": fn.iam.role} if fn.iam.role is not None else {})}
 
 
-def _operator(site: Site, args: Namespace, functions: Sequence[Function]) -> dict[str, Any]:
-    from scar.design.operator import COMMANDS, operator_policy
+def _operator(context: Context, site: Site, args: Namespace, functions: Sequence[Function]) -> dict[str, Any]:
+    from scar.design.operator import COMMANDS, POLICY_CHARACTERS, operator_policy, parts
 
     wanted = COMMANDS if args.commands is None else tuple(word.strip() for word in args.commands.split(","))
     if unknown := sorted(set(wanted) - set(COMMANDS)):
@@ -95,7 +95,17 @@ def _operator(site: Site, args: Namespace, functions: Sequence[Function]) -> dic
             f"--for: {', '.join(unknown)}: no command that asks anything of AWS",
             fix=f"There are: {', '.join(COMMANDS)}.",
         )
-    return operator_policy(site, wanted, functions)
+    policy = operator_policy(site, wanted, functions)
+    each = parts(policy)
+    if args.part is not None:
+        if not 0 < args.part <= len(each):
+            raise UsageError(f"there is no part {args.part}", fix=f"The policy has {len(each)}.")
+        return each[args.part - 1]
+    if len(each) > 1:
+        context.report.complain(
+            f"IAM takes {POLICY_CHARACTERS} characters in one policy: make {len(each)} of it, with --part 1 to --part {len(each)}"
+        )
+    return policy
 
 
 def _site(context: Context, args: Namespace, functions: tuple[Function, ...]) -> Site:

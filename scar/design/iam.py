@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from scar.aws import names
-from scar.design import storage
+from scar.design import network_access, storage
 from scar.design.site import Site
 from scar.fdl.model import Function, Io
 
@@ -38,7 +38,7 @@ def lambda_policy(
         *_logs(fn, site),
         *_inputs(fn.lambda_.input, site),
         *_outputs(fn.lambda_.output, site),
-        *_state(fn, site),
+        *_state(fn, site, writes=fn.jobs is not None or fn.api_gateway is not None or fn.function_url is not None),
         *([_allow("OwnCode", ["s3:GetObject"], [code])] if code else []),
         *storage.statements(fn, site),
         *more,
@@ -54,8 +54,8 @@ def hand_over(fn: Function, site: Site, queue: str) -> tuple[Statement, ...]:
         _allow(
             "SubmitJobs", ["batch:SubmitJob"], [site.arn("batch", f"job-queue/{queue}"), definition, f"{definition}:*"]
         ),
-        # These two know no resources: service-authorization/latest/reference/list_awsbatch
-        _allow("FindJobs", ["batch:DescribeJobs", "batch:ListJobs"], ["*"]),
+        # Knows no resources: service-authorization/latest/reference/list_awsbatch
+        _allow("FindJobs", ["batch:ListJobs"], ["*"]),
         # Lambda tells it, as the function, what it gives up on; a rule of ours brings it back.
         _allow("OwnFailures", ["events:PutEvents"], [site.arn("events", "event-bus/default")]),
     )
@@ -63,8 +63,10 @@ def hand_over(fn: Function, site: Site, queue: str) -> tuple[Statement, ...]:
 
 def job_policy(fn: Function, site: Site) -> dict[str, Any]:
     """What a job's own code may do: read the function's inputs, write its outputs and its own state. ECS writes its log."""
-    statements = [*_inputs(fn.lambda_.input, site), *_outputs(fn.lambda_.output, site), *_state(fn, site)]
+    statements = [*_inputs(fn.lambda_.input, site), *_outputs(fn.lambda_.output, site)]
+    statements += _state(fn, site, writes=True, deletes=fn.jobs is not None and bool(fn.jobs.nodes))
     statements += storage.statements(fn, site)
+    statements += network_access.file_statements(fn, site)
     return {"Version": VERSION, "Statement": statements}
 
 
@@ -119,10 +121,14 @@ def _outputs(outputs: Iterable[Io], site: Site) -> Iterable[Statement]:
         yield _allow("WriteOutputs", ["s3:AbortMultipartUpload", "s3:PutObject"], arns)
 
 
-def _state(fn: Function, site: Site) -> Iterable[Statement]:
+def _state(fn: Function, site: Site, *, writes: bool, deletes: bool = False) -> Iterable[Statement]:
+    """Events too large for their way are read from there by every function. The ledger, and what is handed on, is written by those that hand
+    runs over or answer before they run; nodes take away what they told each other.
+    """
     bucket = site.bucket_arn(names.state_bucket(site.account, site.region))
     own = f"{bucket}/{names.state_prefix(fn.name)}*"
-    yield _allow("OwnState", ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"], [own])
+    actions = [*(["s3:DeleteObject"] if deletes else []), "s3:GetObject", *(["s3:PutObject"] if writes else [])]
+    yield _allow("OwnState", actions, [own])
 
 
 def _objects(items: Iterable[Io], site: Site) -> list[str]:

@@ -7,7 +7,7 @@ Source: docs.aws.amazon.com/service-authorization/latest/reference
 
 from __future__ import annotations
 
-import fnmatch
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +17,9 @@ from scar.design.operator_scope import Scope
 from scar.design.site import Site
 from scar.fdl.model import Function
 
+POLICY_CHARACTERS: Final = (
+    6144  # of a managed policy, white space not counted: IAM/latest/UserGuide/reference_iam-quotas
+)
 COMMANDS: Final = (
     "init", "plan", "rm", "run", "invoke", "put", "get", "ls", "log", "jobs", "wait", "cancel", "terminate", "explain", "image",
 )  # fmt: skip
@@ -124,28 +127,35 @@ def operator_policy(site: Site, commands: Sequence[str], functions: Sequence[Fun
     Buckets without functions are all of the account's: their names are the user's own.
     """
     scope = Scope(site, tuple(functions))
-    wanted: dict[tuple[str, str], set[str]] = {}
+    wanted: dict[str, set[str]] = {}
     for row in ROWS:
         if set(row.commands.split()) & set(commands) and (not row.only or scope.has(row.only)):
-            wanted.setdefault((row.target, row.service), set()).update(row.actions.split())
-    statements = [_statement(scope, target, service, actions) for (target, service), actions in wanted.items()]
-    return {"Version": VERSION, "Statement": [one for one in statements if one is not None]}
+            wanted.setdefault(row.target, set()).update(f"{row.service}:{action}" for action in row.actions.split())
+    statements = [_statement(scope, target, actions) for target, actions in wanted.items()]
+    return {"Version": VERSION, "Statement": [one for one in statements if one["Resource"]]}
 
 
-def allows(policy: Mapping[str, Any], action: str) -> bool:
-    """Whether any statement names the action, whatever the resource."""
-    return any(fnmatch.fnmatchcase(action, named) for one in policy["Statement"] for named in one["Action"])
+def size(policy: Mapping[str, Any]) -> int:
+    """As IAM counts it: without white space."""
+    return len("".join(json.dumps(policy).split()))
 
 
-def _statement(scope: Scope, target: str, service: str, actions: Iterable[str]) -> dict[str, Any] | None:
-    resources = scope.resources(target)
-    if not resources:
-        return None
+def parts(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same in as many policies as IAM needs; one statement is never cut, so a single large one may still be too large."""
+    found: list[dict[str, Any]] = []
+    for statement in policy["Statement"]:
+        if not found or size({**found[-1], "Statement": [*found[-1]["Statement"], statement]}) > POLICY_CHARACTERS:
+            found.append({**policy, "Statement": []})
+        found[-1]["Statement"].append(statement)
+    return found
+
+
+def _statement(scope: Scope, target: str, actions: Iterable[str]) -> dict[str, Any]:
     statement: dict[str, Any] = {
-        "Sid": f"{''.join(word.capitalize() for word in target.replace(chr(39), '').split())}{service.replace('-', '').capitalize()}",
+        "Sid": "".join(word.capitalize() for word in target.replace("'", "").split()),
         "Effect": "Allow",
-        "Action": sorted(f"{service}:{action}" for action in actions),
-        "Resource": resources,
+        "Action": sorted(actions),
+        "Resource": scope.resources(target),
     }
     if target == "roles that services take on":
         services = [

@@ -361,7 +361,6 @@ def test_only_what_knows_no_resources_is_allowed_on_all_of_them() -> None:
         for action in statement["Action"]
     }
     assert everything == {
-        ("FindJobs", "batch:DescribeJobs"),
         ("FindJobs", "batch:ListJobs"),
         ("LogIn", "ecr:GetAuthorizationToken"),
     }

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scar.design import Site, iam
-from scar.fdl.model import Io
-from tests.support.account import function
+from scar.fdl.model import Io, MultiNodeParallel
+from scar.local.iam.evaluate import Asked, Principal, decide
+from tests.support.account import batch_function, function
 
 GOLDEN = Path(__file__).parent / "golden"
 SITE = Site("123456789012", "eu-west-1")
 FN = function(inputs=("photos/in", "photos/more", "films"), outputs=("results/out",))
+WITH_JOBS = batch_function()
+WITH_NODES = batch_function(batch={"multi_node_parallel": MultiNodeParallel(enabled=True, number_nodes=2)})
 LOGS = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/"
 STATE = "arn:aws:s3:::scar-state-123456789012-eu-west-1"
 CODE = f"{STATE}/scar-code/123456789012/grayify/"
@@ -42,7 +44,7 @@ ALLOWED = [
     ("s3:PutObject", "arn:aws:s3:::results/out/a.jpg"),
     ("s3:AbortMultipartUpload", "arn:aws:s3:::results/out/a.jpg"),
     ("logs:PutLogEvents", LOGS + "grayify:log-stream:2026/11/21/[$LATEST]ab"),
-    ("s3:PutObject", STATE + "/functions/grayify/ledger/1"),
+    ("s3:GetObject", STATE + "/functions/grayify/spill/1"),
 ]
 DENIED = [
     ("s3:GetObject", "arn:aws:s3:::photos/inside/a.jpg"),
@@ -56,6 +58,8 @@ DENIED = [
     ("logs:CreateLogGroup", LOGS + "grayify"),
     ("s3:GetObject", STATE + "/functions/other/ledger/1"),
     ("s3:GetObject", STATE + "/functions/grayify2/1"),
+    ("s3:PutObject", STATE + "/functions/grayify/ledger/1"),
+    ("s3:DeleteObject", STATE + "/functions/grayify/ledger/1"),
     ("s3:PutObject", STATE + "/members/grayify"),
     ("s3:PutObject", STATE + "/leases/notification/photos"),
     ("iam:PassRole", "arn:aws:iam::123456789012:role/x"),
@@ -71,6 +75,16 @@ def test_a_function_may(action: str, resource: str) -> None:
 @pytest.mark.parametrize(("action", "resource"), DENIED)
 def test_a_function_may_not(action: str, resource: str) -> None:
     assert not _allows(iam.lambda_policy(FN, SITE), action, resource)
+
+
+def test_state_is_written_by_functions_that_hand_runs_over_and_taken_away_by_nodes_only() -> None:
+    """SE1: what one kind of function needs no other is given."""
+    entry = STATE + "/functions/grayify/ledger/1"
+    own = iam.lambda_policy(WITH_JOBS, SITE), iam.job_policy(WITH_JOBS, SITE)
+    assert [_allows(policy, "s3:PutObject", entry) for policy in own] == [True, True]
+    assert [_allows(policy, "s3:DeleteObject", entry) for policy in own] == [False, False]
+    assert _allows(iam.job_policy(WITH_NODES, SITE), "s3:DeleteObject", STATE + "/functions/grayify/gang/1")
+    assert not _allows(iam.lambda_policy(WITH_NODES, SITE), "s3:DeleteObject", STATE + "/functions/grayify/gang/1")
 
 
 def test_a_zip_function_reads_its_own_code_and_nothing_else_of_the_bucket() -> None:
@@ -104,12 +118,8 @@ def test_other_partitions_have_their_own_names() -> None:
 
 
 def _allows(policy: dict[str, Any], action: str, resource: str) -> bool:
-    return any(
-        action in statement["Action"] and any(_matches(pattern, resource) for pattern in statement["Resource"])
-        for statement in policy["Statement"]
-        if statement["Effect"] == "Allow"
+    """As IAM would decide, by the evaluator that the local AWS has."""
+    role = Principal(
+        "arn:aws:sts::123456789012:assumed-role/r/s", "123456789012", "arn:aws:iam::123456789012:role/r", (policy,)
     )
-
-
-def _matches(pattern: str, resource: str) -> bool:
-    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), resource) is not None
+    return decide(role, Asked(action, resource)).allowed
