@@ -14,9 +14,10 @@ from scar.commands.common import connect
 from scar.commands.given import functions_of
 from scar.commands.loops import refuse_loops
 from scar.commands.node_places import looked_at
+from scar.commands.preheat import preheat
 from scar.commands.showing import Planned, document, show
 from scar.commands.sites import sites_of
-from scar.commands.steps import Teller, be_patient, command, head, where
+from scar.commands.steps import be_patient, carry_out, command, head, where
 from scar.errors import ScarError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ _COMMON = frozenset({"bucket", "compute environment", "job queue", "instance pro
 
 def init(context: Context, args: Namespace) -> int:
     """Make the functions of a file, or bring them up to date: only what differs is touched."""
-    from scar.plan.apply import apply
     from scar.plan.granted import aloud
     from scar.plan.settled import settle
 
@@ -53,9 +53,10 @@ def init(context: Context, args: Namespace) -> int:
         for notice in aloud(each.plan) if each.plan else ():
             context.report.complain(f"{each.name}: {notice}")
         if each.plan:
-            apply(aws, each.plan, Teller(context.report), again=f"Finish with: {command(context, 'init', args)}")
+            carry_out(context.report, aws, each.plan, again=f"Finish with: {command(context, 'init', args)}")
         settle(aws, each.name, each.desired, each.settled)
         told.append({"function": each.name, **each.to_json()})
+    preheat(context, aws, functions, {each.name for each in plans if each.plan})
     if context.report.json:
         context.report.document({"functions": told})
     return 0
