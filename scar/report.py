@@ -112,11 +112,18 @@ class Report:
             print(printable(text), file=self._out, flush=True)
 
     def table(
-        self, rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, empty: str, whole: Sequence[str] = ()
+        self,
+        rows: Sequence[Mapping[str, object]],
+        columns: Sequence[str],
+        *,
+        empty: str,
+        whole: Sequence[str] = (),
+        spare: Sequence[str] = (),
     ) -> None:
         """Rows as a table that fits the terminal; `empty` is said (on standard error) when there are none.
 
-        The columns of `whole` are never shortened: what is in them is there to be copied.
+        The columns of `whole` are never shortened: what is in them is there to be copied. Those of `spare` are left out, the first one first, where
+        there is no room for them; with `-o text` and in documents nothing is.
         """
         if not rows:
             self.say(empty)
@@ -127,11 +134,23 @@ class Report:
             return
         from tabulate import tabulate
 
-        cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-        widths = _widths(cells, columns, self.style.width, whole)
+        shown, left = list(columns), list(spare)
+        while True:
+            cells = [[_cell(row.get(column)) for column in shown] for row in rows]
+            widths = _widths(cells, shown, self.style.width, whole)
+            natural = _widths(cells, shown, sys.maxsize)
+            cut = {
+                column for column, now, own in zip(shown, widths, natural, strict=True) if now < min(own, _NARROWEST)
+            }
+            fits = sum(widths) + 2 * (len(widths) - 1) <= self.style.width
+            if not left or (fits and not cut & set(left)):
+                break
+            shown = [column for column in shown if column != left[0]]
+            left = left[1:]
+        # The headings as a row of their own: tabulate would make their columns two characters wider.
+        table = [[column.upper() for column in shown], *cells]
         text = tabulate(
-            [[shorten(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells],
-            headers=[column.upper() for column in columns],
+            [[shorten(cell, width) for cell, width in zip(row, widths, strict=True)] for row in table],
             tablefmt="plain",
             disable_numparse=True,
         )
@@ -343,12 +362,14 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+_NARROWEST: Final = 10
+
+
 def _widths(cells: Sequence[Sequence[str]], columns: Sequence[str], width: int, whole: Sequence[str] = ()) -> list[int]:
-    """Column widths that fit `width`: the widest column gives way first, down to ten characters."""
-    # tabulate pads a heading by two more characters than it needs
-    widths = [max(len(column) + 2, *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
+    """Column widths that fit `width`: the widest column gives way first, down to eight characters."""
+    widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
     giving = [i for i, column in enumerate(columns) if column not in whole]
-    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths[i] for i in giving) > 10:
+    while giving and sum(widths) + 2 * (len(widths) - 1) > width and max(widths[i] for i in giving) > _NARROWEST - 2:
         widths[max(giving, key=lambda i: widths[i])] -= 1
     return widths
 

@@ -61,7 +61,11 @@ def jobs(context: Context, args: Namespace) -> int:
         without.add("nodes")
     columns = [column for column in _COLUMNS if column not in without]
     context.report.table(
-        rows, columns, empty="There is no such job. Batch forgets a finished one after some days.", whole=("id",)
+        rows,
+        columns,
+        empty="There is no such job. Batch forgets a finished one after some days.",
+        whole=("id", "status", "for"),
+        spare=("reason", "nodes"),
     )
     return 0
 

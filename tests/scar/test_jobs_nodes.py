@@ -17,10 +17,15 @@ def test_a_job_of_several_nodes_is_one_row_that_says_how_many(world: World, scar
     plain = world.job("cow", age_s=90)
     assert "NODES" not in scar("jobs").out
     one = gang(world, "cow", 3)
-    head, first, second = scar("jobs").out.splitlines()
-    assert head.split() == ["ID", "FUNCTION", "STATUS", "NODES", "FOR", "CODE", "REASON"]
-    assert (first.split()[0], first.split()[3]) == (one, "3")
-    assert (second.split()[0], second.split()[3]) == (plain, "-")
+    head, first, second = scar("jobs", "-n", "cow").out.splitlines()
+    assert head.split() == ["ID", "STATUS", "NODES", "FOR", "CODE", "REASON"]
+    assert (first.split()[0], first.split()[2]) == (one, "3")
+    assert (second.split()[0], second.split()[2]) == (plain, "-")
+    of_all = scar("jobs").out.splitlines()
+    assert max(map(len, [head, first, second, *of_all])) <= 80
+    assert of_all[0].split() == ["ID", "FUNCTION", "STATUS", "NODES", "FOR", "CODE"]  # what there is no room for is left out
+    [told] = [line.split("\t") for line in scar("jobs", "-o", "text").out.splitlines() if line.startswith(one)]
+    assert told[3] == "3"
     assert [job["nodes"] for job in scar("jobs", "-o", "json").json] == [3, None]
     assert world.calls["describejobs"] == 0
 
