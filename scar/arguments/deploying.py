@@ -49,7 +49,10 @@ def add(words: Verbs) -> None:
     words.add("config", "show every default of a function, and what scar.cfg says of it", "scar config", _config)
 
     rm = words.add(
-        "rm", "remove functions and all that was made for them; buckets and files stay", "scar rm -f function.yaml", _rm
+        "rm",
+        "remove functions and all that was made for them; buckets and files stay",
+        "scar rm -f function.yaml\nscar rm -n cow --delete-data my-bucket --force",
+        _rm,
     )
     which = rm.add_mutually_exclusive_group(required=True)
     which.add_argument("-n", "--name", help="the function's name")
@@ -61,6 +64,13 @@ def add(words: Verbs) -> None:
         action="store_true",
         help="end the Batch jobs that have not finished; else they are a reason to refuse",
     )
+    rm.add_argument(
+        "--delete-data",
+        nargs="*",
+        metavar="BUCKET",
+        help="delete input and output buckets, too: those that are named, or each whose name is typed when it is asked for",
+    )
+    rm.add_argument("--force", action="store_true", help="with --delete-data: also buckets that are not empty")
     rm.add_argument("--timeout", type=duration, dest="patience", metavar="30s|10m", help="same as --wait-timeout")
     _patience(rm)
 

@@ -1,14 +1,15 @@
-"""`scar rm`: functions and what was made for them go, function by function; buckets and the files in them stay."""
+"""`scar rm`: functions and what was made for them go, function by function; buckets and the files in them stay, unless their owner names them."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from scar.commands import user_data
 from scar.commands.common import connect, read_definition
-from scar.commands.steps import Teller, be_patient, command, head
-from scar.errors import ConflictError, NotFoundError, ScarError, UsageError
+from scar.commands.steps import be_patient, carry_out, command, head
+from scar.errors import ConflictError, NotFoundError, ScarError
+from scar.text import plural
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def rm(context: Context, args: Namespace) -> int:
-    """Remove functions and what was made for them. Buckets and the files in them stay."""
+    """Remove functions and what was made for them. Buckets and the files in them stay, unless they are named."""
     functions = read_definition(context, args.conf_file) if args.conf_file else ()
     aws, _ = connect(context, functions)
     be_patient(aws, args)
@@ -39,6 +40,7 @@ def rm(context: Context, args: Namespace) -> int:
             context.report.complain(str(error))
     if not args.stop_jobs:
         _refuse_unfinished(context, aws, found)
+    data = user_data.delete(context, aws, user_data.chosen(context, args, aws, names, functions)) if names else []
     for name, resources in found.items():
         try:
             told.append(_remove(context, args, aws, name, resources))
@@ -47,12 +49,12 @@ def rm(context: Context, args: Namespace) -> int:
                 raise
             failed.append(error)
             context.report.complain(str(error))
-    if args.name and not told[0]["steps"]:
+    if args.name and not told[0]["steps"] and not data:
         raise NotFoundError(f"there is no function called {args.name!r} here", fix="See what there is: scar ls")
     if failed:
         raise ScarError(f"{len(failed)} of {len(names)} functions could not be removed", fix=failed[0].fix)
     if context.report.json:
-        context.report.document({"functions": told})
+        context.report.document({"functions": told, **({"data": data} if data else {})})
     return 0
 
 
@@ -82,14 +84,13 @@ def _refuse_unfinished(context: Context, aws: Aws, found: Mapping[str, Mapping[I
 
 def _remove(context: Context, args: Namespace, aws: Aws, name: str, found: Mapping[Id, Resource]) -> dict[str, Any]:
     """Remove one function; answers what was done as a document. One that is not there is no error."""
-    from scar.plan.apply import apply
     from scar.plan.diff import diff
 
     plan = diff((), found)
     if plan:
         head(context.report, name, plan)
         again = command(context, "rm", args) + (" --stop-jobs" if args.stop_jobs else "")
-        apply(aws, plan, Teller(context.report), again=f"Finish with: {again}")
+        carry_out(context.report, aws, plan, again=f"Finish with: {again}")
     else:
         context.report.say(f"{name}: nothing to remove")
     return {"function": name, **plan.to_json()}
@@ -105,10 +106,8 @@ def _names_to_remove(context: Context, args: Namespace, aws: Aws, functions: Seq
     names = [fn.name for fn in deployed(aws)]
     if names and not args.yes:
         where = f"account {aws.account}, region {aws.region}"
-        if not sys.stdin.isatty():
-            raise UsageError(f"this removes {len(names)} functions ({where})", fix="Say --yes to do it.")
-        context.report.say(f"Functions of {where}: {', '.join(names)}")
-        if input("Remove them all? [y/N] ").strip().lower() not in {"y", "yes"}:
+        question = f"Functions of {where}: {', '.join(names)}. Remove them all?"
+        if not context.report.confirm(question, refusal=f"this removes {plural(len(names), 'function')} ({where})"):
             context.report.say("Nothing was changed.")
             return []
     return names

@@ -26,6 +26,18 @@ def be_patient(aws: Aws, args: Namespace) -> None:
         aws.patience_s = args.patience
 
 
+def carry_out(report: Report, aws: Aws, plan: Plan, *, again: str) -> None:
+    """Apply a plan, telling each step. Whoever interrupts it hears what was under way, and how to finish."""
+    from scar.plan.apply import apply
+
+    teller = Teller(report)
+    try:
+        apply(aws, plan, teller, again=again)
+    except KeyboardInterrupt:
+        report.complain(f"{teller.so_far(plan)}\n  {again}")
+        raise
+
+
 class Teller:
     """Says each step of a plan when it is done, with its seconds when there were any to speak of."""
 
@@ -35,6 +47,13 @@ class Teller:
         self._report = report
         self._lock = threading.Lock()
         self._running: list[Step] = []
+        self._done = 0
+
+    def so_far(self, plan: Plan) -> str:
+        with self._lock:
+            under_way = ", ".join(f"{step.verb} {step.id}" for step in self._running)
+            told = f"{self._done} of {plural(len(plan.steps), 'step')} done"
+            return f"{told}; AWS may go on with: {under_way}" if under_way else told
 
     def started(self, step: Step) -> None:
         with self._lock:
@@ -42,6 +61,7 @@ class Teller:
             self._report.draw(f"  {step.verb} {step.id} …")
 
     def done(self, step: Step, seconds: float) -> None:
+        self._done += 1
         self._finish(step, f"({seconds:.1f} s)" if seconds >= self.SLOW_S else "")
 
     def failed(self, step: Step, error: ScarError) -> None:

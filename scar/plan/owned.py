@@ -30,18 +30,20 @@ from scar.aws.resources.state_bucket import Mark, StateBucket, mark
 from scar.plan import owned_batch, owned_http
 from scar.plan.observe import observe
 from scar.plan.resource import Id, Resource
+from scar.plan.settled import is_as_left
 from scar.workflow.ends import End
 
 # What else a function may have, one line a kind: what to look for, by name or by tag, given the clients and the function's name. What is there and
 # ours goes with the function, and what is there and no longer wanted goes when the function is brought up to date.
-FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = (owned_http.resources,)
+FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
     """One function of ours, as `ls` shows it.
 
-    `inputs` and `outputs` are `bucket/folder`, or `provider://path` elsewhere than S3; a last `+3` stands for three more.
+    `inputs` and `outputs` are `bucket/folder`, or `provider://path` elsewhere than S3; a last `+3` stands for three more. `changed_by_hand`: the
+    function itself is not as the last `init` left it; of what is around it, only a plan tells.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Deployed:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     modified: datetime
+    changed_by_hand: bool = False
 
 
 def functions(aws: Aws) -> tuple[Deployed, ...]:
@@ -85,7 +88,8 @@ def owned(aws: Aws, name: str, buckets: Iterable[str] = ()) -> Mapping[Id, Resou
         places = state.batch if state is not None and state.marked else owned_batch.own_places(name)
         jobs = owned_batch.resources(aws, name, places) if places else ()
         known = state.credentials if state and state.marked else secret_parameter.found_by_path(aws, name)
-        further = _further(aws, name, state_bucket, known)
+        kinds = state.endpoints if state and state.marked else owned_http.KINDS
+        further = [*_further(aws, name, state_bucket, known), *owned_http.resources(aws, name, kinds)]
     notifications = [_notification(aws, name, bucket, state_bucket) for bucket in sorted(inputs)]
     code = [_old_code(aws, name, bucket, state_bucket) for bucket in (state.code if state else ())]
     # What runs jobs is needed by the function, which submits them: so it goes after it.
@@ -110,6 +114,7 @@ def strays(aws: Aws, name: str, desired: Sequence[Resource]) -> tuple[Resource, 
         inputs = {*marked.inputs, *invoking_buckets(aws, name)}
         jobs = owned_batch.resources(aws, name, marked.batch) if marked.batch else ()
         candidates: list[Resource] = [_role(aws, name), *_further(aws, name, state_bucket, marked.credentials)]
+        candidates += owned_http.resources(aws, name, marked.endpoints)
     for bucket in sorted(inputs):
         candidates += [_notification(aws, name, bucket, state_bucket), _permission(aws, name, bucket)]
     wanted = [resource for resource in desired if isinstance(resource, CodeObjects)]
@@ -243,6 +248,7 @@ def _deployed(config: Mapping[str, Any], said: Mapping[str, str]) -> Deployed:
         inputs=_paths(said, tags.INPUT),
         outputs=_paths(said, tags.OUTPUT),
         modified=_moment(config["LastModified"]),
+        changed_by_hand=not is_as_left(config, said.get(tags.SETTLED, "")),
     )
 
 
