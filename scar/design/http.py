@@ -34,6 +34,16 @@ def resources(fn: Function, site: Site) -> Iterable[Resource]:
         yield FunctionUrl(fn.name, fn.function_url.auth)
 
 
+def kinds(fn: Function) -> tuple[str, ...]:
+    """What the function's mark tells of its endpoints, so that they are asked for where there are some."""
+    api = fn.api_gateway
+    return (
+        *(("api",) if api is not None else ()),
+        *(("key",) if api is not None and api.auth == "api_key" else ()),
+        *(("url",) if fn.function_url is not None else ()),
+    )
+
+
 def listing(fn: Function) -> dict[str, str]:
     """What the function's own tags tell of its endpoints: which functions have a URL, AWS does not list."""
     return {} if fn.function_url is None else {tags.URL: fn.function_url.auth}
@@ -61,7 +71,6 @@ def _rest_api(fn: Function, api: ApiGateway, site: Site) -> RestApi:
     return RestApi(
         name=api.name or fn.name,
         function=fn.name,
-        function_arn=arn,
         stage=api.stage_name,
         auth=api.auth,
         routes=routes,

@@ -53,6 +53,7 @@ def with_jobs(fn: Function, site: Site, code: codes.Design, jobs: Jobs) -> Itera
         (code.bucket,) if code.bucket is not None else (),
         jobs.places,
         storage.own_parameters(fn),
+        http.kinds(fn),
     )
     before: list[Resource] = [log_group, *code.made, state, *([role] if role else []), *jobs.before]
     before += storage.parameters(fn, after=(state.id,))

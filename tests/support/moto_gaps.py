@@ -13,6 +13,8 @@ from moto.iam.exceptions import NotFoundException
 from moto.iam.models import AWSManagedPolicy, IAMBackend
 from moto.s3.models import FakeBucket
 
+from scar.local.http import api_hooks, hooks
+
 _attach = IAMBackend.attach_role_policy
 _remove_role = IAMBackend.remove_role_from_instance_profile
 _put_config = LambdaBackend.put_function_event_invoke_config
@@ -22,7 +24,7 @@ _put_config = LambdaBackend.put_function_event_invoke_config
 def corrected() -> Iterator[None]:
     """moto ignores the conditions of a bucket policy: a refusal of plain HTTP then refuses everything. It has AWS's own policies only when
     all of them are loaded, and keeps the first of several configurations for asynchronous events, where AWS keeps the last. It breaks down
-    when a role is to leave an instance profile that it is not in."""
+    when a role is to leave an instance profile that it is not in. Of REST APIs and functions' URLs it forgets what the local AWS keeps."""
     replaced = [
         (FakeBucket, "get_permission", _permission_over_tls),
         (IAMBackend, "attach_role_policy", _attach_role_policy),
@@ -32,9 +34,12 @@ def corrected() -> Iterator[None]:
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
     for owner, name, function in replaced:
         setattr(owner, name, function)
+    of_apis, of_urls = api_hooks.install(), hooks.install()
     try:
         yield
     finally:
+        of_urls()
+        of_apis()
         for owner, name, function in originals:
             setattr(owner, name, function)
 

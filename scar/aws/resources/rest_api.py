@@ -45,7 +45,6 @@ class RestApi:
 
     name: str
     function: str
-    function_arn: str
     stage: str
     auth: str
     routes: tuple[Route, ...]
@@ -75,11 +74,12 @@ class RestApi:
 
     def read(self, aws: Aws) -> RestApi | None:
         found = mine(aws, self.function)
+        if not self.routes:  # looked for, not wanted: a key may be left of an API that somebody has deleted
+            left = found or (self.auth == "api_key" and rest_api_key.is_left(aws, self.function))
+            return replace(self, name=found[0]["name"] if found else "") if left else None
         if not found:
             return None
         api = found[0]
-        if not self.routes:  # looked for, not wanted
-            return replace(self, name=api["name"])
         said = dict(tags.pairs(api.get("tags") or {}))
         stage = said.get(tags.STAGE, self.stage)
         return replace(
@@ -150,7 +150,7 @@ class RestApi:
     def delete(self, aws: Aws) -> None:
         Grant(self.function, SID).take(aws)
         found = mine(aws, self.function)
-        if any(dict(api["tags"]).get(tags.AUTH) == "api_key" for api in found):
+        if self.auth == "api_key" or any(dict(api["tags"]).get(tags.AUTH) == "api_key" for api in found):
             rest_api_key.remove(aws, self.function)
         for api in reversed(found):
             _delete(aws, api["id"])

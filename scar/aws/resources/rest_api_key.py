@@ -54,6 +54,10 @@ def remove(aws: Aws, function: str) -> None:
             aws.apigateway.delete_api_key(apiKey=key["id"])
 
 
+def is_left(aws: Aws, function: str) -> bool:
+    return bool(_plans(aws, function) or _keys(aws, function))
+
+
 def _delete_plan(aws: Aws, plan: Mapping[str, Any]) -> None:
     _detach(aws, plan)
     with passing_over_absence():

@@ -52,9 +52,9 @@ _SETTINGS_KEY: Final = f"settings/{SETTINGS}"
 class StateBucket:
     """One function's share of the bucket. It exists when the bucket is set up as today and bears the function's mark.
 
-    The mark lists the buckets that notify the function, those that hold code of it, its places in Batch and the SSM parameters with its
-    `credentials`, so that they are found when nothing else of it is left. A bucket that ever held code stays in the mark, and so does
-    a place or a parameter: what lies there may not all be gone.
+    The mark lists the buckets that notify the function, those that hold code of it, its places in Batch, the SSM parameters with its
+    `credentials` and the kinds of its HTTP `endpoints`, so that they are found when nothing else of it is left. A bucket that ever held
+    code stays in the mark, and so does a place, a parameter or a kind: what lies there may not all be gone.
     `batch` has pairs of a place (the name of a queue and its compute environment) and the label under which it is shared, '' if it is not.
     `marked` is False for a bucket that was found without a mark of the function.
     """
@@ -65,6 +65,7 @@ class StateBucket:
     code: tuple[str, ...] = ()
     batch: Pairs = ()
     credentials: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
     marked: bool = field(default=True, compare=False)
 
     @property
@@ -91,6 +92,7 @@ class StateBucket:
             code=tuple(bucket for bucket in self.code if bucket in found.code),
             batch=tuple(place for place in self.batch if place in found.batch),
             credentials=tuple(name for name in self.credentials if name in found.credentials),
+            endpoints=tuple(kind for kind in self.endpoints if kind in found.endpoints),
         )
 
     def create(self, aws: Aws) -> None:
@@ -117,7 +119,14 @@ class StateBucket:
             if is_absent(error):
                 return None
             raise
-        return replace(self, inputs=found.inputs, code=found.code, batch=found.batch, credentials=found.credentials)
+        return replace(
+            self,
+            inputs=found.inputs,
+            code=found.code,
+            batch=found.batch,
+            credentials=found.credentials,
+            endpoints=found.endpoints,
+        )
 
     def delete(self, aws: Aws) -> None:
         """Takes this function's objects, and the whole bucket when no other function is left.
@@ -144,7 +153,12 @@ class StateBucket:
         known = mark(aws, self.name, self.function) or Mark()
         code = sorted({*self.code, *known.code})
         batch = {**dict(known.batch), **dict(self.batch)}
-        further = {"code": code, "batch": batch, "credentials": sorted({*self.credentials, *known.credentials})}
+        further = {
+            "code": code,
+            "batch": batch,
+            "credentials": sorted({*self.credentials, *known.credentials}),
+            "endpoints": sorted({*self.endpoints, *known.endpoints}),
+        }
         written = {"inputs": self.inputs, **{name: what for name, what in further.items() if what}}
         aws.s3.put_object(**self._owned(aws), Key=self._mark, Body=json.dumps(written).encode())
 
@@ -173,12 +187,13 @@ class StateBucket:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the mark of a function lists: buckets that notify it, those that hold code of it, its places in Batch, its credentials."""
+    """What the mark of a function lists: buckets that notify it, those that hold code of it, its places in Batch, its credentials, endpoints."""
 
     inputs: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     batch: Pairs = ()
     credentials: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
 
 
 def mark(aws: Aws, bucket: str, function: str) -> Mark | None:
@@ -199,6 +214,7 @@ def _read_mark(aws: Aws, bucket: str, function: str) -> Mark:
         tuple(found.get("code", ())),
         tuple(sorted(found.get("batch", {}).items())),
         tuple(found.get("credentials", ())),
+        tuple(found.get("endpoints", ())),
     )
 
 
