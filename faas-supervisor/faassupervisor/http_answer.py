@@ -19,7 +19,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import mimetypes
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from faassupervisor import outputs
+from faassupervisor.content_types import content_type
 from faassupervisor.contract import Failure
 from faassupervisor.outputs import Output
 from faassupervisor.reply import LIMIT_BYTES
@@ -40,14 +40,7 @@ MOST_ZIPPED_BYTES: Final = (
 _KEPT_OUTPUT_BYTES: Final = 256 * 1024  # what runners keep of a script's output
 _CHUNK_BYTES: Final = 1024 * 1024
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-_OCTETS: Final = "application/octet-stream"
 _TEXT: Final = "text/plain; charset=utf-8"
-_OUTSIDE_MIME: Final = {
-    ".md": "text/markdown",
-    ".webp": "image/webp",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-}
 _ALSO_TEXT: Final = (
     "application/json",
     "application/xml",
@@ -154,20 +147,13 @@ def _file(outbox: Path, output: Output) -> Answer:
         return _TOO_LARGE
     with outputs.open_output(outbox, output) as source:
         content = _read(source, output.size)
-    kind = _type_of(output.relative)
+    kind = content_type(output.relative)
     if kind.startswith("text/") or kind in _ALSO_TEXT:
         try:
             return _fitting(Answer(200, content.decode(), {"content-type": f"{kind}; charset=utf-8"}))
         except UnicodeDecodeError:
             pass
     return _fitting(Answer(200, content, {"content-type": kind}))
-
-
-def _type_of(name: str) -> str:
-    """By the interpreter's own table: what an image keeps in /etc/mime.types does not count."""
-    dot = name.rfind(".")
-    extension = name[dot:].lower() if dot > name.rfind("/") else ""
-    return _OUTSIDE_MIME.get(extension) or mimetypes.types_map.get(extension) or _OCTETS
 
 
 def _read(source: Any, size: int) -> bytes:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from faassupervisor.content_types import content_type
 from faassupervisor.contract import Storage
-from faassupervisor.storage.s3 import content_type, split
+from faassupervisor.storage.s3 import split
 from tests.supervisor.faults import BottomlessS3, Fault, FaultyS3, always, once
 
 COPY = 'cat "$INPUT_FILE_PATH" > "$TMP_OUTPUT_DIR/copy"; printf %s "$STORAGE_OBJECT_KEY" > "$TMP_OUTPUT_DIR/key"'

@@ -5,7 +5,6 @@ botocore is used without boto3 and its transfer manager: half the start-up, and 
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from faassupervisor.aws import Aws
+from faassupervisor.content_types import content_type
 from faassupervisor.deadline import Deadline
 from faassupervisor.errors import StageInError, StageOutError
 from faassupervisor.events.items import ObjectItem
@@ -35,7 +35,6 @@ _WORKERS: Final = 8
 CONNECTIONS: Final = _WORKERS + 2
 _PART_BYTES: Final = 16 * MIB
 _MOST_PARTS: Final = 10_000  # AmazonS3/latest/userguide/qfacts
-_MIME: Final = mimetypes.MimeTypes()  # the built-in table only: the image's /etc/mime.types must not change an answer
 
 BROKEN: Final[tuple[type[Exception], ...]] = (BotoCoreError, HTTPError, OSError)  # what a body can break with
 
@@ -277,12 +276,6 @@ def split(size: int) -> list[tuple[int, int, int]]:
     while -(-size // part) > _MOST_PARTS:
         part *= 2
     return [(index + 1, start, min(part, size - start)) for index, start in enumerate(range(0, size, part))]
-
-
-def content_type(key: str) -> str:
-    """Guessed from the name by Python's built-in table; compressed or unknown is plain bytes."""
-    kind, encoding = _MIME.guess_type(key.rsplit("/", 1)[-1], strict=False)
-    return kind if kind and not encoding else "application/octet-stream"
 
 
 def _settle(futures: Iterable[Future[Any]]) -> None:
