@@ -220,7 +220,7 @@ def _zsh_case(path: str, word: Word, by_path: Mapping[str, Word]) -> str:
     elif word.files:
         specs.append(_quoted("*:file:_files"))
     else:
-        specs.append(_quoted("*::word:"))
+        specs.append(_quoted("*:word: "))
     lines.append(f"    _arguments -S {' '.join(specs)} ;;")
     return "\n".join(lines)
 
