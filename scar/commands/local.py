@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scar.commands.common import settings_of
-from scar.errors import UsageError
 from scar.report import plural, size
 
 if TYPE_CHECKING:
@@ -75,9 +73,8 @@ def _reset(context: Context, args: Namespace) -> int:
 
     folder = settings_of(context).local_state
     if not args.yes:
-        if not sys.stdin.isatty():
-            raise UsageError("reset forgets every bucket and function of the local AWS", fix="Say --yes to do it.")
-        if input(f"Forget everything in {folder}? [y/N] ").strip().lower() not in {"y", "yes"}:
+        refusal = "reset forgets every bucket and function of the local AWS"
+        if not context.report.confirm(f"Forget everything in {folder}?", refusal=refusal):
             context.report.say("Nothing was changed.")
             return 0
     reset(folder)
