@@ -33,6 +33,7 @@ def test_an_object_is_staged_in_processed_and_its_output_published(lab, bucket, 
 
 
 def test_every_record_is_processed_in_a_place_of_its_own(lab, bucket, out):
+    """EV3, KEY6."""
     agent = lab.agent(
         'ls "$TMP_INPUT_DIR" "$TMP_OUTPUT_DIR"; cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/$(cat "$INPUT_FILE_PATH")"',
         outputs=out,
@@ -45,6 +46,7 @@ def test_every_record_is_processed_in_a_place_of_its_own(lab, bucket, out):
 
 
 def test_a_bad_record_neither_stops_the_good_ones_nor_is_forgotten(lab, bucket, out):
+    """EV4."""
     agent = lab.agent('grep -q bad "$INPUT_FILE_PATH" && exit 7; cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR"', outputs=out)
     records = [
         bucket.put("in/1"),
@@ -63,6 +65,7 @@ def test_a_bad_record_neither_stops_the_good_ones_nor_is_forgotten(lab, bucket, 
 
 
 def test_records_that_create_nothing_start_nothing_and_succeed(lab, bucket):
+    """EV7, KEY4."""
     agent = lab.agent("echo started")
     removed = {**bucket.record("in/a"), "eventName": "ObjectRemoved:Delete"}
     answer = agent.invoke({"Records": [removed, bucket.put("in/folder/", b"")]})
@@ -74,12 +77,14 @@ def test_records_that_create_nothing_start_nothing_and_succeed(lab, bucket):
 
 @pytest.mark.parametrize("event", [b"{", b"hello", b"\xff", b"[" * 20000])
 def test_what_is_no_event_is_refused(lab, event):
+    """EV14."""
     answer = lab.agent("echo started").invoke(event)
     assert answer.error_type == "BadEvent"
     assert answer.document["errorType"] == "BadEvent"
 
 
 def test_any_other_json_is_the_input_file_byte_for_byte(lab):
+    """EV15."""
     event = b'{"user":  "data"}\n'
     answer = lab.agent('cat "$INPUT_FILE_PATH"; basename "$INPUT_FILE_PATH"').invoke(event)
     assert answer.document["runs"][0]["output"].encode() == event + b"event.json\n"
@@ -182,6 +187,7 @@ def test_a_killed_predecessors_files_are_gone_when_the_next_event_comes(lab):
 
 
 def test_the_log_is_one_json_line_for_each_fact_and_holds_neither_payload_nor_credential(lab, bucket, out):
+    """EV17."""
     agent = lab.agent('echo x > "$TMP_OUTPUT_DIR/a"', outputs=out, log_level="DEBUG")
     agent.invoke({"Records": [bucket.put("in/\x1b]0;evil\x07\u202e\x7f")]}, request_id="r-7")
     agent.invoke({"token": "canary-payload"})

@@ -28,6 +28,7 @@ def names(outbox):
 
 
 def test_files_of_every_depth_and_name_are_found_in_order(outbox):
+    """KEY10."""
     deep = outbox / "a" / "b" / "c"
     deep.mkdir(parents=True)
     (outbox / "empty").mkdir()
@@ -97,6 +98,7 @@ def too_long(outbox):
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_what_cannot_be_published_is_refused_by_name(outbox, make, reason):
+    """KEY10, KEY11."""
     (outbox / "good").write_text("good")
     make(outbox)
     with pytest.raises(StageOutError, match=reason) as caught:
@@ -174,10 +176,12 @@ def test_nobody_who_swaps_files_for_links_gets_anything_else_published(outbox, t
     ],
 )
 def test_filters_look_at_the_relative_path(relative, prefix, suffix, expected):
+    """KEY13."""
     assert outputs.matches(relative, Storage("s3", "b", "", prefix, suffix)) is expected
 
 
 def test_a_file_goes_to_a_place_once_even_when_two_rules_name_it(outbox):
+    """KEY13."""
     (outbox / "a").write_text("")
     (found,) = outputs.find(outbox)
     uploads = outputs.uploads(outbox, [found], [*RULE, *RULE, Storage("s3", "b", "")])
@@ -185,12 +189,14 @@ def test_a_file_goes_to_a_place_once_even_when_two_rules_name_it(outbox):
 
 
 def test_ten_thousand_files_are_found_quickly(outbox):
+    """KEY10."""
     for number in range(10_000):
         (outbox / f"{number:05}").touch()
     assert names(outbox) == [f"{number:05}" for number in range(10_000)]
 
 
 def test_a_bad_output_among_good_ones_publishes_none(lab, bucket, out):
+    """KEY10, KEY11: outputs are checked as a whole before any of them is published."""
     answer = lab.agent('cd "$TMP_OUTPUT_DIR"; echo 1 > a; ln -s /etc/passwd b', outputs=out).invoke({})
     assert answer.error_type == "StageOutFailed"
     assert answer.document["errorMessage"] == "output 'b' is a symbolic link that leaves the output directory"

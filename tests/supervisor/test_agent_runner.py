@@ -184,6 +184,7 @@ def test_without_an_object_there_are_no_names_of_one(lab, bucket):
 
 
 def test_an_event_of_any_size_is_in_a_file_and_only_a_short_one_in_the_environment(lab):
+    """EV16."""
     agent = lab.agent(
         'printf "%s " "${EVENT+set}"; wc -c < "$SCAR_EVENT_FILE"; cmp "$SCAR_EVENT_FILE" "$INPUT_FILE_PATH"'
     )
@@ -310,6 +311,7 @@ def test_a_process_that_obeys_sigterm_can_say_good_bye(lab):
 
 
 def test_what_a_script_left_running_is_stopped_before_its_output_is_published(lab, bucket, out, tmp_path):
+    """KEY12."""
     agent = lab.agent(
         f"""
         setsid sh -c 'echo $$ > {tmp_path}/pid; while :; do echo more >> "$TMP_OUTPUT_DIR/log"; sleep 0.01; done' &

@@ -52,6 +52,7 @@ def copier(lab, out):
 
 
 def test_a_key_of_any_kind_arrives_as_it_is_and_stays_in_its_directory(copier, bucket):
+    """KEY1, KEY2, KEY5, KEY8."""
     for number, key in enumerate(HOSTILE_KEYS):
         content = f"content {number}".encode()
         answer = copier.invoke({"Records": [bucket.put(key, content)]})
@@ -93,6 +94,7 @@ def test_the_version_that_the_event_names_is_read_even_when_it_is_not_the_latest
 
 
 def test_an_object_that_was_overwritten_since_the_event_is_not_taken_for_it(copier, bucket):
+    """EV6."""
     first = bucket.put("in/a", b"first")
     bucket.put("in/a", b"second")
     answer = copier.invoke({"Records": [first]})
@@ -111,6 +113,7 @@ def test_an_object_that_is_gone_is_named(copier, bucket):
 
 
 def test_an_empty_object_is_an_empty_file(copier, bucket):
+    """KEY4."""
     assert copier.invoke({"Records": [bucket.put("in/empty", b"")]}).error_type is None
     assert bucket.get("out/copy") == b""
 
@@ -249,6 +252,7 @@ def test_memory_stays_bounded_however_large_the_object(lab):
 
 
 def test_every_matching_output_gets_the_file_and_filters_look_at_the_relative_path(lab, bucket):
+    """KEY13."""
     rules = (
         Storage("s3", bucket.name, "all"),
         Storage("s3", bucket.name, "images", suffix=(".png", ".jpg")),

@@ -89,6 +89,7 @@ def test_a_name_keeps_every_byte_unless_it_cannot_be_one(key, name):
 
 
 def test_a_long_name_is_cut_but_keeps_its_extension_and_stays_apart():
+    """KEY5."""
     one, two = safe_name("ü" * 500 + "1.tar.gz"), safe_name("ü" * 500 + "2.tar.gz")
     assert one != two
     assert one.endswith(".gz")
