@@ -6,7 +6,7 @@ The process environment is read here, handed in as a mapping, and never written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -53,10 +53,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Defined:
-    """What a file says about the same things: a definition, or the configuration (`scar.cfg`)."""
+    """What a file says about the same things: a definition, or the configuration. `source` is what to call it."""
 
     profile: str | None = None
     region: str | None = None
+    source: str = "configuration file"
 
 
 def settle(
@@ -74,7 +75,10 @@ def settle(
             (asked.profile, "flag --profile"),
             (environ.get("SCAR_PROFILE"), "SCAR_PROFILE"),
             (defined.profile, "definition file"),
-            (None if environ.get("AWS_PROFILE") else configured.profile, "scar.cfg"),  # boto reads AWS_PROFILE itself
+            (
+                None if environ.get("AWS_PROFILE") else configured.profile,
+                configured.source,
+            ),  # boto reads AWS_PROFILE itself
         ),
         region=_optional(
             (asked.region, "flag --region"),
@@ -83,7 +87,7 @@ def settle(
             # A real account's region must not decide where the local AWS keeps things: they would seem gone elsewhere.
             (None if local.value else environ.get("AWS_REGION"), "AWS_REGION"),
             (None if local.value else environ.get("AWS_DEFAULT_REGION"), "AWS_DEFAULT_REGION"),
-            (None if local.value else configured.region, "scar.cfg"),
+            (None if local.value else configured.region, configured.source),
             (LOCAL_REGION if local.value else None, "default of the local AWS"),
         ),
         engine=_first((environ.get("SCAR_ENGINE"), "SCAR_ENGINE"), default="auto"),
@@ -94,13 +98,30 @@ def settle(
     )
 
 
-def configuration_file(environ: Mapping[str, str]) -> Path | None:
-    """The configuration of SCAR 4 and later, when there is one; none is needed."""
+def configuration_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """The configuration files that there are, the one that counts first; none is needed. `config.yaml` is ours, `scar.cfg` is SCAR 4's."""
     if folder := environ.get("SCAR_CONFIG_FOLDER"):
         places = [Path(folder)]
     else:
-        places = [_folder(environ, "SCAR_CONFIG_FOLDER", "XDG_CONFIG_HOME", ".config", "scar"), Path.home() / ".scar"]
-    return next((path for place in places if (path := place.absolute() / "scar.cfg").is_file()), None)
+        places = [_folder(environ, "SCAR_CONFIG_FOLDER", "XDG_CONFIG_HOME", ".config", "scar"), _home() / ".scar"]
+    ours = places[0].absolute() / "config.yaml"
+    old = next((path for place in places if (path := place.absolute() / "scar.cfg").is_file()), None)
+    return (*([ours] if ours.is_file() else []), *([old] if old is not None else []))
+
+
+def explained(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[str, Origin[object]]]:
+    """Every setting with its value and who said so, in the order of the reference."""
+    for name in ("local", "profile", "region", "engine"):
+        origin = getattr(settings, name)
+        yield name, Origin(origin.value, origin.source)
+    for name, own, xdg, path in (
+        ("local_state", "SCAR_LOCAL_STATE", "XDG_STATE_HOME", settings.local_state),
+        ("cache", "SCAR_CACHE", "XDG_CACHE_HOME", settings.cache),
+    ):
+        base = environ.get(xdg, "")
+        source = own if environ.get(own) else xdg if base and Path(base).is_absolute() else "default"
+        yield name, Origin(str(path), source)
+    yield "docker_host", Origin(settings.docker_host, "DOCKER_HOST" if settings.docker_host else "default")
 
 
 def _first(*choices: tuple[T | None, str], default: T) -> Origin[T]:
@@ -127,4 +148,12 @@ def _folder(environ: Mapping[str, str], own: str, xdg: str, home: str, name: str
     base = environ.get(xdg)
     if base and Path(base).is_absolute():  # the XDG specification: a relative path is invalid and ignored
         return Path(base) / name
-    return Path.home() / home / name
+    return _home() / home / name
+
+
+def _home() -> Path:
+    """The home folder; `/` for a process that has none, where nothing of ours will be."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")

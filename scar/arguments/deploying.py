@@ -46,7 +46,13 @@ def add(words: Verbs) -> None:
 
     words.add("schema", "print the JSON Schema of definition files", "scar schema > scar.schema.json", _schema)
 
-    words.add("config", "show every default of a function, and what scar.cfg says of it", "scar config", _config)
+    config = words.add(
+        "config",
+        "show every setting and every default of a function, and where each comes from",
+        "scar config\nscar config region\nscar config lambda.memory",
+        _config,
+    )
+    config.add_argument("key", nargs="?", metavar="KEY", help="this one only, or all of a section")
 
     rm = words.add(
         "rm",

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scar.errors import NotFoundError, UsageError
-from scar.settings import Asked, Defined, Settings, configuration_file, settle
+from scar.errors import NotFoundError, Problem, UsageError
+from scar.settings import Asked, Defined, Settings, configuration_files, settle
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
@@ -16,28 +16,35 @@ if TYPE_CHECKING:
     from scar.fdl.configuration import Configuration
     from scar.fdl.load import Definition
     from scar.fdl.model import Function
+    from scar.fdl.places import Node
 
 
 def settings_of(context: Context, functions: tuple[Function, ...] = ()) -> Settings:
     """The settings of a command. Functions of one file must agree on profile and region: one run works on one account."""
     asked = Asked(context.asked_local, context.asked_profile, context.asked_region)
-    configured = configuration()
     return settle(
         asked,
         os.environ,
         Defined(_agreed(functions, "boto_profile"), _agreed(functions, "region")),
-        Defined(configured.profile, configured.region) if configured else Defined(),
+        _configured(configurations()),
     )
 
 
-def configuration() -> Configuration | None:
-    """What `scar.cfg` says, when there is one."""
-    path = configuration_file(os.environ)
-    if path is None:
-        return None
+def configurations() -> tuple[Configuration, ...]:
+    """What the configuration files say that there are, the one that counts first."""
+    paths = configuration_files(os.environ)
+    if not paths:
+        return ()
     from scar.fdl.configuration import load
 
-    return load(path)
+    return tuple(load(path) for path in paths)
+
+
+def _configured(files: tuple[Configuration, ...]) -> Defined:
+    profile = next((each.profile for each in files if each.profile), None)
+    region = next((each.region for each in files if each.region), None)
+    said = [str(each.path) for each in files if each.profile or each.region]
+    return Defined(profile, region, said[0]) if said else Defined()
 
 
 def _agreed(functions: tuple[Function, ...], key: str) -> str | None:
@@ -61,13 +68,23 @@ def load_definition(path: Path) -> Definition:
     """The functions of a file, with what the configuration adds to them. Raises FdlError."""
     from scar.fdl.load import load
 
-    configured = configuration()
-    if configured is None:
-        return load(path, environ=os.environ)
-    from scar.fdl.configuration import under
+    configured = configurations()
+    definition = load(path, below=lambda root: under_all(root, configured), environ=os.environ)
+    return replace(definition, warnings=(*warnings_of(configured), *definition.warnings))
 
-    definition = load(path, below=lambda root: under(root, configured), environ=os.environ)
-    return replace(definition, warnings=(*configured.warnings, *definition.warnings))
+
+def under_all(root: Node | None, files: tuple[Configuration, ...]) -> Node | None:
+    """A definition that falls back on the configuration files, one after the other."""
+    if files:
+        from scar.fdl.configuration import under
+
+        for each in files:
+            root = under(root, each)
+    return root
+
+
+def warnings_of(files: tuple[Configuration, ...]) -> tuple[Problem, ...]:
+    return tuple(warning for each in files for warning in each.warnings)
 
 
 def read_definition(context: Context, path: Path, only: str | None = None) -> tuple[Function, ...]:

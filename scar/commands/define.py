@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from scar.arguments.defining import given
-from scar.commands.common import configuration
+from scar.commands.common import configurations, settings_of, warnings_of
 from scar.commands.given import defined
-from scar.errors import FdlError, Problem, UsageError
+from scar.errors import FdlError, NotFoundError, Problem, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -56,19 +57,68 @@ def schema(context: Context, args: Namespace) -> int:
 
 
 def config(context: Context, args: Namespace) -> int:
-    """Every default of a function, and who says so: `scar.cfg`, or nobody."""
-    from scar.fdl.configuration import defaults, said
-
-    configured = configuration()
-    for warning in configured.warnings if configured else ():
-        context.report.complain(f"warning: {warning}")
-    values = said(configured)
-    rows = []
-    for key, default in {**dict(defaults()), **dict.fromkeys(values)}.items():
-        value, origin = values.get(key, (default, "default"))
-        rows.append({"key": key, "value": value, "origin": origin})
+    """Every setting and every default of a function, and who says so; of one KEY, or of one section."""
+    effective = _effective(context)
+    rows = [
+        {"key": key, "value": value, "origin": origin}
+        for key, (value, origin) in effective.items()
+        if args.key is None or _is_at(key, args.key)
+    ]
+    if not rows:
+        raise _no_such_key(args.key, list(effective))
     if context.report.json:
-        context.report.document(rows)
+        context.report.document(rows[0] if args.key is not None and len(rows) == 1 else rows)
+    elif args.key is not None and len(rows) == 1:
+        context.report.line(f"{rows[0]['key']}: {rows[0]['value']}  ({rows[0]['origin']})")
     else:
-        context.report.table(rows, ("key", "value", "origin"), empty="there are no defaults")
+        context.report.table(rows, ("key", "value", "origin"), empty="there are no settings")
     return 0
+
+
+def _effective(context: Context) -> dict[str, tuple[object, str]]:
+    """Key → value and origin: the settings of this command, then what a function is when its definition does not say."""
+    from scar.fdl.configuration import defaults, said
+    from scar.settings import explained
+
+    configured = configurations()
+    for warning in warnings_of(configured):
+        context.report.complain(f"warning: {warning}")
+    settings = settings_of(context)
+    found: dict[str, tuple[object, str]] = {
+        name: (origin.value, origin.source) for name, origin in explained(settings, os.environ)
+    }
+    if settings.region.value is None:
+        found["region"] = _of_boto(settings.profile.value)
+    found |= {key: (value, "default") for key, value in defaults()}
+    for each in reversed(configured):
+        found |= said(each)
+    return found
+
+
+def _of_boto(profile: str | None) -> tuple[object, str]:
+    """The region that AWS's own configuration files say, which every AWS tool falls back on."""
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import get_session
+
+    session = get_session()
+    if profile is not None:
+        session.set_config_variable("profile", profile)
+    try:
+        region = session.get_config_variable("region")
+    except BotoCoreError:  # no such profile: the command that needs it says so
+        region = None
+    return (region, "AWS configuration file") if region else (None, "default")
+
+
+def _is_at(key: str, asked: str) -> bool:
+    """Whether `key` is the one that was asked for, or in the section that was; `aws.` may be left out."""
+    return any(each == asked or each.startswith(f"{asked}.") for each in (key, key.removeprefix("aws.")))
+
+
+def _no_such_key(asked: str, keys: list[str]) -> NotFoundError:
+    import difflib
+
+    short = [key.removeprefix("aws.") for key in keys]
+    guesses = difflib.get_close_matches(asked.removeprefix("aws."), short, 1)
+    fix = f"Did you mean {guesses[0]}?" if guesses else "See all: scar config"
+    return NotFoundError(f"there is no setting called {asked!r}", fix=fix)

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scar.arguments.defining import Flag, given
-from scar.commands.common import configuration
+from scar.commands.common import configurations, under_all, warnings_of
 from scar.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from scar.cli import Context
-    from scar.fdl.configuration import Configuration
     from scar.fdl.load import Definition
     from scar.fdl.model import Function
     from scar.fdl.places import Node, Place, Table
@@ -56,18 +55,18 @@ def defined(path: Path | None, args: Namespace, environ: Mapping[str, str] | Non
     from scar.fdl import load, overlay
 
     environ = os.environ if environ is None else environ
-    configured = configuration()
+    configured = configurations()
     name = getattr(args, "name", None)
     flags = _flags(args, path, environ)
     if path is None:
         root = overlay.alone(overlay.laid(_named(_enough(args, flags)), flags))
-        definition = load.made(_under(root, configured) or root, "command line", Path.cwd(), environ=environ)
+        definition = load.made(under_all(root, configured) or root, "command line", Path.cwd(), environ=environ)
     else:
 
         def below(root: Node | None) -> Node | None:
             if flags.entries or name is not None:
                 root = overlay.over(root, flags, name, _place("-n/--name"))
-            return _under(root, configured)
+            return under_all(root, configured)
 
         definition = load.load(path, below=below, environ=environ)
         if flags.entries and not definition.functions:
@@ -75,15 +74,7 @@ def defined(path: Path | None, args: Namespace, environ: Mapping[str, str] | Non
                 f"{path} defines no function in AWS, and the flags say nothing of services",
                 fix="Leave the flags out, or change the file.",
             )
-    return replace(definition, warnings=(*(configured.warnings if configured else ()), *definition.warnings))
-
-
-def _under(root: Node | None, configured: Configuration | None) -> Node | None:
-    if configured is None:
-        return root
-    from scar.fdl.configuration import under
-
-    return under(root, configured)
+    return replace(definition, warnings=(*warnings_of(configured), *definition.warnings))
 
 
 def _enough(args: Namespace, flags: Table) -> str:

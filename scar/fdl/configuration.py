@@ -1,14 +1,15 @@
-"""What does a function say that its definition does not? The configuration file of SCAR 4 (`scar.cfg`, JSON) stands below every definition.
+"""What does a function say that its definition does not? Configuration files stand below every definition. None is needed.
 
-None is needed. A section of it (`aws.lambda`, `aws.batch` …) gives defaults to the section of the same name of every function; what a
-definition says wins, lists as a whole. SCAR 4 wrote a file full of its own defaults: what has no meaning any more is named in one
-warning, an unknown key in one of its own, and a value that cannot be is an error at its place in the file.
+`config.yaml` has sections as an item of `functions.aws` has them (`lambda`, `batch` …), and `oscar` with what services of each cluster have
+in common. `scar.cfg` is SCAR 4's (JSON), with the same sections below `aws`. They are defaults for every function; what a definition says
+wins, lists as a whole. SCAR 4 wrote a file full of its own defaults: what has no meaning any more is named in one warning, an unknown
+key in one of its own, and a value that cannot be is an error at its place in the file.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -33,21 +34,29 @@ from scar.fdl.places import (
     shown,
 )
 
-# Notes of SCAR 4 about itself, and what its own way of working needed.
-_NOTES: Final = frozenset({"scar", "oscar"})
+OURS: Final = ".yaml"  # of the name of a file that is not SCAR 4's
+# Sections that say how something is made which a function only has when its definition says so.
+_ONLY_IF_GIVEN: Final = ("api_gateway", "function_url")
 # One account and one region for all of a function: what SCAR 4 wrote into every section is `lambda`'s, and that is a setting.
 _SETTINGS: Final = frozenset({"boto_profile", "region"})
 _NOWHERE_TABLE: Final = Table({}, NOWHERE)
 # What SCAR 4 wrote into every file: a family that AWS retired, and a template for machines that jobs need no more.
+_OPENED: Final = "method"  # SCAR 4 wrote into everybody's file that endpoints are open to the world
 _GONE: Final[Mapping[str, object]] = {"instance_types": ["m3.medium"], "launch_template_name": "faas-supervisor"}
+
+
+HIDDEN: Final = "(hidden)"
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`sections` is shaped as one item of `functions.aws`. `profile` and `region` are settings (scar.settings)."""
+    """`sections` is shaped as one item of `functions.aws`, `clusters` as one of `functions.oscar`. `profile` and `region` are settings
+    (scar.settings).
+    """
 
     path: Path
     sections: Table = _NOWHERE_TABLE
+    clusters: Table = _NOWHERE_TABLE
     profile: str | None = None
     region: str | None = None
     warnings: tuple[Problem, ...] = ()
@@ -62,7 +71,7 @@ def load(path: Path) -> Configuration:
     try:
         root = document.compose(text_of(path), problems)
         sifted = _Sifted(problems)
-        aws = _table(_table(root, "", sifted), "aws", sifted) if isinstance(root, Table) else _NOWHERE_TABLE
+        aws, clusters = _parts(root, ours=path.suffix == OURS, problems=problems)
         sections = sifted.section(Function, aws, "aws")
         if not problems.errors:
             _check(sections, problems, path.absolute().parent)
@@ -75,26 +84,48 @@ def load(path: Path) -> Configuration:
     profile, region = (_text(said.value if said else None, name) for name in ("boto_profile", "region"))
     if profile == "default":  # as SCAR 4 called the choice that boto makes by itself
         profile = None
-    return Configuration(path, sections, profile, region, tuple(sorted(problems.warnings)))
+    return Configuration(path, sections, clusters, profile, region, tuple(sorted(problems.warnings)))
 
 
 def under(root: Node | None, configuration: Configuration) -> Node | None:
-    """A definition whose every function falls back on the configuration. What is no list of functions stays as it is."""
-    if not isinstance(root, Table) or not configuration.sections.entries:
+    """A definition whose functions and services fall back on the configuration. What is no list of them stays as it is."""
+    functions = root.entries.get("functions") if isinstance(root, Table) else None
+    if not isinstance(root, Table) or functions is None or not isinstance(functions.value, Table):
         return root
-    functions = root.entries.get("functions")
-    aws = functions.value.entries.get("aws") if functions and isinstance(functions.value, Table) else None
-    if functions is None or aws is None or not isinstance(functions.value, Table) or not isinstance(aws.value, Items):
-        return root
-    nodes = tuple(_function(node, configuration.sections) for node in aws.value.nodes)
-    filled = _with(functions.value, "aws", replace(aws, value=replace(aws.value, nodes=nodes)))
+    filled = _each(functions.value, "aws", lambda node: _function(node, configuration.sections))
+    filled = _each(filled, "oscar", lambda node: _services(node, configuration.clusters))
     return _with(root, "functions", replace(functions, value=filled))
+
+
+def _each(functions: Table, name: str, change: Callable[[Node], Node]) -> Table:
+    entry = functions.entries.get(name)
+    if entry is None or not isinstance(entry.value, Items):
+        return functions
+    nodes = tuple(change(node) for node in entry.value.nodes)
+    return _with(functions, name, replace(entry, value=replace(entry.value, nodes=nodes)))
+
+
+def _services(node: Node, clusters: Table) -> Node:
+    """An item of `functions.oscar`: services by the name of their cluster."""
+    if not isinstance(node, Table):
+        return node
+    entries = {}
+    for name, entry in node.entries.items():
+        default = clusters.entries.get(name)
+        if default is not None and isinstance(default.value, Table) and isinstance(entry.value, Table):
+            entries[name] = replace(entry, value=_merged(entry.value, default.value))
+        else:
+            entries[name] = entry
+    return replace(node, entries=entries)
 
 
 def _function(node: Node, sections: Table) -> Node:
     if not isinstance(node, Table) or not isinstance(getattr(node.entries.get("lambda"), "value", None), Table):
         return node
-    merged = _merged(node, sections)
+    wanted = {
+        name: entry for name, entry in sections.entries.items() if name not in _ONLY_IF_GIVEN or name in node.entries
+    }
+    merged = _merged(node, replace(sections, entries=wanted))
     mode = _text(merged.entries["lambda"].value, "execution_mode")
     if mode in {None, "lambda"} and "batch" not in node.entries:  # a function without jobs is told nothing about them
         merged = replace(merged, entries={name: entry for name, entry in merged.entries.items() if name != "batch"})
@@ -144,7 +175,12 @@ class _Sifted:
                 continue
             if field is None and name not in retired:
                 self._unknown(name, entry, path, tuple(fields))
-            elif field is None or field.key.legacy or read.plain(entry.value) == _GONE.get(name, _GONE):
+            elif (
+                field is None
+                or field.key.legacy
+                or read.plain(entry.value) == _GONE.get(name, _GONE)
+                or name == _OPENED
+            ):
                 self.meaningless(entry.place, below(path, name))
             elif not _is_default(field, entry.value):
                 kept[name] = replace(entry, value=self._value(field, entry.value, below(path, name)))
@@ -189,15 +225,19 @@ def _plain(value: Mapping[str, object]) -> Table:
     return node
 
 
-def _table(node: Node | None, name: str, sifted: _Sifted) -> Table:
-    """The table called `name`, or the table itself for ''. What stands beside it is not for us."""
-    if not isinstance(node, Table):
-        return _NOWHERE_TABLE
-    if not name:
-        for note in sorted(_NOTES & node.entries.keys()):
-            if note != "scar":
-                sifted.meaningless(node.entries[note].place, note)
-        return node
+def _parts(root: Node | None, *, ours: bool, problems: Problems) -> tuple[Table, Table]:
+    """What the file says of functions, and of clusters. `scar` is SCAR 4's note about itself."""
+    if ours and root is not None and not isinstance(root, Table) and not _is_empty(root):
+        problems.add(root.place, "", "a table of sections was expected", "For example: `lambda: {memory: 1024}`.")
+    if not isinstance(root, Table):
+        return _NOWHERE_TABLE, _NOWHERE_TABLE
+    clusters = _table(root, "oscar")
+    if not ours:
+        return _table(root, "aws"), clusters
+    return replace(root, entries={name: entry for name, entry in root.entries.items() if name != "oscar"}), clusters
+
+
+def _table(node: Table, name: str) -> Table:
     entry = node.entries.get(name)
     return entry.value if entry and isinstance(entry.value, Table) else _NOWHERE_TABLE
 
@@ -249,6 +289,7 @@ def said(configuration: Configuration | None) -> Mapping[str, tuple[object, str]
     return {
         **dict(_said(configuration, configuration.sections, "aws")),
         **{key: (value, str(configuration.path)) for key, value in settings.items() if value is not None},
+        **dict(_said(configuration, configuration.clusters, "oscar")),
     }
 
 
@@ -258,7 +299,7 @@ def _said(configuration: Configuration, table: Table, path: str) -> Iterator[tup
         if isinstance(entry.value, Table) and name != "environment":
             yield from _said(configuration, entry.value, here)
         else:
-            value = read.plain(entry.value)
+            value = HIDDEN if name in document.CREDENTIALS else read.plain(entry.value)
             if isinstance(value, dict):
                 value = value.get("Variables", value)
             yield here, (value, configuration.origin(entry.place))

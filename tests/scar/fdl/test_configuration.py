@@ -13,7 +13,7 @@ from scar.fdl import load
 from scar.fdl.configuration import Configuration, said, under
 from scar.fdl.configuration import load as read
 from scar.fdl.model import Function
-from scar.settings import Asked, Defined, configuration_file, settle
+from scar.settings import Asked, Defined, configuration_files, explained, settle
 
 
 def configured(folder: Path, **sections: Mapping[str, object]) -> Configuration:
@@ -88,11 +88,71 @@ def test_its_region_and_profile_come_after_the_variables_of_aws(tmp_path: Path) 
 
 
 def test_no_file_is_needed_and_the_folder_can_be_named(tmp_path: Path) -> None:
-    assert configuration_file({"SCAR_CONFIG_FOLDER": str(tmp_path)}) is None
+    assert configuration_files({"SCAR_CONFIG_FOLDER": str(tmp_path)}) == ()
     (tmp_path / "scar").mkdir()
     for folder, environ in (
         (tmp_path, {"SCAR_CONFIG_FOLDER": str(tmp_path)}),
         (tmp_path / "scar", {"XDG_CONFIG_HOME": str(tmp_path)}),
     ):
         (folder / "scar.cfg").write_text("{}")
-        assert configuration_file(environ) == folder / "scar.cfg"
+        assert configuration_files(environ) == (folder / "scar.cfg",)
+        (folder / "config.yaml").write_text("")
+        assert configuration_files(environ) == (folder / "config.yaml", folder / "scar.cfg")
+
+
+def ours(folder: Path, text: str) -> Configuration:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return read(path)
+
+
+def test_our_own_file_has_the_sections_of_a_function_and_counts_before_scar_4s(tmp_path: Path) -> None:
+    first = ours(tmp_path, "lambda: {memory: 1024, tags: {team: a}}\nbatch: {vcpus: 2}\n")
+    second = configured(tmp_path, **{"lambda": {"memory": 2048, "timeout": 60}})
+    text = json.dumps({"functions": {"aws": [{"lambda": {"name": "x", "container": {"image": "scratch"}}}]}})
+    (fn,) = load.parse(text, "f.yaml", Path(), below=lambda root: under(under(root, first), second)).functions
+    assert (fn.lambda_.memory, fn.lambda_.timeout, fn.lambda_.tags) == (1024, 60, {"team": "a"})
+    assert said(first)["aws.lambda.memory"] == (1024, f"{tmp_path / 'config.yaml'}:1")
+    with pytest.raises(FdlError, match="a table of sections was expected"):
+        ours(tmp_path, "[lambda]")
+    assert ours(tmp_path, "").sections.entries == {}
+
+
+def test_an_endpoint_is_made_by_a_definition_only_and_is_open_by_its_word_only(tmp_path: Path) -> None:
+    """SE15: SCAR 4 wrote `authorizationType: NONE` into everybody's file."""
+    section = {"stage_name": "lab", "method": {"authorizationType": "NONE"}, "service_id": "apigateway.amazonaws.com"}
+    below = configured(tmp_path, api_gateway=section)
+    (warning,) = below.warnings
+    assert "aws.api_gateway.method" in warning.what
+    plain: dict[str, object] = {"lambda": {"name": "x", "container": {"image": "scratch"}}}
+    asked = {"lambda": {"name": "y", "container": {"image": "scratch"}}, "api_gateway": {"name": "y"}}
+    without, made = functions(below, plain, asked)
+    assert without.api_gateway is None
+    assert made.api_gateway is not None
+    assert (made.api_gateway.auth, made.api_gateway.stage_name) == ("iam", "lab")
+
+
+def test_services_of_a_cluster_fall_back_on_what_is_said_of_it(tmp_path: Path) -> None:
+    cluster = {"endpoint": "https://oscar.example", "auth_user": "me", "auth_password": "hunter2", "memory": "1Gi"}
+    path = tmp_path / "scar.cfg"
+    path.write_text(json.dumps({"scar": {}, "oscar": {"mine": cluster}, "aws": {}}))
+    below = read(path)
+    text = json.dumps({"functions": {"oscar": [{"mine": {"name": "s", "image": "scratch", "memory": "2Gi"}}]}})
+    (service,) = load.parse(text, "f.yaml", Path(), below=lambda root: under(root, below)).services
+    assert (service.oscar.endpoint, service.oscar.memory) == ("https://oscar.example", "2Gi")
+    assert service.oscar.auth_password is not None
+    assert service.oscar.auth_password.reveal() == "hunter2"
+    assert said(below)["oscar.mine.auth_password"][0] == "(hidden)"
+    assert "hunter2" not in repr(service)
+
+
+def test_every_setting_tells_where_it_comes_from(tmp_path: Path) -> None:
+    environ = {"SCAR_REGION": "eu-west-1", "SCAR_CACHE": str(tmp_path), "XDG_STATE_HOME": "/state", "AWS_REGION": "x"}
+    told = {
+        name: (origin.value, origin.source) for name, origin in explained(settle(Asked(local=True), environ), environ)
+    }
+    assert told["local"] == (True, "flag --local")
+    assert told["region"] == ("eu-west-1", "SCAR_REGION")
+    assert told["cache"] == (str(tmp_path), "SCAR_CACHE")
+    assert told["local_state"] == ("/state/scar/local", "XDG_STATE_HOME")
+    assert told["profile"] == (None, "default")
