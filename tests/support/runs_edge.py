@@ -77,6 +77,9 @@ class World:
     calls: Counter[str] = field(default_factory=Counter)
     ended: list[tuple[str, str, str]] = field(default_factory=list)  # operation, job, reason
     each_describe: Callable[[], object] = lambda: None
+    refuse: Callable[[], int | None] = lambda: (
+        None
+    )  # 429 for an invocation that is throttled, 500 for one that Lambda fails
     cancels: bool = True  # whether CancelJob does what it says
     # 503 for a call (`describejobs`, `Logs_20140328.FilterLogEvents`) that is not to be answered, 200 for an answer that is cut on its way
     fails: Callable[[str], int | None] = lambda _: None
@@ -212,12 +215,15 @@ class World:
             arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
             found = {"FunctionName": name, "FunctionArn": arn, "Environment": {"Variables": self.functions[name]}}
             return 200, {}, json.dumps(found).encode()
+        if (status := self.refuse()) is not None:
+            kind = "TooManyRequestsException" if status == 429 else "ServiceException"
+            return status, {"x-amzn-errortype": kind}, b"{}"
         self.invoked.append(body)
-        answer, kind = self.respond(body, asynchronous)
+        answer, failed = self.respond(body, asynchronous)
         headers = {"x-amzn-requestid": f"00000000-0000-4000-8000-{len(self.invoked):012d}"}
         if asynchronous:
             return 202, headers, b""
-        return 200, {**headers, **({"x-amz-function-error": kind} if kind else {})}, json.dumps(answer).encode()
+        return 200, {**headers, **({"x-amz-function-error": failed} if failed else {})}, json.dumps(answer).encode()
 
     def _batch(self, operation: str, asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         match operation:
