@@ -95,8 +95,8 @@ def _operator(context: Context, site: Site, args: Namespace, functions: Sequence
             f"--for: {', '.join(unknown)}: no command that asks anything of AWS",
             fix=f"There are: {', '.join(COMMANDS)}.",
         )
-    policy = operator_policy(site, wanted, functions)
-    each = parts(policy)
+    policy: dict[str, Any] = operator_policy(site, wanted, functions)
+    each: list[dict[str, Any]] = parts(policy)
     if args.part is not None:
         if not 0 < args.part <= len(each):
             raise UsageError(f"there is no part {args.part}", fix=f"The policy has {len(each)}.")

@@ -109,6 +109,9 @@ ROWS: Final = (
     Row("run invoke", "state", "s3", "PutObject"),
     Row(_MAKES, "state bucket", "s3", "CreateBucket PutBucketOwnershipControls PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging PutEncryptionConfiguration PutLifecycleConfiguration"),
     Row("rm", "state bucket", "s3", "DeleteBucket"),
+    # Code of zip functions, wherever the definition wants it
+    Row(_READS, "code", "s3", "GetObject"),
+    Row("init rm", "code", "s3", "PutObject DeleteObject AbortMultipartUpload"),
     # The user's buckets
     Row(f"{_READS} explain", "buckets", "s3", "GetBucketNotification ListBucket"),
     Row("put get ls run", "buckets", "s3", "ListBucket"),

@@ -99,6 +99,15 @@ def _definitions(scope: Scope) -> Iterable[str]:
     return [scope.site.arn("batch", f"job-definition/{one}{end}") for one in own for end in ("", ":*")]
 
 
+def _code(scope: Scope) -> Iterable[str]:
+    """In the bucket that a definition names; without one it is part of the state."""
+    bucket, account = scope.site.bucket_arn, scope.site.account
+    if not scope.functions:
+        return [f"{bucket('*')}/{names.CODE_PREFIX}{account}/*"]
+    given = [(fn.lambda_.deployment.bucket, fn.name) for fn in scope.functions]
+    return [f"{bucket(name)}/{names.code_prefix(account, function)}*" for name, function in given if name]
+
+
 def _endpoints(scope: Scope) -> Iterable[str]:
     """APIs, plans and keys have generated ids."""
     base = f"arn:{scope.site.partition}:apigateway:{scope.site.region}::"
@@ -135,6 +144,7 @@ _TARGETS: Final[Mapping[str, Find]] = {
         for name in s.names
         for end in ("", "/*")
     ],
+    "code": _code,
     "state bucket": lambda s: [s.state],
     "state": lambda s: [f"{s.state}/*"],
     "buckets": lambda s: [s.site.bucket_arn(name) for name in s.buckets],

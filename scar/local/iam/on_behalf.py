@@ -27,14 +27,15 @@ _DELIVERIES: Final = {
 _PULLING: Final = ("ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Logs:
-    """A log sink of one role: what it may not write is lost, and `tell` hears of it once."""
+    """The log sink of one stream, written as a role: what it may not write is lost, and `tell` hears of it."""
 
     sink: LogSink
     authority: Authority
     role: str
     tell: Callable[[str], None]
+    made: bool = False  # whether the role could make the stream
 
     def put(
         self,
@@ -46,12 +47,13 @@ class Logs:
         region: str = "us-east-1",
         make: bool = True,
     ) -> None:
-        action = "logs:PutLogEvents" if lines else "logs:CreateLogStream"
         arn = _stream_arn(self.role, LogGroup(account, region, group), stream)
-        refusal = self.authority.refusal_of_role(self.role, action, arn)
-        if refusal is not None:
-            self.tell(f"{len(lines)} log lines are lost: {refusal}")
-            return
+        wanted = (*(() if self.made else ("logs:CreateLogStream",)), *(("logs:PutLogEvents",) if lines else ()))
+        for action in wanted:
+            if refusal := self.authority.refusal_of_role(self.role, action, arn):
+                self.tell(f"{len(lines)} log lines are lost: {refusal}")
+                return
+            self.made = True
         self.sink.put(group, stream, lines, account=account, region=region, make=make)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from scar.design import Site, iam
-from scar.fdl.model import Io, MultiNodeParallel
+from scar.fdl.model import Io
+from scar.fdl.nodes import MultiNodeParallel
 from scar.local.iam.evaluate import Asked, Principal, decide
 from tests.support.account import batch_function, function
 
