@@ -97,6 +97,8 @@ class WebDav:
     ) -> AWSResponse:  # fmt: skip
         """One request, its answer not yet read. `trusted`: the server that the credentials are for."""
         sent = {"User-Agent": "scar", **(headers or {})}
+        if not body and method != "GET":
+            sent["Content-Length"] = "0"  # some servers wait for a body that nobody says is absent
         if trusted:
             values = self._credentials.read(deadline)
             sent["Authorization"] = (
@@ -118,8 +120,9 @@ class WebDav:
             known.add(folder)
             headers = {"Destination": f"{folder}/{name}", "Overwrite": "T"}
             _expect_done(self._status("MOVE", partial, deadline, headers))
+            _expect_found(self._status("HEAD", url, deadline))
         except BaseException:
-            with suppress(ProviderError, *_BROKEN):  # the first failure is the one to tell
+            with suppress(ProviderError, StageOutError, *_BROKEN):  # the first failure is the one to tell
                 self._status("DELETE", partial, deadline)
             raise
 
@@ -171,6 +174,15 @@ class RefusedError(ProviderError):
         super().__init__(f"{what}: {reason}" if what else reason)
 
 
+def _expect_found(status: int) -> None:
+    if status == 404:
+        raise ProviderError("the server took it and does not find it under its name: it cannot hold such names")
+
+
+class ShortError(Exception):
+    """A body ended before its length."""
+
+
 def _expect_done(status: int) -> None:
     if not 200 <= status < 300:
         raise RefusedError(status)
@@ -182,6 +194,7 @@ class _Download:
     def __init__(self, server: WebDav, url: str, uri: str, sink: BinaryIO, deadline: Deadline) -> None:
         self._server, self._url, self._uri, self._sink, self._deadline = server, url, uri, sink, deadline
         self._received = 0
+        self._size: int | None = None
         self._etag: str | None = None
 
     def run(self) -> int:
@@ -192,6 +205,8 @@ class _Download:
                 with closing(answer.raw):
                     return self._receive(answer)
             except HTTPError as error:
+                reason = str(error)
+            except ShortError as error:
                 reason = str(error)
         raise StageInError(f"{self._uri} did not arrive whole in {_ATTEMPTS} attempts: {reason}")
 
@@ -226,18 +241,21 @@ class _Download:
             self._received = 0
             tag = answer.headers.get("ETag", "")
             self._etag = tag if tag.startswith('"') else None  # a weak one does not stand for the bytes
-            if (length := answer.headers.get("Content-Length", "")).isdigit():
-                expect_room(self._sink, int(length), self._uri)
+            length = answer.headers.get("Content-Length", "")
+            self._size = int(length) if length.isdigit() else None
+            if self._size is not None:
+                expect_room(self._sink, self._size, self._uri)
         for chunk in _chunks(answer):
             if self._deadline.for_process_s() <= 0:
                 raise StageInError(f"{self._uri}: time ran out after {self._received} bytes")
             self._sink.write(chunk)
             self._received += len(chunk)
+        if self._size not in (None, self._received):
+            raise ShortError(f"{self._received} of {self._size} bytes came")
         return self._received
 
 
 def _chunks(answer: AWSResponse) -> Iterator[bytes]:
-    """The body; one that is shorter than it said is an HTTPError (urllib3 holds it against Content-Length)."""
     while chunk := answer.raw.read(_CHUNK_BYTES, decode_content=False):
         yield chunk
 
