@@ -136,7 +136,7 @@ def _told_client(error: ClientError, doing: str) -> ScarError:
         return DeniedError(
             f"not allowed: {operation} ({code}) {message}".rstrip(),
             where=doing,
-            fix=f"Ask for the permission that {operation} needs, or use another profile.",
+            fix=_leave(operation, message),
         )
     if is_absent(error):
         return NotFoundError(f"{operation}: {message or code}", where=doing)
@@ -153,6 +153,20 @@ def _told_client(error: ClientError, doing: str) -> ScarError:
             f"AWS is busy: {operation}: {code}: {message}", where=doing, fix="Wait a minute and try again."
         )
     return ServiceError(f"{operation}: {code}: {message}", where=doing)
+
+
+# IAM/latest/UserGuide/troubleshoot_access-denied: "… is not authorized to perform: s3:GetObject on resource: arn:… because …"
+_LACKS: Final = re.compile(r"not authorized to perform: (?P<action>[\w-]+:\w+)(?: on resource: (?P<resource>\S+))?")
+
+
+def _leave(operation: str, message: str) -> str:
+    """What is missing, where AWS tells, and where the whole of it is to be had."""
+    found = _LACKS.search(message)
+    if found is None:
+        what = f"the permission that {operation} needs"
+    else:
+        what = found["action"] + (f" on {found['resource']}" if found["resource"] else "")
+    return f"Ask for {what}, or use another profile. `scar iam --operator` prints all that SCAR needs."
 
 
 _SIGN_IN: Final = "Check the profile or the AWS_* variables, or sign in again (`aws sso login`)."
