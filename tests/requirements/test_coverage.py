@@ -9,12 +9,18 @@ import pytest
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
-ROW = re.compile(r"^\| ((?:TM|BA|MP|T1-)\d+) \| (.*?) \| (.*?) ?\|$", re.MULTILINE)
+ROW = re.compile(r"^\| ((?:TM|BA|MP|EV|KEY|T1-)\d+) \| (.*?) \| (.*?) ?\|$", re.MULTILINE)
 ROWS = {
     found[1]: (re.findall(r"`([^`]+\.py)`", found[2]), found[3])
     for found in ROW.finditer((HERE / "coverage.md").read_text())
 }
-ASKED = [*(f"TM{n}" for n in range(1, 21)), *(f"BA{n}" for n in range(1, 18)), *(f"MP{n}" for n in range(1, 16))]
+ASKED = [
+    *(f"TM{n}" for n in range(1, 21)),
+    *(f"BA{n}" for n in range(1, 18)),
+    *(f"MP{n}" for n in range(1, 16)),
+    *(f"EV{n}" for n in range(1, 19)),
+    *(f"KEY{n}" for n in range(1, 14)),
+]
 
 
 @pytest.mark.parametrize("scenario", ASKED)

@@ -99,7 +99,10 @@ def check(outcome: Outcome, expected: dict[str, Any], payload: bytes, known: Kno
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_a_payload_means_what_its_case_says(path):
-    """EV1 … EV17, KEY1 … KEY8, AP1, AP2, AP5, AP6: what each case is for stands in its `about`."""
+    """What each case is for stands in its `about`.
+
+    EV1, EV2, EV3, EV4, EV5, EV7, EV8, EV9, EV10, EV11, EV12, EV13, EV14, EV15, EV17; KEY1, KEY2, KEY4, KEY8; AP1, AP2, AP5, AP6.
+    """
     case = json.loads(path.read_bytes())
     payload, known = payload_of(case), known_of(case)
     if "refused" in case:
