@@ -62,6 +62,7 @@ class Wire:
     _when: str = ""
     _fault: Callable[[str], BaseException] | None = None
     _dead: bool = False
+    watch: Callable[[str], None] | None = None  # hears of every call that had its effect
 
     def plant(self, at: int, when: str, fault: Callable[[str], BaseException]) -> None:
         """`when`: `before` the call has any effect, or `after` it had and the answer is lost."""
@@ -87,6 +88,8 @@ class Wire:
             self._strike(model.name)
 
     def after(self, model: Any, **_: Any) -> None:
+        if self.watch is not None:
+            self.watch(model.name)
         if self._when == "after":
             self._strike(model.name)
 
