@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scar.aws.clients import Aws
-from scar.aws.objects import Download, Object, download, objects_below
+from scar.aws.objects import Download, Object, Upload, download, objects_below, same, upload
 from scar.cli import main
 from scar.commands.transfer import split
 from scar.errors import ScarError, UsageError
@@ -123,3 +125,121 @@ def test_a_bucket_may_be_written_as_a_uri() -> None:
     assert split("b") == ("b", "")
     with pytest.raises(UsageError, match="names no bucket"):
         split("/f")
+
+
+@pytest.mark.usefixtures("cloud")
+def test_several_paths_are_put_and_equal_names_are_refused_before_anything_is(
+    aws: Aws, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """KEY15."""
+    for name in ("x/a", "x/sub/a", "y/b", "z/a"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert main(["put", "-b", bucket, "-p", "x", "-p", "z/a"]) == 2
+    assert "'a'" in capsys.readouterr().err
+    assert keys(aws, bucket) == []
+    assert main(["put", "-b", f"{bucket}/in", "-p", "x", "-p", "y/b", "--dry-run"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert keys(aws, bucket) == []
+    assert main(["put", "-b", f"{bucket}/in", "-p", "x", "-p", "y/b"]) == 0
+    assert keys(aws, bucket) == ["in/a", "in/b", "in/sub/a"]
+
+
+@pytest.mark.usefixtures("cloud")
+def test_what_is_no_file_is_left_out_and_said(
+    aws: Aws, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "tree"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "good").write_text("x")
+    (folder / "dangling").symlink_to("nowhere")
+    (folder / "loop").symlink_to(".")
+    os.mkfifo(folder / "pipe")
+    assert main(["put", "-b", bucket, "-p", "tree"]) == 0
+    assert keys(aws, bucket) == ["sub/good"]
+    told = capsys.readouterr().err
+    assert all(f"tree/{name}" in told for name in ("dangling", "loop", "pipe"))
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_file_that_is_there_stays_unless_it_is_the_object_or_force_is_said(
+    aws: Aws, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """KEY14; the same command continues one that was interrupted."""
+    for key in ("in/a", "in/b", "in/c"):
+        aws.s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    (tmp_path / "to/in").mkdir(parents=True)
+    (tmp_path / "to/in/a").write_text("mine")
+    (tmp_path / "to/in/b").write_text("in/b")
+    before = (tmp_path / "to/in/b").stat().st_mtime_ns
+    assert main(["get", "-b", bucket, "-p", "to", "-j"]) == 5
+    told = json.loads(capsys.readouterr().out)
+    assert (told["kept"], told["unchanged"], told["downloaded"]) == (["in/a"], ["in/b"], [str(tmp_path / "to/in/c")])
+    assert (tmp_path / "to/in/a").read_text() == "mine"
+    assert main(["get", "-b", bucket, "-p", "to", "--force"]) == 0
+    assert (tmp_path / "to/in/a").read_text() == "in/a"
+    assert (tmp_path / "to/in/b").stat().st_mtime_ns == before
+    assert sorted(path.name for path in (tmp_path / "to/in").iterdir()) == ["a", "b", "c"]
+
+
+def test_what_came_in_parts_is_known_again(aws: Aws, bucket: str, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.write_bytes(b"x" * (9 << 20) + b"y" * 100)
+    upload(aws, bucket, [Upload(big, "big")], lambda *_: None)
+    [listed] = objects_below(aws, bucket, "")
+    assert listed.etag.endswith('-2"')
+    assert same(big, listed)
+    big.write_bytes(b"y" * 100 + b"x" * (9 << 20))
+    assert not same(big, listed)
+
+
+@pytest.mark.usefixtures("cloud")
+def test_objects_that_cannot_all_be_files_are_refused_by_name(
+    aws: Aws, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """KEY14."""
+    for key in ("a", "a/b", "c/d", "long/" + "x" * 300):
+        aws.s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "c").write_text("a file")
+    assert main(["get", "-b", bucket, "-p", "to", "-j"]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["refused"] == ["a/b", "c/d", "long/" + "x" * 300]
+    assert "3 objects not downloaded" in told.err
+    assert (tmp_path / "to" / "a").read_text() == "x"
+    assert (tmp_path / "to" / "c").read_text() == "a file"
+
+
+@pytest.mark.usefixtures("cloud")
+def test_one_object_goes_to_standard_output_as_it_is(
+    aws: Aws, bucket: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    body = bytes(range(256)) * 5000
+    aws.s3.put_object(Bucket=bucket, Key="in/a", Body=body)
+    assert main(["get", "-b", f"{bucket}/in/a", "-p", "-"]) == 0
+    assert capfdbinary.readouterr().out == body
+    assert main(["get", "-b", f"{bucket}/in", "-p", "-"]) == 3
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_rehearsal_downloads_nothing(
+    aws: Aws, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.s3.put_object(Bucket=bucket, Key="in/a", Body=b"x")
+    assert main(["get", "-b", bucket, "-p", "to", "--dry-run"]) == 0
+    assert capsys.readouterr().out == f"would download s3://{bucket}/in/a → to/in/a  (1 B)\n"
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_listing_is_asked_with_a_query_and_comes_as_yaml_or_plain_text(
+    aws: Aws, bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key in ("a", "b\tc"):
+        aws.s3.put_object(Bucket=bucket, Key=key, Body=b"xyz")
+    assert main(["ls", "-b", bucket, "--query", "[].key"]) == 0
+    assert json.loads(capsys.readouterr().out) == ["a", "b\tc"]
+    assert main(["ls", "-b", bucket, "-o", "yaml", "--query", "sum([].size)"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == 6
+    assert main(["ls", "-b", bucket, "-o", "text"]) == 0
+    assert [line.split("\t")[:2] for line in capsys.readouterr().out.splitlines()] == [["a", "3 B"], ["b\\tc", "3 B"]]
