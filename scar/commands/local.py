@@ -54,7 +54,7 @@ def _up(context: Context, args: Namespace) -> int:
     context.report.line(f"The local AWS listens on {endpoint.url}" + (" and enforces IAM" if endpoint.iam else ""))
     context.report.say(
         "Other tools reach it with:\n"
-        f"  export AWS_ENDPOINT_URL={endpoint.url} AWS_REGION=us-east-1"
+        f"  export AWS_ENDPOINT_URL={endpoint.url} AWS_DEFAULT_REGION=us-east-1"
         " AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
     )
     return 0
