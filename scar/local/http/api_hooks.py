@@ -31,6 +31,7 @@ NAMES: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.apigateway.responses:APIGatewayResponse.untag_resource": ("self",),
     "moto.apigateway.models:APIGatewayBackend.delete_rest_api": ("self", "function_id"),
     "moto.apigateway.models:APIGatewayBackend.delete_usage_plan": ("self", "usage_plan_id"),
+    "moto.apigateway.models:APIGatewayBackend.delete_api_key": ("self", "api_key_id"),
     "moto.apigateway.models:APIGatewayBackend.put_method": ("self", "function_id", "resource_id", "method_type"),
     "moto.apigateway.models:APIGatewayBackend.create_usage_plan_key": ("self", "usage_plan_id", "payload"),
     "moto.apigateway.models:RestAPI.create_deployment": ("self", "name", "description"),
@@ -140,6 +141,17 @@ def _delete_usage_plan(original: Callable[..., Any]) -> Callable[..., Any]:
     return replacement
 
 
+def _delete_api_key(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A key that goes leaves its plans."""
+
+    def replacement(backend: APIGatewayBackend, api_key_id: str) -> None:
+        original(backend, api_key_id)
+        for keys in backend.usage_plan_keys.values():
+            keys.pop(api_key_id, None)
+
+    return replacement
+
+
 def _put_method(original: Callable[..., Any]) -> Callable[..., Any]:
     def replacement(
         backend: APIGatewayBackend, function_id: str, resource_id: str, method_type: str, *args: Any, **more: Any
@@ -187,6 +199,7 @@ _REPLACED: Final[tuple[tuple[type, str, _Replacement], ...]] = (
     (APIGatewayResponse, "untag_resource", _tagged(_api_of, _untag)),
     (APIGatewayBackend, "delete_rest_api", _delete_rest_api),
     (APIGatewayBackend, "delete_usage_plan", _delete_usage_plan),
+    (APIGatewayBackend, "delete_api_key", _delete_api_key),
     (APIGatewayBackend, "put_method", _put_method),
     (APIGatewayBackend, "create_usage_plan_key", _create_usage_plan_key),
     (RestAPI, "create_deployment", _create_deployment),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Final
@@ -17,6 +18,7 @@ URL_PATH: Final = "/_aws/lambda-url/"
 # moto's names, and the parameters that they must still take; scar.local.hooks checks them when the daemon starts.
 NAMES: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.awslambda.policy:Policy.condition_merge": ("self", "obj"),
+    "moto.awslambda.policy:Policy.add_statement": ("self", "raw", "qualifier"),
     "moto.awslambda.models:FunctionUrlConfig.update": ("self", "new_config"),
     "moto.awslambda.models:FunctionUrlConfig.to_dict": ("self",),
     "moto.awslambda.models:LambdaFunction.create_url_config": ("self", "config"),
@@ -53,6 +55,19 @@ def _condition_merge(original: Callable[..., Any]) -> Callable[..., Any]:
             conditions = {**conditions, "Bool": {"lambda:InvokedViaFunctionUrl": str(bool(via)).lower()}}
         if conditions:
             statement["Condition"] = conditions
+
+    return replacement
+
+
+def _add_statement(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A statement id is used once."""
+
+    def replacement(policy: Policy, raw: str, qualifier: str | None = None) -> Any:
+        statement = json.loads(raw).get("StatementId")
+        if statement is not None and any(kept.get("Sid") == statement for kept in policy.statements):
+            message = f"The statement id ({statement}) provided already exists. Please provide a new statement id, or remove the existing statement."
+            raise _lambda_refusal("ResourceConflictException", message, 409)
+        return original(policy, raw, qualifier)
 
     return replacement
 
@@ -117,6 +132,7 @@ def _lambda_refusal(kind: str, message: str, status: int) -> LambdaClientError:
 
 _REPLACED: Final[tuple[tuple[type, str, _Replacement], ...]] = (
     (Policy, "condition_merge", _condition_merge),
+    (Policy, "add_statement", _add_statement),
     (LambdaFunction, "create_url_config", _create_url),
     (LambdaFunction, "delete_url_config", _delete_url),
     (FunctionUrlConfig, "update", _update_url),
