@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
@@ -96,11 +96,18 @@ class Record:
             self.log.warning("nothing to publish: no file of the output directory matches an output of the function")
             return
         started = time.monotonic()
+        if isinstance(self.item, ObjectItem) and self._store(self.item.provider).superseded(
+            self.item, self.invocation.deadline
+        ):
+            uploads = tuple(replace(upload, replaces=False) for upload in uploads)
         for provider in dict.fromkeys(upload.provider for upload in uploads):
             self._publish_at(provider, [upload for upload in uploads if upload.provider == provider])
+        left = len(uploads) - len(self.published)
+        if left:
+            self.log.warning("the object has a newer version: what is there already was not replaced", files=left)
         self.log.info(
             "staged out",
-            files=len(uploads),
+            files=len(self.published),
             bytes=sum(upload.size for upload in uploads),
             seconds=round(time.monotonic() - started, 3),
         )

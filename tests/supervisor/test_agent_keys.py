@@ -94,3 +94,19 @@ def test_an_older_event_never_replaces_what_a_newer_one_made_of_the_same_object(
     assert bucket.get("out/a") == b"newer"
     again = agent.invoke({"Records": [newer]})
     assert (again.error_type, bucket.get("out/a")) == (None, b"newer")  # EV5: a duplicate publishes the same bytes
+
+
+def test_an_older_version_replaces_nothing_and_publishes_what_only_it_makes(lab: Lab, bucket: Bucket) -> None:
+    """EV6: each version runs on its own content, whatever the order of their events."""
+    bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    script = 'cd "$TMP_OUTPUT_DIR"; cp "$INPUT_FILE_PATH" a; cp a "only-of-$(cat a)"'
+    agent = lab.agent(script, outputs=(Storage("s3", bucket.name, "out"), Storage("s3", bucket.name, "large", ("a",))))
+    older, newer = bucket.put("in/a", b"older"), bucket.put("in/a", b"newer")
+    assert agent.invoke({"Records": [newer]}).error_type is None
+    late = agent.invoke({"Records": [older]})
+    assert late.error_type is None, late.body
+    assert late.document["runs"][0]["outputs"] == [f"s3://{bucket.name}/out/only-of-older"]
+    assert bucket.keys("out/") == ["out/a", "out/only-of-newer", "out/only-of-older"]
+    assert (bucket.get("out/a"), bucket.get("large/a")) == (b"newer", b"newer")
+    agent.says("the object has a newer version")
+    assert agent.invoke({"Records": [newer]}).document["runs"][0]["outputs"][0] == f"s3://{bucket.name}/out/a"

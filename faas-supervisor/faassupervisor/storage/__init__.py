@@ -5,7 +5,8 @@ What every backend promises:
 1. `fetch` answers when `target` holds exactly the content that the item names: the number of its bytes, and what it has been through.
    Otherwise it raises StageInError and `target` does not exist. Memory is bounded whatever the size.
 2. `publish` uploads the files in order of their keys; each one is whole or absent. It answers their URIs, or raises
-   StageOutError that carries the URIs of those already there. With them goes `lineage`, where the storage can keep it.
+   StageOutError that carries the URIs of those already there. With them goes `lineage`, where the storage can keep it. A file that
+   may not replace what is there, and finds something there, is left out of the answer.
 3. Both give up when the deadline for the agent has passed.
 4. A message names the bucket and the key, and what is missing: never a credential, not even when a server says it back to us.
 5. Storage of a provider is asked as that provider is (`contract.Provider`): its certificate is checked unless it says otherwise, and no
@@ -27,13 +28,17 @@ from faassupervisor.events.items import ObjectItem
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file to publish. `open` opens it for reading, from its first byte; `size` is what it held when it was checked."""
+    """One file to publish. `open` opens it for reading, from its first byte; `size` is what it held when it was checked.
+
+    `replaces` says whether it takes the place of what is there. Storage that cannot tell in one step replaces always.
+    """
 
     bucket: str
     key: str
     size: int
     open: Callable[[], BinaryIO]
     provider: str = "s3"
+    replaces: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class Fetched:
 
 class Store(Protocol):
     def fetch(self, item: ObjectItem, target: Path, deadline: Deadline) -> Fetched: ...
+
+    def superseded(self, item: ObjectItem, deadline: Deadline) -> bool:
+        """Whether the object has a newer version than the item's, as far as the storage tells. It never raises."""
+        ...
 
     def publish(
         self, uploads: Sequence[Upload], deadline: Deadline, lineage: Sequence[str] = ()

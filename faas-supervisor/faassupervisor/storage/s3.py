@@ -5,9 +5,9 @@ botocore is used without boto3 and its transfer manager: half the start-up, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -103,6 +103,15 @@ class S3:
         except OSError as error:
             raise StageInError(f"{uri} could not be stored: {error.strerror or error}") from error
 
+    def superseded(self, item: ObjectItem, deadline: Deadline) -> bool:
+        if not item.version_id:
+            return False  # the ETag has pinned the content
+        try:
+            latest = self._client(deadline).head_object(Bucket=item.bucket, Key=item.key).get("VersionId")
+        except (ClientError, ProviderError, BotoCoreError, HTTPError, OSError):
+            return False
+        return latest is not None and latest != item.version_id
+
     def open(self, bucket: str, key: str, start: int) -> StreamingBody:
         """An object's bytes from `start` on, for who verifies them. Raises StageInError for a refusal, and one of BROKEN."""
         try:
@@ -134,6 +143,7 @@ class _Publication:
         self._checksum: dict[str, Any] = {"ChecksumAlgorithm": "CRC32"} if account.checksums else {}
         # Of the whole object, not of its parts' checksums: only such a one lets the next reader verify what it reads.
         self._whole: dict[str, Any] = {"ChecksumType": "FULL_OBJECT"} if account.checksums else {}
+        self._left: set[str] = set()  # what was there already, and stays
 
     def run(self, uploads: Sequence[Upload]) -> tuple[str, ...]:
         if len(uploads) == 1 and uploads[0].size <= _PART_BYTES:
@@ -158,7 +168,7 @@ class _Publication:
             except BaseException:
                 _settle(begun.values())
                 raise
-        return tuple(self._uri(upload) for upload in uploads)
+        return tuple(uri for uri in map(self._uri, uploads) if uri not in self._left)
 
     def _publish_one(self, upload: Upload) -> tuple[str, ...]:
         """The usual case: one small file, for which threads would cost more than they save."""
@@ -166,11 +176,11 @@ class _Publication:
             self._put(upload)
         except (BotoCoreError, ClientError, OSError, ProviderError) as error:
             raise StageOutError(self._explain(upload, error)) from error
-        return (self._uri(upload),)
+        return () if self._left else (self._uri(upload),)
 
     def _put(self, upload: Upload) -> None:
         _check_time(self._deadline)
-        with upload.open() as source:
+        with upload.open() as source, self._unless_there(upload) as condition:
             self._client.put_object(
                 Bucket=upload.bucket,
                 Key=upload.key,
@@ -178,7 +188,19 @@ class _Publication:
                 ContentType=content_type(upload.key),
                 **self._checksum,
                 **self._more,
+                **condition,
             )
+
+    @contextmanager
+    def _unless_there(self, upload: Upload) -> Iterator[dict[str, Any]]:
+        """What makes a write conditional, when the upload may not replace anything: then S3's refusal is no failure."""
+        try:
+            yield {} if upload.replaces else {"IfNoneMatch": "*"}
+        except ClientError as error:
+            # 409: somebody else is writing that very object. Source: AmazonS3/latest/userguide/conditional-writes
+            if upload.replaces or error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
+                raise
+            self._left.add(self._uri(upload))
 
     def _put_in_parts(self, upload: Upload, pool: ThreadPoolExecutor) -> None:
         _check_time(self._deadline)
@@ -207,9 +229,12 @@ class _Publication:
         try:
             parts += [pool.submit(put_part, *part) for part in split(upload.size)]
             done = [part.result() for part in parts]
-            client.complete_multipart_upload(
-                Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": done}
-            )
+            with self._unless_there(upload) as condition:
+                client.complete_multipart_upload(
+                    Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": done}, **condition
+                )
+            if self._uri(upload) in self._left:
+                client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
         except BaseException:
             _settle(parts)  # a part that lands after the abort would stay, unseen and paid for
             with suppress(BotoCoreError, ClientError):  # the first failure is the one to tell

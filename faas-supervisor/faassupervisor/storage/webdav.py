@@ -74,6 +74,9 @@ class WebDav:
         except OSError as error:
             raise StageInError(f"{uri} could not be stored: {error.strerror or error}") from error
 
+    def superseded(self, _item: ObjectItem, _deadline: Deadline) -> bool:
+        return False  # there are no versions
+
     def publish(self, uploads: Sequence[Upload], deadline: Deadline, lineage: Sequence[str] = ()) -> tuple[str, ...]:
         published: list[str] = []
         known: set[str] = set()
