@@ -15,6 +15,13 @@ def add(words: Verbs) -> None:
         _ls,
     )
     ls.add_argument("-b", "--bucket", metavar="BUCKET[/FOLDER]", help="list objects instead of functions")
+    ls.add_argument(
+        "-f",
+        "--conf-file",
+        type=Path,
+        metavar="FILE",
+        help="list the services of the OSCAR clusters that a definition names",
+    )
 
     put = words.add(
         "put",

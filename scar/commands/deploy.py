@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from scar.commands import oscar
 from scar.commands.code import made
 from scar.commands.common import connect
-from scar.commands.given import functions_of
+from scar.commands.given import definition_of
 from scar.commands.loops import refuse_loops
 from scar.commands.node_places import looked_at
 from scar.commands.preheat import preheat
@@ -40,7 +41,11 @@ def init(context: Context, args: Namespace) -> int:
     from scar.plan.granted import aloud
     from scar.plan.settled import settle
 
-    functions = functions_of(context, args)
+    definition = definition_of(context, args)
+    functions, services = definition.functions, oscar.planned(context, definition.services)
+    if not functions:
+        oscar.only(context, services, change=True)
+        return 0
     aws, settings = connect(context, functions)
     be_patient(aws, args)
     where(context.report, aws)
@@ -56,25 +61,31 @@ def init(context: Context, args: Namespace) -> int:
             carry_out(context.report, aws, each.plan, again=f"Finish with: {command(context, 'init', args)}")
         settle(aws, each.name, each.desired, each.settled)
         told.append({"function": each.name, **each.to_json()})
+    done = oscar.carry_out(context.report, services)
     preheat(context, aws, functions, {each.name for each in plans if each.plan})
     if context.report.json:
-        context.report.document({"functions": told})
+        context.report.document({"functions": told, **({"services": done} if done else {})})
     return 0
 
 
 def plan(context: Context, args: Namespace) -> int:
     """Show what `init` would do; nothing is changed."""
-    functions = functions_of(context, args)
+    definition = definition_of(context, args)
+    functions, services = definition.functions, oscar.planned(context, definition.services)
+    if not functions:
+        return CHANGES_EXIT_CODE if oscar.only(context, services, change=False) and args.detailed_exitcode else 0
     aws, settings = connect(context, functions)
     be_patient(aws, args)
     plans = _planned(context.report, aws, settings, functions, warned=True)
     if context.report.json:
-        context.report.document(document(aws.account, aws.region, plans, sizes=args.sizes))
+        of_services = {"services": [each.to_json() for each in services]} if services else {}
+        context.report.document({**document(aws.account, aws.region, plans, sizes=args.sizes), **of_services})
     else:
         where(context.report, aws)
         for each in plans:
             show(context.report, each, verbose=context.report.style.verbosity > 0, sizes=args.sizes)
-    changes = any(each.plan for each in plans)
+        oscar.show(context.report, services)
+    changes = any(each.plan for each in plans) or any(services)
     return CHANGES_EXIT_CODE if changes and args.detailed_exitcode else 0
 
 

@@ -32,6 +32,10 @@ def ls(context: Context, args: Namespace) -> int:
         from scar.commands.transfer import list_objects
 
         return list_objects(context, args.bucket)
+    if args.conf_file is not None:
+        from scar.commands import oscar
+
+        return oscar.ls(context, args)
     from scar.plan.owned import functions
 
     aws, settings = connect(context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scar.commands import user_data
+from scar.commands import oscar, user_data
 from scar.commands.common import connect, read_definition
 from scar.commands.steps import be_patient, carry_out, command, head
 from scar.errors import ConflictError, NotFoundError, ScarError
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 def rm(context: Context, args: Namespace) -> int:
     """Remove functions and what was made for them. Buckets and the files in them stay, unless they are named."""
+    services, only_services = oscar.remove(context, args)
+    if only_services:
+        if context.report.json:
+            context.report.document({"services": services})
+        return 0
     functions = read_definition(context, args.conf_file) if args.conf_file else ()
     aws, _ = connect(context, functions)
     be_patient(aws, args)
@@ -54,7 +59,9 @@ def rm(context: Context, args: Namespace) -> int:
     if failed:
         raise ScarError(f"{len(failed)} of {len(names)} functions could not be removed", fix=failed[0].fix)
     if context.report.json:
-        context.report.document({"functions": told, **({"data": data} if data else {})})
+        context.report.document(
+            {"functions": told, **({"data": data} if data else {}), **({"services": services} if services else {})}
+        )
     return 0
 
 

@@ -33,10 +33,11 @@ MAY_IMPORT = {
     "scar.session": {"scar.settings", "scar.aws.clients", "scar.aws.calls", "scar.report", "scar.local.lifecycle"},
     "scar.commands": {
         "scar.cli", "scar.arguments", "scar.commands", "scar.settings", "scar.session", "scar.report", "scar.fdl", "scar.design", "scar.plan",
-        "scar.aws", "scar.package", "scar.local.lifecycle", "scar.workflow",
+        "scar.aws", "scar.package", "scar.local.lifecycle", "scar.workflow", "scar.oscar",
     },
     "scar.fdl": {"scar.fdl", "scar.workflow"},
     "scar.workflow": set[str](),
+    "scar.oscar": {"scar.oscar", "scar.fdl"},
     "scar.design": {"scar.design", "scar.fdl.model", "scar.fdl.nodes", "scar.aws.resources", "scar.aws.names", "scar.aws.tags", "scar.aws.clients", "scar.aws.network", "scar.plan.resource", "scar.workflow"},
     "scar.plan": {"scar.plan", "scar.aws", "scar.workflow"},
     "scar.aws.resources": {"scar.aws", "scar.plan.resource"},
