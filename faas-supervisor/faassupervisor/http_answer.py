@@ -17,9 +17,7 @@ To Lambda each of these is an invocation that succeeded: failures show as the ga
 from __future__ import annotations
 
 import base64
-import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -167,6 +165,9 @@ def _zipped(outbox: Path, found: Sequence[Output]) -> bytes | None:
     """None when it becomes too large. The same files give the same bytes."""
     if sum(output.size for output in found) > MOST_ZIPPED_BYTES:
         return None
+    import io
+    import zipfile
+
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for output in found:

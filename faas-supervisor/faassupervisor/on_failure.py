@@ -13,7 +13,9 @@ from typing import Any, Final
 
 MOST_NESTED: Final = 3  # each layer stands for three attempts
 # The record's own failures, which this agent told and wrote down. Anything else means that the record was not dealt with.
-_TOLD: Final = frozenset({"ScriptFailed", "ScriptTimedOut", "StageInFailed", "StageOutFailed", "BadEvent"})
+_TOLD: Final = frozenset(
+    {"ScriptFailed", "ScriptTimedOut", "StageInFailed", "StageOutFailed", "BadEvent", "LoopRefused"}
+)
 
 
 @dataclass(frozen=True, slots=True)

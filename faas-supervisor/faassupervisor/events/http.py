@@ -33,7 +33,7 @@ _METHOD: Final = re.compile("[A-Z]{1,32}")
 _PARAMETER: Final = re.compile("[A-Za-z0-9_]{1,128}")
 _ASYNCHRONOUS: Final = ("x-amz-invocation-type", "event")
 _SECRET: Final = re.compile(
-    "authori[sz]ation|x-auth|cookie|token|secret|passw|credential|signature|session|api-?key|private-?key"
+    "authori[sz]ation|x-auth|cookie|token|secret|passw|credential|signature|session|api-?key|private-?key|client-?cert"
 )
 _SECRET_CONTEXT: Final = frozenset({"apikey", "accesskey", "authentication", "clientcert"})
 _SIGNED_QUERY: Final = "x-amz-"  # of a request that is signed in its query
