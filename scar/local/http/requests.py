@@ -18,7 +18,7 @@ Environ = dict[str, Any]
 
 BODY_S: Final = 30.0  # until the whole body is there
 LINGER_S: Final = 1.0  # how long what was refused is still read, so that its sender hears why
-LINGER_BYTES: Final = 64 * MIB
+LINGER_BYTES: Final = 16 * MIB
 HELD_BYTES: Final = 256 * MIB  # of all requests together: bodies, and what is made of them
 _COPIES: Final = 4  # of a body: itself, in base64, in the event, in the answer
 _CHUNK_BYTES: Final = 65_536
