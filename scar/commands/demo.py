@@ -46,7 +46,7 @@ def demo(context: Context, args: Namespace) -> int:
     scar.type("ls")
     scar.type("ls", "-b", BUCKET)
     scar.type("log", "-n", "ascii", "--since", "1m")
-    scar.type("get", "-b", f"{BUCKET}/{RESULT}", "-p", str(here))
+    scar.type("get", "-b", f"{BUCKET}/{RESULT}", "-p", str(here), "--force")
     report.line()
     report.line(report.faint(f"$ cat {shlex.quote(str(here / RESULT))}"))
     report.line((here / RESULT).read_text())
