@@ -69,7 +69,7 @@ class Aws:
         self._lock = threading.Lock()  # botocore sessions, unlike clients, are not safe to share between threads
         self._session = botocore.session.Session(profile=access.profile)
 
-    def hook(self, event: str, handler: Callable[..., object]) -> None:
+    def hook(self, event: str, handler: Callable[..., None]) -> None:
         """Have botocore call `handler` at an event of clients that are made from now on."""
         self._session.register(event, handler)
 
