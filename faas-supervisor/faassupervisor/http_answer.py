@@ -36,6 +36,7 @@ MOST_ZIPPED_BYTES: Final = (
     64 * 1024 * 1024
 )  # before compression: what can be packed in a few seconds of a small function
 _KEPT_OUTPUT_BYTES: Final = 256 * 1024  # what runners keep of a script's output
+_AROUND_BYTES: Final = 1024  # status, headers and names in an answer's document
 _CHUNK_BYTES: Final = 1024 * 1024
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -184,4 +185,6 @@ def _zipped(outbox: Path, found: Sequence[Output]) -> bytes | None:
 
 def _fitting(answer: Answer) -> Answer:
     """Lambda refuses a reply beyond 6 MB, and what it refuses becomes a 502 that says nothing."""
-    return _TOO_LARGE if len(answer.to_json("")) > LIMIT_BYTES else answer
+    body = answer.body
+    size = len(json.dumps(body, ensure_ascii=False).encode()) if isinstance(body, str) else (len(body) + 2) // 3 * 4
+    return _TOO_LARGE if size + _AROUND_BYTES > LIMIT_BYTES else answer
