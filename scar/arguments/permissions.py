@@ -35,7 +35,10 @@ def add(words: Verbs) -> None:
     )
     iam.add_argument("--trust", action="store_true", help="who may assume the role, instead of what it may do")
     iam.add_argument(
-        "--for", dest="commands", metavar="COMMANDS", help="with --operator: only for these commands, as in init,rm"
+        "--for",
+        dest="commands",
+        metavar="COMMANDS",
+        help="with --operator: only for these commands, as in init,rm; rm-data is for rm --delete-data, which no other has",
     )
     iam.add_argument(
         "--part", type=int, metavar="N", help="with --operator: the N-th of the policies into which IAM's limits cut it"

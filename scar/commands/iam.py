@@ -87,13 +87,13 @@ def _told(fn: Function, site: Site) -> dict[str, Any]:
 
 
 def _operator(context: Context, site: Site, args: Namespace, functions: Sequence[Function]) -> dict[str, Any]:
-    from scar.design.operator import COMMANDS, POLICY_CHARACTERS, operator_policy, parts
+    from scar.design.operator import COMMANDS, DATA, POLICY_CHARACTERS, operator_policy, parts
 
     wanted = COMMANDS if args.commands is None else tuple(word.strip() for word in args.commands.split(","))
-    if unknown := sorted(set(wanted) - set(COMMANDS)):
+    if unknown := sorted(set(wanted) - {*COMMANDS, DATA}):
         raise UsageError(
             f"--for: {', '.join(unknown)}: no command that asks anything of AWS",
-            fix=f"There are: {', '.join(COMMANDS)}.",
+            fix=f"There are: {', '.join(COMMANDS)}; and {DATA} for `rm --delete-data`.",
         )
     policy: dict[str, Any] = operator_policy(site, wanted, functions)
     each: list[dict[str, Any]] = parts(policy)

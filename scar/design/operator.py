@@ -23,6 +23,8 @@ POLICY_CHARACTERS: Final = (
 COMMANDS: Final = (
     "init", "plan", "rm", "run", "invoke", "put", "get", "ls", "log", "jobs", "wait", "cancel", "terminate", "explain", "image",
 )  # fmt: skip
+# `rm --delete-data` deletes what is the user's: nobody may that without having asked for the right by name.
+DATA: Final = "rm-data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ ROWS: Final = (
     Row("run invoke", "functions", "lambda", "InvokeFunction"),
     Row("invoke", "functions", "lambda", "InvokeFunctionUrl GetFunctionUrlConfig", "http"),
     Row("explain", "functions", "lambda", "GetFunctionEventInvokeConfig GetPolicy"),
+    Row("explain", "functions", "lambda", "GetFunctionConcurrency"),
+    Row("explain", "everything", "ec2", "DescribeInstanceTypes", "jobs"),
     # Its roles
     Row(_READS, "roles", "iam", "GetRole GetRolePolicy ListAttachedRolePolicies"),
     Row(_MAKES, "roles", "iam", "CreateRole PutRolePolicy AttachRolePolicy UpdateAssumeRolePolicy TagRole UntagRole"),
@@ -78,11 +82,12 @@ ROWS: Final = (
     Row(_MAKES, "log groups", "logs", "CreateLogGroup PutRetentionPolicy DeleteRetentionPolicy TagResource UntagResource"),
     Row("rm", "log groups", "logs", "DeleteLogGroup"),
     Row(f"{_RUNS} jobs ls", "log groups", "logs", "FilterLogEvents"),
+    Row("ls", "log groups", "logs", "DescribeLogStreams GetLogEvents"),
     # Its image
     Row(_READS, "repositories", "ecr", "DescribeImages DescribeRepositories GetLifecyclePolicy GetRepositoryPolicy ListTagsForResource"),
     Row(_MAKES, "repositories", "ecr", "CreateRepository SetRepositoryPolicy PutLifecyclePolicy PutImageTagMutability PutImageScanningConfiguration TagResource UntagResource"),
     Row("init image", "repositories", "ecr", "BatchCheckLayerAvailability BatchGetImage CompleteLayerUpload GetDownloadUrlForLayer InitiateLayerUpload PutImage UploadLayerPart"),
-    Row("rm", "repositories", "ecr", "DeleteRepository BatchDeleteImage"),
+    Row("rm", "repositories", "ecr", "DeleteRepository"),
     # Its jobs
     Row(_MAKES, "places of jobs", "batch", "CreateComputeEnvironment UpdateComputeEnvironment CreateJobQueue UpdateJobQueue TagResource UntagResource", "jobs"),
     Row("rm", "places of jobs", "batch", "DeleteComputeEnvironment UpdateComputeEnvironment DeleteJobQueue UpdateJobQueue", "jobs"),
@@ -117,6 +122,8 @@ ROWS: Final = (
     Row("put get ls run", "buckets", "s3", "ListBucket"),
     Row("init rm", "buckets", "s3", "PutBucketNotification"),
     Row(_MAKES, "buckets", "s3", "CreateBucket PutBucketOwnershipControls PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging PutEncryptionConfiguration"),
+    Row(DATA, "buckets", "s3", "DeleteBucket ListBucketVersions"),
+    Row(DATA, "objects", "s3", "AbortMultipartUpload DeleteObject DeleteObjectVersion"),
     Row("put", "objects", "s3", "PutObject AbortMultipartUpload"),
     Row("put", "buckets", "s3", "ListBucketMultipartUploads"),
     Row("get", "objects", "s3", "GetObject"),

@@ -15,6 +15,8 @@ _PROTOCOLS: dict[str, Protocol] = {
     "apigateway": "rest-json",
     "logs": "json",
     "ecr": "json",
+    **dict.fromkeys(("events", "ssm", "tagging", "dynamodb", "secretsmanager", "kms", "states", "ecs"), "json"),
+    **dict.fromkeys(("scheduler", "elasticfilesystem"), "rest-json"),
 }
 
 

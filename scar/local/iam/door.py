@@ -77,9 +77,11 @@ class Door:
         self._demand(principal, Asked("s3:ListBucket", bucket), request)
 
     def _check_registry(self, environ: Environ) -> None:
-        """The registry's own answers (401 without a token, signed download addresses) stay the registry's."""
+        """Requests without a token (which the registry answers with 401) and signed download addresses are the registry's own business."""
         token = self._registry_key(environ)
         if token is None:
+            if "HTTP_AUTHORIZATION" in environ:
+                raise RefusalError(403, "DENIED", "Your authorization token is not of ecr:GetAuthorizationToken.")
             return
         key, region = token
         found = principals.known(key, _partition(region))
