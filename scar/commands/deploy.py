@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scar.commands import oscar
+from scar.commands import endpoints, oscar
 from scar.commands.code import made
 from scar.commands.common import connect
 from scar.commands.given import definition_of
@@ -63,6 +63,8 @@ def init(context: Context, args: Namespace) -> int:
         told.append({"function": each.name, **each.to_json()})
     done = oscar.carry_out(context.report, services)
     preheat(context, aws, functions, {each.name for each in plans if each.plan})
+    ways = endpoints.show(context, aws, functions)
+    told = [{**one, **ways.get(one["function"], {})} for one in told]
     if context.report.json:
         context.report.document({"functions": told, **({"services": done} if done else {})})
     return 0
