@@ -116,7 +116,7 @@ def _served(tls: ssl.SSLContext | None) -> Iterator[Cluster]:
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     cluster.endpoint = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     yield cluster
     server.shutdown()

@@ -20,7 +20,19 @@ from faassupervisor.errors import AgentError, NoRoomError, StageInError, StageOu
 from faassupervisor.events.items import ObjectItem
 from faassupervisor.storage import Fetched, Store, Stores, Upload, guard
 from tests.support.certificates import Authority
-from tests.support.storage_servers import ACCESS_KEY, LOGIN, PASSWORD, SECRET_KEY, Dav, Lab, basic, lab, webdav
+from tests.support.storage_servers import (
+    ACCESS_KEY,
+    LOGIN,
+    PASSWORD,
+    SECRET_KEY,
+    Dav,
+    Lab,
+    Parameters,
+    basic,
+    lab,
+    parameters,
+    webdav,
+)
 
 KEYS = {
     "webdav": {"login": LOGIN, "password": PASSWORD},
@@ -31,44 +43,11 @@ HOSTILE = ["two words.txt", "a+b.txt", "über-😀.txt", 'it\'s "q" #&=.txt', "-
 MORE = {"minio": ["a?b;c"], "webdav": ["100%20%2F"]}
 
 
-class Parameters(BaseHTTPRequestHandler):
-    """What SSM answers: GetParameter of what `values` holds."""
-
-    values: dict[str, str] = {}
-    asked: list[str] = []
-    answers: list[int] = []
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert "AWS4-HMAC-SHA256" in self.headers["Authorization"]
-        assert "/ssm/aws4_request" in self.headers["Authorization"]
-        self.asked.append(request["Name"])
-        status = self.answers.pop(0) if self.answers else 200
-        body: dict[str, Any] = {"Parameter": {"Name": request["Name"], "Value": self.values.get(request["Name"], "")}}
-        if status == 200 and request["Name"] not in self.values:
-            status, body = 400, {"__type": "ParameterNotFound"}
-        if status == 403:
-            status, body = 400, {"__type": "AccessDeniedException", "Message": "no"}
-        self.send_response(status)
-        content = json.dumps(body).encode()
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def ssm() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Parameters)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    Parameters.values |= {f"/{kind}": json.dumps(keys) for kind, keys in KEYS.items()}
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with parameters() as url:
+        Parameters.values |= {f"/{kind}": json.dumps(keys) for kind, keys in KEYS.items()}
+        yield url
 
 
 @pytest.fixture
@@ -349,7 +328,7 @@ def test_a_body_that_breaks_is_asked_for_again_from_where_it_broke(store: Callab
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Breaking)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
         there = store("webdav", f"http://127.0.0.1:{server.server_port}")
@@ -377,7 +356,7 @@ def test_what_the_disk_has_no_room_for_is_not_begun(store: Callable[..., Store],
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
         there = store("webdav", f"http://127.0.0.1:{server.server_port}")

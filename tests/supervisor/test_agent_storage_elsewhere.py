@@ -7,14 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
 
 from faassupervisor.contract import MOST_HOPS, Provider, Storage
 from faassupervisor.lineage import of_metadata, through
 from tests.supervisor.conftest import Bucket
 from tests.supervisor.conftest import Lab as Agents
-from tests.support.storage_servers import ACCESS_KEY, LOGIN, PASSWORD, SECRET_KEY, Dav, Lab, lab, webdav
+from tests.support.storage_servers import (
+    ACCESS_KEY,
+    LOGIN,
+    PASSWORD,
+    SECRET_KEY,
+    Dav,
+    Lab,
+    Parameters,
+    lab,
+    parameters,
+    webdav,
+)
 
 COPY = 'mkdir "$TMP_OUTPUT_DIR/deep"; cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/deep/a.txt"; echo png > "$TMP_OUTPUT_DIR/b.png"; env; tr "\\0" "\\n" < /proc/$PPID/environ'
 
@@ -32,21 +42,18 @@ def dav(tmp_path: Path) -> Iterator[Dav]:
         yield server
 
 
-@pytest.fixture
-def providers(s3_endpoint: str, minio: Lab, dav: Dav) -> tuple[Provider, ...]:
-    ssm = botocore.session.Session().create_client(
-        "ssm",
-        region_name="us-east-1",
-        endpoint_url=s3_endpoint,
-        aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
-        aws_secret_access_key="canary-secret",
-    )
-    values = {
-        "minio.lab": {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY},
-        "webdav.site": {"login": LOGIN, "password": PASSWORD},
+@pytest.fixture(scope="module")
+def ssm() -> Iterator[str]:
+    Parameters.values |= {
+        "/scar/f/minio.lab": json.dumps({"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}),
+        "/scar/f/webdav.site": json.dumps({"login": LOGIN, "password": PASSWORD}),
     }
-    for name, value in values.items():
-        ssm.put_parameter(Name=f"/scar/f/{name}", Value=json.dumps(value), Type="SecureString", Overwrite=True)
+    with parameters() as url:
+        yield url
+
+
+@pytest.fixture
+def providers(minio: Lab, dav: Dav) -> tuple[Provider, ...]:
     return (
         Provider("minio.lab", "/scar/f/minio.lab", minio.endpoint, private=True),
         Provider("webdav.site", "/scar/f/webdav.site", dav.endpoint, private=True, verify=False),
@@ -64,7 +71,7 @@ def uploaded(provider: str, bucket: str, key: str) -> dict[str, Any]:
 
 
 def test_a_file_of_minio_goes_to_webdav_to_s3_and_back(
-    lab: Agents, bucket: Bucket, minio: Lab, dav: Dav, providers: tuple[Provider, ...]
+    lab: Agents, bucket: Bucket, minio: Lab, dav: Dav, ssm: str, providers: tuple[Provider, ...]
 ) -> None:
     """The whole way; SE5 and SE6: neither the script, its agent's environment nor the log ever hold what opens the other storages."""
     minio.bucket("incoming")
@@ -80,6 +87,7 @@ def test_a_file_of_minio_goes_to_webdav_to_s3_and_back(
         ),
         providers=providers,
         log_level="DEBUG",
+        environment={"AWS_ENDPOINT_URL_SSM": ssm},
     )
     answer = agent.invoke(uploaded("minio.lab", "incoming", "new/a.txt"))
     assert answer.error_type is None, answer.body

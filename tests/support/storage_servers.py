@@ -1,8 +1,12 @@
-"""Real servers of other storage, on loopback: WebDAV (wsgidav) and an S3 that checks signatures (nanio, in MinIO's place)."""
+"""Real servers of other storage, on loopback: WebDAV (wsgidav) and an S3 that checks signatures (nanio, in MinIO's place).
+
+And the one call of SSM that the agent makes, for moto's own SSM brings all of EC2 with it.
+"""
 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import socket
 import subprocess
@@ -12,8 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 LOGIN, PASSWORD = "ada", "canary-p:ssw#rd"
 ACCESS_KEY, SECRET_KEY = "LABACCESSKEY", "canary-lab-secret"
@@ -71,7 +76,7 @@ def webdav(folder: Path, tls: Any = None) -> Iterator[Dav]:
 
     server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=Quiet, ssl_context=tls)
     dav.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
         yield dav
@@ -150,3 +155,44 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
                 return
         time.sleep(0.05)
     raise AssertionError("the S3 server does not answer")
+
+
+class Parameters(BaseHTTPRequestHandler):
+    """What SSM answers: GetParameter of what `values` holds. `answers` are given in place of the next ones."""
+
+    values: ClassVar[dict[str, str]] = {}
+    asked: ClassVar[list[str]] = []
+    answers: ClassVar[list[int]] = []
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert "/ssm/aws4_request" in self.headers["Authorization"]
+        assert request["WithDecryption"] is True
+        self.asked.append(request["Name"])
+        status = self.answers.pop(0) if self.answers else 200
+        body: dict[str, Any] = {"Parameter": {"Name": request["Name"], "Value": self.values.get(request["Name"], "")}}
+        if status == 200 and request["Name"] not in self.values:
+            status, body = 400, {"__type": "ParameterNotFound"}
+        if status == 403:
+            status, body = 400, {"__type": "AccessDeniedException", "Message": "no"}
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def parameters() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Parameters)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
