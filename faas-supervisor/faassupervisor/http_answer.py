@@ -97,7 +97,11 @@ def result(outbox: Path, written: str) -> Answer:
 
 def failed(failure: Failure) -> Answer:
     """A failure as its caller may know it. Of a bad request the reason is told: it speaks of nothing but the request."""
-    said = failure.message if failure.kind == "BadEvent" else _SAID.get(failure.kind, "the function failed")
+    said = (
+        failure.message.removeprefix("event: ")
+        if failure.kind == "BadEvent"
+        else _SAID.get(failure.kind, "the function failed")
+    )
     return _error(
         _STATUS.get(failure.kind, HTTPStatus.INTERNAL_SERVER_ERROR),
         failure.kind,

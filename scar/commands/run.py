@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 def run(context: Context, args: Namespace) -> int:
     """Invoke (lambda:Invoke) and show what the process wrote; with `-a` only the request id."""
-    from faassupervisor.contract import Failure, Reply
+    from faassupervisor.contract import Failure
+    from scar.aws import answers
     from scar.aws.runs import invoke, killed_by_platform
 
     name, functions = _function(context, args)
@@ -70,7 +71,10 @@ def run(context: Context, args: Namespace) -> int:
         answer = handed_over(context, aws, name, payload, answer, may_spill=may_spill)
     if answer.failed:
         raise _failed(context, name, Failure.from_json(answer.body), request_id)
-    return _show(context, aws, name, Reply.from_json(answer.body), output=output, wait=args.wait)
+    reply = answers.read(answer.body, request_id)
+    if isinstance(reply, Failure):
+        raise _failed(context, name, reply, request_id)
+    return _show(context, aws, name, reply, output=output, wait=args.wait)
 
 
 def _function(context: Context, args: Namespace) -> tuple[str, tuple[Function, ...]]:
