@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from collections.abc import Iterator
@@ -27,12 +28,13 @@ def blocks(page: Path, kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def commands(page: Path) -> list[str]:
+def commands(page: Path, *, in_sentences: bool = True) -> list[str]:
     """Every command line that a page shows with real words (no NAME, no ellipsis), in its order."""
     text = page.read_text()
     shown = [(found.start(), found[2].replace("\\\n", " ")) for found in FENCED.finditer(text) if found[1] == "sh"]
     around = FENCED.sub(lambda found: " " * len(found[0]), text)
-    shown += [(found.start(), found[1]) for found in SPAN.finditer(around) if "\\|" not in found[1]]
+    if in_sentences:
+        shown += [(found.start(), found[1]) for found in SPAN.finditer(around) if "\\|" not in found[1]]
     lines = (line for _, part in sorted(shown) for line in part.splitlines())
     found = [shlex.join(words) for line in lines for words in simple_commands(line)]
     return [line for line in found if not re.search(r"\b[A-Z]{2,}\b|…|\.\.\.", line)]
@@ -60,15 +62,43 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_shown_is_one_that_the_program_understands(page: Path) -> None:
-    parser = build()
+    """Blocks show whole commands. A sentence may name a command and some of its flags."""
+    parser, typed = build(), commands(page, in_sentences=False)
     for line in commands(page):
         words = shlex.split(line)[1:]
-        if len([word for word in words if word != "--local"]) == 1:  # the name of a command, in a sentence
-            words.append("--help")
+        if line not in typed and not any(word[0] != "-" for word in words[words[0] == "--local" :][1:]):
+            assert {word for word in words if word[0] == "-"} <= flags(words[words[0] == "--local"])
+            continue
         try:
             parser.parse_args(words)
         except SystemExit as left:  # --help
             assert left.code == 0
+
+
+def verb_parsers() -> dict[str, argparse.ArgumentParser]:
+    (action,) = (one for one in build()._actions if isinstance(one, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def flags(verb: str) -> set[str]:
+    """What may stand behind a command, or before it."""
+    if verb[0] == "-":
+        return {"--help", "--version"}
+    return {"--local", *verb_parsers()[verb]._option_string_actions}
+
+
+def test_the_readme_names_every_command() -> None:
+    table = (ROOT / "README.md").read_text().partition("## Commands")[2].partition("\n## ")[0]
+    named = set(re.findall(r"[a-z]+", " ".join(re.findall(r"^\| (.*?) \|", table, re.MULTILINE))))
+    assert set(verb_parsers()) - {"logs"} <= named  # another word for `log`
+
+
+def test_the_list_of_decisions_is_complete() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(r"\[(\d{4})\]\((\S+)\) (.+)", (folder / "README.md").read_text())
+    titles = {path.name: path.read_text().partition("\n")[0].removeprefix("# ") for path in folder.glob("0*.md")}
+    assert {name: title for _, name, title in listed} == titles
+    assert all(name.startswith(number) for number, name, _ in listed)
 
 
 def test_the_pages_show_commands_at_all() -> None:
