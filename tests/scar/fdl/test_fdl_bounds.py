@@ -9,7 +9,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -88,12 +88,12 @@ ENORMOUS: dict[str, Callable[[], str]] = {
 def test_an_enormous_text_is_refused_within_two_seconds_and_200_mib(kind: str) -> None:
     text = ENORMOUS[kind]()
     tracemalloc.start()
-    began = perf_counter()
+    began = process_time()
     error = refused(text)
-    seconds = perf_counter() - began
+    seconds = process_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert seconds < 2  # with the tracing of memory, which is slow
+    assert seconds < 2  # of processor time, with the tracing of memory, which is slow
     assert peak < 200 * MIB
     assert 1 <= len(error.problems) <= 101
     assert all(len(str(problem)) < 2000 for problem in error.problems)
@@ -119,9 +119,9 @@ def test_every_function_feeding_every_other_is_refused_soon() -> None:
         f"    - lambda: {{name: f{number}, container: {{image: scratch}}, input: [{{path: in{number}}}, {{path: bucket}}], output: [{ios}]}}\n"
         for number in range(150)
     )
-    began = perf_counter()
+    began = process_time()
     refused(text)
-    assert perf_counter() - began < 2
+    assert process_time() - began < 2
 
 
 def test_past_a_hundred_problems_the_rest_is_not_looked_for() -> None:
@@ -238,6 +238,6 @@ def test_three_functions_load_in_less_than_30_ms(tmp_path: Path) -> None:
 
 
 def _seconds(file: Path) -> float:
-    began = perf_counter()
+    began = process_time()
     load(file)
-    return perf_counter() - began
+    return process_time() - began
