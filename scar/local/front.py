@@ -191,7 +191,7 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         service = str(app.service)
         self._services.wake(service)
         if self._endpoints is not None:
-            self._endpoints.prepare(service)
+            self._endpoints.prepare(service, environ)
         scope.changed_services.update(self._services.changed_by(service, environ, content))
         walls.check(service, environ, content, who)
         return self._settled(app, environ, start_response, scope)

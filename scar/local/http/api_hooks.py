@@ -102,7 +102,7 @@ def _tagged(api_of: Callable[[APIGatewayResponse], RestAPI | None], change: Call
 
 
 def _api_of(response: APIGatewayResponse) -> RestAPI | None:
-    kind, _, api_id = unquote(response.path.split("/tags/")[1]).partition("::/")[2].partition("/")
+    kind, _, api_id = unquote(unquote(response.path.split("/tags/")[1])).partition("::/")[2].partition("/")
     if kind != "restapis" or "/" in api_id:
         return None
     return response.backend.get_rest_api(api_id)

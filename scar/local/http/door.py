@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 from scar.limits import LAMBDA_SYNC_PAYLOAD_BYTES, MIB
 from scar.local.functions import control
@@ -89,9 +90,16 @@ class Endpoints:
         self._room = Room(self._bounds.held_bytes)
         self._line = threading.BoundedSemaphore(self._bounds.at_once)
 
-    def prepare(self, service: str) -> None:
+    def prepare(self, service: str, environ: Environ) -> None:
         """Before moto's `service` is asked for anything."""
-        if service != "apigateway" or self._corrected:
+        if service != "apigateway":
+            return
+        raw_path = target_of(environ).partition("?")[0]
+        if raw_path.startswith(
+            "/tags/"
+        ):  # moto's route takes an ARN for one step of a path: its slashes stay as they were sent
+            environ["PATH_INFO"] = "/tags/" + unquote(raw_path.removeprefix("/tags/")).replace("/", "%2F")
+        if self._corrected:
             return
         with self._correcting:
             if not self._corrected:
