@@ -146,6 +146,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
         tell=_log.info,
         persist=around.persist,
         authority=around.authority,
+        files=state.folder / "efs",
     )
     batch = Batch(
         state.folder / "batch" / "control",

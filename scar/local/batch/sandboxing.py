@@ -134,7 +134,9 @@ def _source(volume: Mapping[str, Any], places: Places) -> Path:
     """The folder behind a volume, made when it is absent, as Docker does with a host's."""
     efs, host = volume.get("efsVolumeConfiguration"), volume.get("host") or {}
     if efs:
-        folder = _below(places.efs / str(efs["fileSystemId"]), str(efs.get("rootDirectory") or "/"))
+        # An access point has a root of its own, which functions mount too.
+        point = (efs.get("authorizationConfig") or {}).get("accessPointId")
+        folder = _below(places.efs / str(point or efs["fileSystemId"]), str(efs.get("rootDirectory") or "/"))
     elif host.get("sourcePath"):
         folder = Path(str(host["sourcePath"]))
     else:

@@ -73,6 +73,7 @@ class Configuration:
     timeout_s: int = 3
     tmp_mib: int = 512
     log_group: str = ""
+    files: tuple[tuple[str, str], ...] = ()  # access point, and where it is mounted
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,9 @@ def configuration_of(function: LambdaFunction) -> Configuration:
         timeout_s=int(function.timeout),
         tmp_mib=int(function.ephemeral_storage),
         log_group=logging.get("LogGroup") or f"/aws/lambda/{function.function_name}",
+        files=tuple(
+            (str(each["Arn"]), str(each["LocalMountPath"])) for each in kept(function).get("FileSystemConfigs") or ()
+        ),
     )
 
 

@@ -66,7 +66,7 @@ class Functions:
     `endpoint` answers where the local AWS listens, as sandboxes see it; `engine` chooses the sandbox engine, which may take
     a while and may fail (ScarError): it is asked by the first invocation. `state` is a folder of its own.
     `tell` takes a line for the daemon's log; `persist` saves moto's services of these names before an event counts as ended;
-    `authority` knows what a function's role may do, None where IAM is not enforced.
+    `authority` knows what a function's role may do, None where IAM is not enforced. `files` has a folder for each access point of EFS.
     """
 
     def __init__(
@@ -84,12 +84,18 @@ class Functions:
         tell: Callable[[str], None] = lambda _: None,
         persist: Callable[[Sequence[str]], None] = lambda _: None,
         authority: Authority | None = None,
+        files: Path | None = None,
     ) -> None:
         self.registry = registry
         self.code = CodeStore(state / "code", referred=package_hooks.referred)
         self._endpoint, self._log, self._engine = endpoint, log, engine
         self._preparing = Preparing(
-            registry=registry, rootfs=rootfs, code=self.code, folder=state / "runtimes", tell=tell
+            registry=registry,
+            rootfs=rootfs,
+            code=self.code,
+            folder=state / "runtimes",
+            files=files or state / "files",
+            tell=tell,
         )
         self._pace, self._clock, self._tell = pace or Pace(), clock, tell
         self._credentials = control.RoleCredentials()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -42,21 +42,51 @@ class Prepared:
 
 
 class Preparing:
-    """`folder` is for the roots of managed runtimes; `tell` takes a line for the daemon's log."""
+    """`folder` is for the roots of managed runtimes, `files` for what access points of EFS hold; `tell` takes a line for the daemon's log."""
 
     def __init__(
-        self, *, registry: RegistryData, rootfs: Rootfs, code: CodeStore, folder: Path, tell: Callable[[str], None]
+        self,
+        *,
+        registry: RegistryData,
+        rootfs: Rootfs,
+        code: CodeStore,
+        folder: Path,
+        files: Path,
+        tell: Callable[[str], None],
     ) -> None:
         self._registry, self._rootfs, self._code = registry, rootfs, code
-        self._folder, self._tell = folder, tell
+        self._folder, self._files, self._tell = folder, files, tell
         self._lock = threading.Lock()
         self._runtime: ManagedRuntime | None = None
 
     def prepare(self, configuration: Configuration, engine: Engine) -> Prepared:
         """Raises CannotRunError. Whoever gets the answer closes what it holds."""
+        mounted = self._mounted(configuration, engine)
         if configuration.package is None:
-            return self._image(configuration)
-        return self._zip(configuration, configuration.package, engine)
+            made = self._image(configuration)
+        else:
+            made = self._zip(configuration, configuration.package, engine)
+        return replace(made, binds=(*made.binds, *mounted))
+
+    def _mounted(self, configuration: Configuration, engine: Engine) -> tuple[Bind, ...]:
+        """The folder of each access point, which jobs that mount it share."""
+        if configuration.files and engine.name in _NO_VIEW:
+            raise CannotRunError(
+                f"{configuration.name} mounts a file system, which the sandbox engine {engine.name} cannot: it shows a program "
+                "this machine's folders as they are. Use another engine (`--engine auto`).",
+                lasting=True,
+            )
+        binds = []
+        for arn, path in configuration.files:
+            folder = self._files / arn.rpartition("/")[2]
+            try:
+                if not folder.exists():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    folder.chmod(0o777)  # whoever the function runs as may write, as through an access point of its own
+            except OSError as error:
+                raise CannotRunError(f"{configuration.name}: {folder}: {error.strerror}") from error
+            binds.append(Bind(folder, path, read_only=False))
+        return tuple(binds)
 
     def _image(self, configuration: Configuration) -> Prepared:
         try:
