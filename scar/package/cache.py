@@ -107,7 +107,7 @@ def _locked(path: Path) -> Iterator[None]:
     while True:
         attempts += 1
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_private(path.parent)
             lock = path.open("wb")
         except (FileNotFoundError, FileExistsError):  # removed meanwhile
             if attempts == _ATTEMPTS:
@@ -118,6 +118,13 @@ def _locked(path: Path) -> Iterator[None]:
             if _is_at(path, lock):
                 yield
                 return
+
+
+def _make_private(folder: Path) -> None:
+    """Every folder that has to be made on the way is its owner's alone: what is cached may be of images that are nobody else's business."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _is_at(path: Path, lock: IO[bytes]) -> bool:
