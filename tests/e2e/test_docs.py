@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scar.arguments import build
+from scar.fdl.load import parse
 from tests.e2e.conftest import ROOT, Local, until
 from tests.e2e.test_images import docker_archive
 
@@ -85,6 +86,18 @@ def flags(verb: str) -> set[str]:
     if verb[0] == "-":
         return {"--help", "--version"}
     return {"--local", *verb_parsers()[verb]._option_string_actions}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_definition_shown_is_valid(page: Path, tmp_path: Path) -> None:
+    for text in blocks(page, "yaml"):
+        if text.startswith("functions:"):
+            for script in re.findall(r"script: (\S+)", text):
+                (tmp_path / script).write_text("#!/bin/sh\n")
+            named = dict.fromkeys(re.findall(r"\$\{env\.(\w+)\}", text), "a value")
+            definition = parse(text.replace("…", "0" * 64), "page.yaml", tmp_path, environ=named)
+            assert definition.functions or definition.services
+            assert definition.warnings == ()
 
 
 def test_the_readme_names_every_command() -> None:
