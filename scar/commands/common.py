@@ -107,6 +107,10 @@ def one_name(context: Context, name: str | None, path: Path | None) -> tuple[str
         return name, ()
     assert path is not None, "argparse requires one of the two"
     functions = read_definition(context, path)
+    if not functions:
+        raise UsageError(
+            f"{path} defines no function in AWS", fix="Name the definition file of one, or the function with -n."
+        )
     if len(functions) > 1:
         names = ", ".join(fn.name for fn in functions)
         raise UsageError(f"{path} defines several functions", fix=f"Name one with -n: {names}.")
