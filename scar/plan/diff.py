@@ -6,6 +6,7 @@ Nothing here talks to AWS. The order of steps is for the reader; `apply` goes by
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, runtime_checkable
@@ -168,9 +169,22 @@ def _change(name: str, old: object, new: object) -> Change:
         return Change(name, f"{old.shown} → {new.shown}", old=str(old), new=str(new))
     if isinstance(old, tuple) and isinstance(new, tuple):
         return Change(name, _tuple_change(old, new))
+    if (was := _statements(old)) is not None and (becomes := _statements(new)) is not None:
+        return Change(name, _tuple_change(was, becomes))
     if _is_plain(old) and _is_plain(new):
         return Change(name, f"{_plain(old)} → {_plain(new)}", old=old, new=new)  # type: ignore[arg-type]  # _is_plain saw to it
     return Change(name, "changed")
+
+
+def _statements(value: object) -> tuple[tuple[str, str], ...] | None:
+    """The statements of a policy, each with its name; None for what is no policy."""
+    if not isinstance(value, str) or not value.startswith("{"):
+        return None
+    try:
+        found = json.loads(value)["Statement"]
+        return tuple((str(each.get("Sid", "(no name)")), json.dumps(each, sort_keys=True)) for each in found)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _is_plain(value: object) -> bool:

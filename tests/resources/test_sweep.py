@@ -1,7 +1,8 @@
 """Every API call fails once: whatever it was, the same command run again ends where an undisturbed one does.
 
 Three faults, at every call that matters: the call is refused; it took effect and the answer was lost; the process died on the way.
-Answers are lost on `init` only: on the others such a fault leaves what a death or a refusal leaves, and time is short.
+Answers are lost on `init` and `update` of an image's function: on the others such a fault leaves what a death or a refusal leaves, and time is
+short.
 A death between two reads leaves what the death before the next write leaves, so it is tried at writes and after the last one.
 """
 
@@ -75,7 +76,7 @@ def _zip_elsewhere(acct: Account) -> object:
 
 JOURNEYS = [
     Journey("init", _nothing, _init, answers_lost=True),
-    Journey("update", _deployed, _edit),
+    Journey("update", _deployed, _edit, answers_lost=True),
     Journey("rm", _deployed, _rm),
     Journey("update of a zip", _zip_deployed, _zip_edit),
     Journey("zip to another bucket", _zip_deployed, _zip_elsewhere),

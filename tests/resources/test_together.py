@@ -75,7 +75,7 @@ def test_what_was_changed_by_hand_is_shown_and_put_right(acct: Account) -> None:
     plan = plan_init(aws, function(environment={"MODE": "grey"}))
     assert set(str(plan).splitlines()) == {
         "~ function grayify  memory_mib: 128 → 512, environment: -MORE +SCAR_STATE ~MODE",
-        f"~ role {role}  policy: changed",
+        f"~ role {role}  policy: -(no name) +Logs +ReadInputs +WriteOutputs +OwnState",
         "~ log group /aws/lambda/grayify  retention_days: 1 → 30",
         "~ repository scar/grayify  lifecycle: changed, immutable: False → True",
         "~ permission photos → grayify  exact: False → True",
