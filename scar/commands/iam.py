@@ -95,12 +95,13 @@ def _operator(context: Context, site: Site, args: Namespace, functions: Sequence
             f"--for: {', '.join(unknown)}: no command that asks anything of AWS",
             fix=f"There are: {', '.join(COMMANDS)}; and {DATA} for `rm --delete-data`.",
         )
-    policy: dict[str, Any] = operator_policy(site, wanted, functions)
-    each: list[dict[str, Any]] = parts(policy)
-    if args.part is not None:
-        if not 0 < args.part <= len(each):
-            raise UsageError(f"there is no part {args.part}", fix=f"The policy has {len(each)}.")
-        return each[args.part - 1]
+    policy = operator_policy(site, wanted, functions)
+    each = parts(policy)
+    part: int | None = args.part
+    if part is not None:
+        if not 0 < part <= len(each):
+            raise UsageError(f"there is no part {part}", fix=f"The policy has {len(each)}.")
+        return each[part - 1]
     if len(each) > 1:
         context.report.complain(
             f"IAM takes {POLICY_CHARACTERS} characters in one policy: make {len(each)} of it, with --part 1 to --part {len(each)}"
