@@ -30,6 +30,7 @@ def test_the_example_works_as_the_pages_show(own_local: Local) -> None:
     """Every line is typed in its order; `JOB` is what `scar jobs` told."""
     lines = session("docs/how-to/batch.md")
     assert session("README.md") == lines[:-1]  # without the removal
+    assert session("examples/short-or-long/README.md") == lines
     (own_local.folder / "examples").symlink_to(ROOT / "examples")
     job = ""
     for words in lines:
@@ -46,6 +47,7 @@ def test_the_example_works_as_the_pages_show(own_local: Local) -> None:
         if "log" in words:
             order = [done.out.index(part) for part in ("line 1 of 20", "line 20 of 20", "SUCCEEDED")]
             assert order == sorted(order)
+    assert report(EXAMPLE / "short.txt") in (EXAMPLE / "README.md").read_text()
     for name in ("short", "long"):
         made = own_local.folder / "results" / "out" / f"{name}.report.txt"
         assert made.read_text() == report(EXAMPLE / f"{name}.txt")
