@@ -54,6 +54,8 @@ def ls(context: Context, args: Namespace) -> int:
         empty="No function was made by SCAR here. Make one: scar init -f function.yaml",
         whole=("name",),
     )
+    if changed := [fn.name for fn in found if fn.changed_by_hand]:
+        context.report.say(f"Changed by hand since the last init: {', '.join(changed)}. See how: scar plan -f FILE")
     return 0
 
 

@@ -61,9 +61,10 @@ functions:
 - Functions that share machines under one label (`batch.shared`) say the same of them.
 - The variables of `lambda.environment` leave room for SCAR's own, and those of `batch.environment` fit a job definition (24 KiB).
 - Names of functions differ.
-- No input folder of any function lies in another one: S3 tells each file to one function only.
-- No output folder of a function lies in one of its input folders, nor an input folder in an output folder, and no chain of
-  functions comes back to where it began: they would start each other for ever.
+- No two inputs have a file in common, as their folders, `prefix` and `suffix` say: S3 tells each file to one function only. `scar plan` and `scar init`
+  hold them against what the bucket tells others, too.
+- What a function writes reaches none of its own inputs, and no chain of functions comes back to where it began, by folders, `prefix` and `suffix`, and
+  whatever the execution mode: they would start each other for ever. `scar plan` and `scar init` look at the functions that are deployed, too.
 """
 
 
