@@ -74,6 +74,8 @@ def run(context: Context, args: Namespace) -> int:
     reply = answers.read(answer.body, request_id)
     if isinstance(reply, Failure):
         raise _failed(context, name, reply, request_id)
+    if fn is not None and fn.lambda_.log_type == "None":
+        reply = dataclasses.replace(reply, runs=tuple(dataclasses.replace(each, output="") for each in reply.runs))
     return _show(context, aws, name, reply, output=output, wait=args.wait)
 
 
