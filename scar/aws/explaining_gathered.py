@@ -16,8 +16,8 @@ from scar.aws.errors import is_absent, whole
 from scar.aws.explaining_terms import Arrival, Environment, Facts, LambdaFunction, Machine, Need, Queue, Run
 from scar.aws.jobs import Job, described
 from scar.aws.landed import TOOK, triggers
-from scar.aws.logs import BATCH_GROUP, Line, Question, lines, of_lambda
-from scar.aws.request_log import RequestLog, fact, facts_of, is_output, report_of
+from scar.aws.logs import BATCH_GROUP, Line, Question, in_time_order, lines, of_lambda
+from scar.aws.request_log import RequestLog, fact, facts_of, failed_request, is_output, report_of
 from scar.aws.resources.permission import invoking_buckets
 
 if TYPE_CHECKING:
@@ -137,13 +137,19 @@ def request_for(aws: Aws, function: str, bucket: str, key: str) -> str | None:
 
 
 def last_run(aws: Aws, function: str, since_ms: int) -> str | None:
-    """The request that failed last since then; else the last one that ended; None when none did."""
+    """The request that failed last since then; else the last one that ended; None when none did.
+
+    Lambda's REPORT tells of what Lambda itself ended, the agent's own line of every other failure.
+    """
     last = failed = None
-    for line in lines(aws, Question(of_lambda(function).group, since_ms=since_ms, phrase="REPORT RequestId:")):
+    group = of_lambda(function).group
+    asked = [Question(group, since_ms=since_ms, phrase=phrase) for phrase in ("REPORT RequestId:", "record failed")]
+    for line in in_time_order([lines(aws, one) for one in asked]):
         said = report_of(line.message)
         if said is not None:
             last = line.message.split()[2]
             failed = last if said[0] else failed
+        failed = failed_request(line.message) or failed
     return failed or last
 
 

@@ -94,7 +94,7 @@ def lambda_out_of_memory(facts: Facts) -> Answer:
 
 def throttled(facts: Facts) -> Answer:
     function = facts.function
-    if function is None or (function.concurrency != 0 and not function.throttled):
+    if function is None or facts.run is not None or (function.concurrency != 0 and not function.throttled):
         return None
     if function.concurrency == 0:
         what, why = "Lambda starts no run of the function", "its reserved concurrency is 0: somebody switched it off"
@@ -108,7 +108,11 @@ def throttled(facts: Facts) -> Answer:
 
 def function_not_ready(facts: Facts) -> Answer:
     function = facts.function
-    if function is None or (function.state in {"Active", "Inactive"} and function.update != "Failed"):
+    if (
+        function is None
+        or facts.run is not None
+        or (function.state in {"Active", "Inactive"} and function.update != "Failed")
+    ):
         return None
     return (
         f"the function is not ready: {function.state if function.state != 'Active' else 'its last update failed'}",

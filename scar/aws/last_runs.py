@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from scar.aws import names
 from scar.aws.errors import is_absent, whole
-from scar.aws.request_log import report_of
+from scar.aws.request_log import failed_request, report_of
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
@@ -55,9 +55,11 @@ def _last(aws: Aws, function: str) -> LastRun | None:
         if is_absent(error):
             return None
         raise
+    failed = {failed_request(event["message"]) for event in whole(events, "events")}
     for event in reversed(whole(events, "events")):
         said = report_of(event["message"].rstrip("\n"))
         if said is not None:
-            result = {"": "ok", "timeout": "timed out"}.get(said[0], "failed")
-            return LastRun(event["message"].split()[2].strip(), result, event["timestamp"])
+            request_id = event["message"].split()[2]
+            well = "failed" if request_id in failed else "ok"
+            return LastRun(request_id, {"": well, "timeout": "timed out"}.get(said[0], "failed"), event["timestamp"])
     return None

@@ -64,6 +64,13 @@ def invocation_ended(message: str) -> bool:
     return _REPORT.match(message) is not None
 
 
+def failed_request(message: str) -> str | None:
+    """The request of which this line of an agent says that it failed."""
+    facts = facts_of(message)
+    request_id = facts.get("request_id")
+    return request_id if fact(facts) in _FAILURES and isinstance(request_id, str) else None
+
+
 def report_of(message: str) -> tuple[str, str, int, int] | None:
     """Of a REPORT line: status ('' for a run that ended well), type of error, memory of the function and the most that was used, in MiB."""
     if not invocation_ended(message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.e2e.conftest import Local
 
 SCRIPT = """#!/usr/bin/env python3
@@ -34,3 +36,14 @@ def test_an_upload_is_waited_for_and_a_failure_explained(local: Local) -> None:
     [listed] = local.must("ls", "-v", "--query", "[?name=='terminal'].[mode, last.result]", "-o", "json").json
     assert listed[0] == "lambda"
     assert listed[1] in {"ok", "failed"}  # whichever of the two ended last
+
+    # Faults seeded by hand: nobody tells the function, nobody may, and Lambda starts none of its runs.
+    s3, lambda_ = local.client("s3"), local.client("lambda")
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+    policy = json.loads(lambda_.get_policy(FunctionName="terminal")["Policy"])
+    for statement in policy["Statement"]:
+        lambda_.remove_permission(FunctionName="terminal", StatementId=statement["Sid"])
+    lambda_.put_function_concurrency(FunctionName="terminal", ReservedConcurrentExecutions=0)
+    told = local.must("explain", "terminal", "-j").json
+    rules = {finding["rule"] for subject in told for finding in subject["findings"]}
+    assert rules == {"throttled", "notification-missing", "permission-missing", "script-failed"}
