@@ -161,7 +161,8 @@ class Spec:
 class Run:
     """What became of one record of an event.
 
-    `key` is the object's key, None when no object was involved. `outputs` are `s3://bucket/key` URIs that were published.
+    `key` is the object's key, None when no object was involved. `outputs` are the URIs that were published: `s3://bucket/key`, or
+    `minio.lab://bucket/key` and the like at a storage provider's.
     `exit_code` follows the shell: 128 + n for signal n; 124 for a run that was stopped at its deadline.
     `output` is what the process wrote (standard output and error, in order), shortened to its last part when it was long.
     `job_id` names the Batch job that has taken the record over: what becomes of it is the job's to tell, and nothing was published here.
@@ -204,8 +205,8 @@ class Failure:
     """What a failed invocation answers, in the shape of Lambda's error document.
 
     Lambda passes `errorType`, `errorMessage` and `stackTrace` on to the caller; the rest rides along and is optional for a reader.
-    `kind` is `ScriptFailed`, `ScriptTimedOut`, `StageInFailed`, `StageOutFailed`, `BadEvent`, `HandOverFailed`, `AlreadyRunning`,
-    `GangFailed` or `AgentFailed`.
+    `kind` is `ScriptFailed`, `ScriptTimedOut`, `StageInFailed`, `StageOutFailed`, `BadEvent`, `LoopRefused`, `HandOverFailed`,
+    `AlreadyRunning`, `GangFailed` or `AgentFailed`.
     """
 
     kind: str
