@@ -25,9 +25,8 @@ from faassupervisor.events import fields
 from faassupervisor.events.items import HttpItem, Known, Outcome, Payload, Refused
 
 FORWARDED: Final = "scar:forwarded"  # beside the request: the id of the invocation that promised this run
-MOST_QUERY_BYTES: Final = (
-    64 * 1024
-)  # one variable may have 128 KiB in Linux; API Gateway takes 10 KB of line and headers
+# One variable may have 128 KiB in Linux; API Gateway takes 10 KB of line and headers.
+MOST_QUERY_BYTES: Final = 64 * 1024
 MOST_PARAMETERS: Final = 500
 _METHOD: Final = re.compile("[A-Z]{1,32}")
 _PARAMETER: Final = re.compile("[A-Za-z0-9_]{1,128}")
