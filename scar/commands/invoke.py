@@ -90,9 +90,9 @@ def invoke(context: Context, args: Namespace) -> int:
                 fix=f"Put it into an input bucket of the function: {command(context)} put -b BUCKET/FOLDER -p FILE",
             )
         aws, _ = connect(context, functions)
-        answered = _send(context, aws, _endpoint(context, aws, name), args, body=body, size=size)
+        answered = send(context, aws, _endpoint(context, aws, name), args, body=body, size=size)
     if answered.status >= 400:
-        raise _failed(context, name, answered, asynchronous=args.asynchronous)
+        raise failure_of(context, name, answered, asynchronous=args.asynchronous)
     return _show(context, args, name, answered, out)
 
 
@@ -135,7 +135,7 @@ def _event_bytes(size: int) -> int:
     return 4 * ((size + 2) // 3) + ENVELOPE_BYTES if size else 0
 
 
-def _send(context: Context, aws: Aws, endpoint: Endpoint, args: Namespace, *, body: IO[bytes], size: int) -> Answered:
+def send(context: Context, aws: Aws, endpoint: Endpoint, args: Namespace, *, body: IO[bytes], size: int) -> Answered:
     import requests
 
     from scar.aws.signing import signed
@@ -186,7 +186,8 @@ def _as_it_is(request: Any) -> Any:
     return request
 
 
-def _failed(context: Context, name: str, answered: Answered, *, asynchronous: bool) -> ScarError:
+def failure_of(context: Context, name: str, answered: Answered, *, asynchronous: bool) -> ScarError:
+    """What an answer of 400 and above means to whoever asked; its exit code."""
     said = answered.said
     what = str(said.get("message") or said.get("Message") or f"HTTP status {answered.status}")
     kind, code, request_id = said.get("error"), said.get("exit_code"), said.get("request_id") or answered.request_id

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import threading
 import time
 from typing import Any
 
+import boto3
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -15,6 +17,9 @@ from botocore.credentials import Credentials
 from http_gate import ACCOUNT, REGION, Failed, Gate, Got
 
 from scar.local.functions.configuration import CannotRunError, StoppingError, ThrottledError
+from scar.local.http.door import Endpoints
+from scar.local.iam.authority import Authority
+from scar.local.server import Server
 
 BINARY = bytes(range(256)) * 40 + b"\r\n\r\n\0"
 
@@ -125,6 +130,41 @@ def test_signatures_are_verified(gate: Gate) -> None:
         context = gate.answers.events[0]["requestContext"]
         user = context["identity"]["userArn"] if "identity" in context else context["authorizer"]["iam"]["userArn"]
         assert user == f"arn:aws:iam::{ACCOUNT}:root"
+
+
+def test_where_iam_is_enforced_a_signature_is_not_enough(gate: Gate) -> None:
+    """AP7 with `--iam`: the caller's policies count, for the API's route and for the URL's two actions."""
+    iam = boto3.client("iam", "us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+    iam.create_user(UserName="ann")
+    key = iam.create_access_key(UserName="ann")["AccessKey"]
+    path, url = gate.rest_api(authorization="AWS_IAM"), gate.url("AWS_IAM")
+    api_id = path.split("/")[3]
+    server = Server(0, Endpoints(gate.answers, authority=Authority()))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    enforced = dataclasses.replace(gate, port=server.port)
+
+    def asked() -> list[int]:
+        keys = {"key": key["AccessKeyId"], "secret": key["SecretAccessKey"]}
+        return [
+            signed(enforced, f"{path}/x", "execute-api", **keys).status,
+            signed(enforced, f"{path}/y", "execute-api", **keys).status,
+            signed(enforced, url, "lambda", **keys).status,
+        ]
+
+    assert asked() == [403, 403, 403]
+    own = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:cow"
+    allowed = [
+        ("execute-api:Invoke", f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api_id}/scar/POST/x"),
+        ("lambda:InvokeFunctionUrl", own),
+        ("lambda:InvokeFunction", own),
+    ]
+    for count, expected in ((1, [200, 403, 403]), (2, [200, 403, 403]), (3, [200, 403, 200])):
+        statements = [{"Effect": "Allow", "Action": action, "Resource": arn} for action, arn in allowed[:count]]
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_user_policy(UserName="ann", PolicyName="p", PolicyDocument=document)
+        assert asked() == expected
+    server.shutdown()
+    server.end()
 
 
 def test_an_api_key_opens_its_stage_only(gate: Gate) -> None:
