@@ -111,12 +111,14 @@ def _flags(args: Namespace, file: Path | None, environ: Mapping[str, str]) -> Ta
 
 
 def _node(flag: Flag, value: Any, file: Path | None, environ: Mapping[str, str]) -> Node:
-    from scar.fdl.document import core_kind
+    from scar.fdl.document import UNSPEAKABLE, core_kind
     from scar.fdl.places import Entry, Items, Scalar, Table
 
     place = _place("/".join(flag.names))
 
     def text(said: str) -> Scalar:
+        if not said.isprintable() and UNSPEAKABLE.search(said):  # bytes of the command line that are no UTF-8
+            raise UsageError("what was given is not UTF-8", where=place.source, fix="Write it in UTF-8.")
         return Scalar(said, "text", place)
 
     match flag.kind:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from scar.fdl.advice import KINDS, homes, listing, owner, wanted
+from scar.fdl.document import UNSPEAKABLE
 from scar.fdl.forms import FORMS, FormError
 from scar.fdl.key import Field, Form, Names, OneOf, Pattern, Range, Shape, keys_of
 from scar.fdl.model import File, Function
@@ -285,7 +286,11 @@ class Reading:
             )
         if unset:
             return None
-        return VARIABLE.sub(lambda found: found[0][1:] if found[1] else self.environ[found[2]], node.text)
+        text = VARIABLE.sub(lambda found: found[0][1:] if found[1] else self.environ[found[2]], node.text)
+        if UNSPEAKABLE.search(text):
+            self._fail(node.place, path, "an environment variable holds what is not UTF-8", "Set it to UTF-8 text.")
+            return None
+        return text
 
     def _path(self, node: Scalar, path: str) -> Any:
         if not node.text.strip():

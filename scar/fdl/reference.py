@@ -57,7 +57,13 @@ functions:
 - Jobs of several nodes (`batch.multi_node_parallel`) are for `execution_mode: batch` on machines of type `EC2`: neither Spot nor
   Fargate nor UNMANAGED. `main_node_index` and every range lie within the nodes; with the main node alone in one, the nodes fall into at most 5
   ranges that are alike; and `max_v_cpus`, if written, has room for all nodes at once. Subnets of a cluster placement group are in one zone.
-- Jobs run beside their function: `batch.region` and `batch.boto_profile`, if written, are those of `lambda`.
+- A function is in one place: `region` and `boto_profile` of `iam`, `cloudwatch`, `s3`, `ecr`, `api_gateway` and `batch`, if written, are those of `lambda`.
+- An endpoint is made by `api_gateway` with a `name`, or by `function_url`. Without a word about `auth` IAM decides who may call it; `auth: none` lets everyone.
+  `api_gateway.method.authorizationType`, as SCAR 4 has it, says the same and does not contradict `auth`.
+- A `vpc` has subnets and security groups, or neither; a `file_system` needs a `vpc`, and in jobs a `FileSystemId`.
+- A `storage_provider` is `s3`, or one that `storage_providers` describes, of the kinds `s3`, `minio` and `webdav` for functions in AWS. Paths of `s3` and `minio`
+  begin with a bucket. A provider has its credentials or a `secret`, not both; a MinIO server that a function in AWS uses has an `endpoint`.
+- A service of an OSCAR cluster has `endpoint` and `image`, and `auth_user` with `auth_password`; names of services of a cluster differ.
 - Functions that share machines under one label (`batch.shared`) say the same of them.
 - The variables of `lambda.environment` leave room for SCAR's own, and those of `batch.environment` fit a job definition (24 KiB).
 - Names of functions differ.

@@ -200,3 +200,11 @@ def test_the_command_that_goes_on_repeats_the_flags(folder: Path) -> None:
     words = ["-i", "scratch", "-e", "A=b c", "-e", "B=1", "-ph", "-m", "256"]
     args = build().parse_args(["init", "-n", "cow", *words])
     assert sorted(typed(args)) == sorted(words)
+
+
+def test_bytes_that_are_no_text_are_refused_by_name(folder: Path) -> None:
+    with pytest.raises(UsageError, match="not UTF-8") as refused:
+        one("-i", "scratch", "-d", "caf\udce9")
+    assert refused.value.where == "flag -d/--description"
+    with pytest.raises(UsageError, match="not UTF-8"):
+        one("-i", "scratch", "-e", "A", A="\udcff")

@@ -79,3 +79,9 @@ def test_a_credential_is_in_no_form_that_could_be_printed_or_written() -> None:
     assert secret == Secret("hunter2") != Secret("other")
     assert hash(secret) == hash(Secret("hunter2"))
     assert not hasattr(secret, "__dict__")
+
+
+def test_a_variable_of_bytes_that_are_no_text_is_a_problem_at_its_place() -> None:
+    with pytest.raises(FdlError, match="not UTF-8") as refused:
+        read(HOST="h", WORD="a\udcff")
+    assert "storage_providers.minio.lab.access_key" in [problem.path for problem in refused.value.problems]

@@ -62,6 +62,7 @@ def values(case: Path) -> object:
 
 @pytest.mark.parametrize("case", GOOD, ids=lambda case: case.stem)
 def test_a_good_definition_means_what_lies_beside_it(case: Path) -> None:
+    """CL15"""
     definition = load(case)
     meaning = {**written(definition.functions, case.parent), "warnings": told(case, definition.warnings)}
     if definition.services:
@@ -72,6 +73,7 @@ def test_a_good_definition_means_what_lies_beside_it(case: Path) -> None:
 
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case.stem)
 def test_a_bad_definition_is_refused_with_every_problem_at_its_place(case: Path) -> None:
+    """CL14; SE9 and SE10: `yaml-*`."""
     began = perf_counter()
     with pytest.raises(FdlError) as refused:
         load(case)
