@@ -95,10 +95,13 @@ def _coloured(stream: IO[str], environ: Mapping[str, str], asked: When) -> bool:
 class Report:
     """One command's voice."""
 
-    def __init__(self, style: Style, out: IO[str] | None = None, err: IO[str] | None = None) -> None:
+    def __init__(
+        self, style: Style, out: IO[str] | None = None, err: IO[str] | None = None, answers: IO[str] | None = None
+    ) -> None:
         self.style = style
         self._out = out if out is not None else sys.stdout
         self._err = err if err is not None else sys.stderr
+        self._answers = answers if answers is not None else sys.stdin
         self._lock = threading.Lock()
         self._drawn = 0
         self.spoke = False  # whether the one document of the command was given
@@ -249,7 +252,7 @@ class Report:
         with self._lock:
             self._wipe()
             print(printable(f"{question} [y/N] "), end="", file=self._err, flush=True)
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+        return self._answers.readline().strip().lower() in {"y", "yes"}
 
     def strong(self, text: str) -> str:
         return self.paint(text, "strong")

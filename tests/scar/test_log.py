@@ -296,3 +296,18 @@ def test_following_shows_what_comes_and_ctrl_c_ends_it(world: World) -> None:
     out, err = watching.communicate(timeout=20)
     assert (watching.returncode, out, "Traceback" in err) == (130, "", False)
     assert time.monotonic() - began < 10
+
+
+def test_a_log_is_searched_for_a_text_as_it_is_written_and_is_of_a_time(world: World, scar: Scar) -> None:
+    now = now_ms()
+    world.log("/aws/lambda/l9", "a", (now - 7_200_000, 'old: "a b" c'), (now - 60_000, 'new: "a b" c'), (now, "a b"))
+    world.log("/aws/batch/job/l9", "b", (now - 50_000, 'batch: "A B" c'), (now - 40_000, "path C:\\\\x c"))
+    found = scar("log", "-n", "l9", "--search", '"a b" c', "-o", "json").documents
+    assert messages(found) == ['old: "a b" c', 'new: "a b" c']
+    assert messages(scar("log", "-n", "l9", "--search", "C:\\\\x", "-o", "json").documents) == ["path C:\\\\x c"]
+    ago = scar("logs", "-n", "l9", "--since", "1h", "--until", "30s", "--query", "message").out.splitlines()
+    assert [json.loads(line) for line in ago] == ['new: "a b" c', 'batch: "A B" c', "path C:\\\\x c"]
+    none = scar("log", "-n", "l9", "--search", "nowhere")
+    assert (none.code, none.out) == (0, "")
+    assert "fits" in none.err
+    assert scar("log", "-n", "l9", "--until", "1h", "--follow").code == 2

@@ -4,9 +4,11 @@ import io
 import json
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scar.errors import UsageError
 from scar.report import Progress, Report, Style, plural, printable, size, style_of
 
 
@@ -17,7 +19,9 @@ def speak(style: Style | None = None) -> tuple[Report, io.StringIO, io.StringIO]
 
 @given(st.text())
 def test_no_text_drives_the_terminal(text: str) -> None:
-    shown = printable(text).replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
+    shown = printable(text)
+    for code in ("0", "1", "2", "31", "32", "33"):
+        shown = shown.replace(f"\x1b[{code}m", "")
     assert all(c.isprintable() or c in "\n\t" for c in shown)
 
 
@@ -90,3 +94,72 @@ def test_colour_obeys_the_terminal_and_the_user(environ: dict[str, str], tty: bo
 def test_sizes_and_counts_read_as_people_say_them() -> None:
     assert [size(n) for n in (0, 1023, 1024, 5 * 1024**3)] == ["0 B", "1023 B", "1.0 KiB", "5.0 GiB"]
     assert [plural(1, "object"), plural(2, "object")] == ["1 object", "2 objects"]
+
+
+def test_yaml_says_what_json_says_and_a_query_takes_a_part_of_it() -> None:
+    value = {"a": [{"n": 1, "t": "é\n\x1b"}, {"n": 2, "t": "no"}]}
+    for style in (Style(format="json"), Style(format="yaml")):
+        report, out, _ = speak(style)
+        report.document(value)
+        assert report.json
+        assert yaml.safe_load(out.getvalue()) == value
+        assert "\x1b" not in out.getvalue()
+    report, out, _ = speak(Style(format="json", query="a[?n > `1`].t | [0]"))
+    report.document(value)
+    assert json.loads(out.getvalue()) == "no"
+    report, out, _ = speak(Style(format="json", query="n"))
+    report.documents([{"n": 1}, {"m": 2}, {"n": 3}], lines=True)
+    assert out.getvalue() == "1\n3\n"
+
+
+def test_plain_text_cuts_nothing_and_is_a_line_for_each_row() -> None:
+    report, out, _ = speak(Style(format="text", width=20))
+    report.table([{"a": "x" * 50, "b": ["c", "d"]}, {"a": "y\tz"}], ("a", "b"), empty="none")
+    assert out.getvalue() == f"{'x' * 50}\tc, d\ny\\tz\t-\n"
+
+
+def test_columns_that_there_is_no_room_for_are_left_out_first_those_that_matter_least() -> None:
+    report, out, _ = speak(Style(width=40))
+    rows = [{"id": "i" * 24, "name": "n" * 12, "why": "w" * 60}]
+    report.table(rows, ("id", "name", "why"), empty="none", whole=("id",), spare=("why",))
+    assert out.getvalue().splitlines() == ["ID                        NAME", f"{'i' * 24}  {'n' * 12}"]
+
+
+def test_a_bar_shows_what_part_is_through_on_a_terminal_and_nothing_when_it_is_not_wanted() -> None:
+    report, _, err = speak(Style(redraw=True, width=200))
+    progress = Progress(report, "uploading", 4096)
+    progress.QUIET_FIRST_S = progress.REDRAW_S = 0  # type: ignore[misc]
+    progress(1024, 2048, "a")
+    assert "uploading  [#####...............] 25%  1.0 KiB of 4.0 KiB" in err.getvalue()
+    report, _, err = speak(Style(progress="none"))
+    progress = Progress(report, "uploading", 4096)
+    progress.QUIET_FIRST_S = progress.PLAIN_S = 0  # type: ignore[misc]
+    progress(1024, 2048, "a")
+    assert err.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"), [("y\n", True), ("YES\n", True), ("\n", False), ("no\n", False), ("", False)]
+)
+def test_a_question_is_put_to_a_person_only_and_anything_but_yes_is_no(said: str, answer: bool) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    report = Report(Style(may_ask=True), out, err, io.StringIO(said))
+    assert report.confirm("Go on?", refusal="") is answer
+    assert (out.getvalue(), err.getvalue()) == ("", "Go on? [y/N] ")
+    with pytest.raises(UsageError, match="this is much"):
+        speak()[0].confirm("Go on?", refusal="this is much")
+
+
+def test_colour_is_only_beside_words_and_can_be_asked_for() -> None:
+    assert Report(Style(colour=True)).paint("+ role", "added") == "\x1b[32m+ role\x1b[0m"
+    assert Report(Style()).paint("+ role", "added") == "+ role"
+    for asked, expected in (("always", True), ("never", False)):
+        style = style_of(
+            "table",
+            quiet=False,
+            out=io.StringIO(),
+            err=io.StringIO(),
+            environ={"NO_COLOR": "1"} if expected else {"FORCE_COLOR": "1"},
+            colour=asked,
+        )  # type: ignore[arg-type]
+        assert (style.colour, style.colour_remarks) == (expected, expected)

@@ -71,6 +71,9 @@ class World:
     url: str = ""
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     queues: list[str] = field(default_factory=list)
+    environments: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # of every queue, as DescribeComputeEnvironments gives them
     functions: dict[str, dict[str, str]] = field(default_factory=dict)  # name → environment
     respond: Respond = lambda payload, asynchronous: ({"request_id": "r", "runs": [], "schema": 1}, None)
     invoked: list[bytes] = field(default_factory=list)
@@ -228,7 +231,12 @@ class World:
     def _batch(self, operation: str, asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         match operation:
             case "describejobqueues":
-                return 200, {"jobQueues": [{"jobQueueName": name} for name in self.queues]}
+                order = [{"order": 1, "computeEnvironment": one["computeEnvironmentName"]} for one in self.environments]
+                wanted = [name for name in self.queues if name in asked.get("jobQueues", self.queues)]
+                told = {"state": "ENABLED", "status": "VALID", "computeEnvironmentOrder": order}
+                return 200, {"jobQueues": [{"jobQueueName": name, **told} for name in wanted]}
+            case "describecomputeenvironments":
+                return 200, {"computeEnvironments": self.environments}
             case "describejobs":
                 self.each_describe()
                 assert 0 < len(asked["jobs"]) <= 100
