@@ -74,7 +74,7 @@ def type_page(local: Local, example: str) -> list[str]:
             continue
         assert words[0] == "scar"
         if "get" in words:
-            until(f"all of {example}", lambda: set(PUBLISHED[example]) <= set(local.keys(f"scar-{example}")))
+            until(f"all of {example}", lambda: set(PUBLISHED[example]) <= set(local.keys(f"scar-{example}")), 60)
         said.append(local.must(*[word for word in words[1:] if word != "--local"]).out)
     return said
 
