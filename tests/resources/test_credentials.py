@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from scar.fdl.load import validate
 from scar.fdl.model import Function
 from scar.package.spec import spec_of
 from scar.plan.apply import ApplyError, Silent, apply
-from tests.support.account import REGION, Account, dump_account
+from tests.support.account import READS, REGION, Account, Killed, dump_account, killed
 from tests.support.deploying import init, plan_init, rm
 
 CANARY = "canary-3f1b-do-not-show"
@@ -151,6 +152,47 @@ def test_they_are_found_without_a_mark_and_nobody_asks_for_them_without_a_reason
 
 def _forget_mark(acct: Account) -> None:
     acct.aws.s3.delete_object(Bucket=f"scar-state-{acct.aws.account}-{REGION}", Key="members/grayify")
+
+
+@pytest.mark.parametrize("command", ["init", "update", "rm"])
+def test_after_a_death_around_any_call_of_theirs_the_same_command_finishes(command: str, acct: Account) -> None:
+    """CL1: the process dies before each write, and after it had its effect."""
+
+    def begin() -> None:
+        acct.reset()
+        if command != "init":
+            init(acct.aws, fn())
+        acct.wire.clear()
+
+    def go() -> object:
+        if command == "rm":
+            return rm(acct.aws, threads=1)
+        return init(acct.aws, fn(CANARY if command == "init" else "another"), threads=1)
+
+    begin()
+    go()
+    calls, wanted = list(acct.wire.calls), _dump(acct)
+    writes = [at for at, (service, name) in enumerate(calls, 1) if service == "ssm" and not name.startswith(READS)]
+    assert writes
+    for at in writes:
+        for when in ("before", "after"):
+            begin()
+            acct.wire.plant(at, when, killed)
+            with suppress(Killed):
+                go()
+            acct.wire.clear()
+            go()
+            assert _dump(acct) == wanted, (at, when)
+            acct.wire.clear()
+            go()
+            assert acct.wire.writes == []
+    rm(acct.aws)
+    assert parameters(acct) == []
+
+
+def _dump(acct: Account) -> tuple[Any, ...]:
+    kept = [(name, stored(acct, name)["Value"], stored(acct, name)["Type"]) for name in parameters(acct)]
+    return dump_account(), kept
 
 
 def test_jobs_may_read_them_too(acct: Account) -> None:
