@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +18,7 @@ import pytest
 from faassupervisor.contract import Reply, Run
 from tests.support.runs_edge import REGION, Scar, World
 
+ROOT = Path(__file__).parents[2]
 HOSTILE = ["in/a b+c.txt", "in/é%20.txt", 'in/"q$(x)\\n', "in/tab\tand%0Aline", "in/sub/deep"]
 
 
@@ -180,3 +185,37 @@ def test_an_event_may_be_written_on_the_command_line(world: World, scar: Scar) -
     assert world.invoked == [b'{"a": 1}']
     assert scar("run", "-n", name, "--json-data", "{").code == 2
     assert scar("run", "-n", name, "--json-data", "{}", "-ib", "b").code == 2
+
+
+@pytest.mark.parametrize("many", [True, False], ids=["objects", "one run"])
+def test_who_stops_watching_is_told_what_goes_on(world: World, bucket: str, many: bool, tmp_path: Path) -> None:
+    """CL13: the process leaves at once, although Lambda has not answered."""
+    put(world, bucket, "in/a", "in/b", "in/c")
+    name, begun, go_on = world.function(f"o1{many:d}"), threading.Event(), threading.Event()
+
+    def respond(payload: bytes, _: bool) -> tuple[dict[str, Any], str | None]:
+        if b"in/c" in payload or not many:  # of two at a time the third begins when the first has ended
+            begun.set()
+        if b"in/a" not in payload:
+            go_on.wait(20)
+        return json.loads(Reply("r").to_json()), None
+
+    world.respond = respond
+    words = ["run", "-n", name, *(["-ib", f"{bucket}/in", "--jobs", "2"] if many else [])]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT}/faas-supervisor", "HOME": str(tmp_path)}
+    # What a shell starts in the background is deaf to Ctrl-C, and so is all that it starts: these tests too.
+    scar = ["env", "--default-signal=INT", sys.executable, "-m", "scar", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running = subprocess.Popen(scar, text=True, env=environ | world.environ(), **pipes)  # type: ignore[call-overload]
+    try:
+        assert begun.wait(30)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=15)
+    finally:
+        go_on.set()
+        running.kill()
+        running.wait()
+    assert running.returncode == 130, err
+    assert "goes on" in err
+    assert f"scar log -n {name}" in err
+    assert ("in/a" in out) is many
