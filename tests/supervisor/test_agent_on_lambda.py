@@ -194,6 +194,7 @@ def test_the_log_is_one_json_line_for_each_fact_and_holds_neither_payload_nor_cr
     for fact in agent.facts():
         assert {"time", "level", "request_id", "fact"} <= fact.keys()
     assert [fact["fact"] for fact in agent.facts() if fact["request_id"] == "r-7"] == [
+        "took a record",
         "staged in",
         "script ended",
         "staged out",
@@ -205,7 +206,9 @@ def test_the_log_is_one_json_line_for_each_fact_and_holds_neither_payload_nor_cr
 def test_the_log_level_hides_what_is_below_it(lab, bucket):
     agent = lab.agent("echo user line", log_level="ERROR")
     agent.invoke({"Records": [bucket.put("in/a")]})
-    assert agent.log == "user line\n"
+    # But for what `scar` looks for in every log.
+    assert [fact["fact"] for fact in agent.facts()] == ["took a record"]
+    assert agent.log.splitlines()[1:] == ["user line"]
 
 
 def test_a_reply_that_would_not_fit_is_shortened(lab):
