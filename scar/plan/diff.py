@@ -16,6 +16,12 @@ from scar.plan.resource import Id, Resource
 Verb = Literal["create", "update", "delete"]
 SIGNS: Final[Mapping[Verb, str]] = {"create": "+", "update": "~", "delete": "-"}
 _LONGEST_VALUE: Final = 64
+# Kinds of which a new one takes the place of an old one, and why it is not changed instead
+_WHY_REPLACED: Final[Mapping[str, str]] = {
+    "compute environment": "AWS never turns machines into Fargate, or back",
+    "job queue": "a queue goes with its compute environment",
+    "job definition": "a definition never changes; jobs that wait keep theirs",
+}
 
 
 @runtime_checkable
@@ -59,13 +65,14 @@ class Change:
 class Step:
     """One thing to do. `actual` is what AWS has now: always there for an update, never for a create.
 
-    `by_hand`: it is wanted as the last `init` left it, and somebody changed or removed it since.
+    `by_hand`: it is wanted as the last `init` left it, and somebody changed or removed it since. `replaces`: what it takes the place of, and why.
     """
 
     verb: Verb
     resource: Resource
     actual: Resource | None = None
     by_hand: bool = False
+    replaces: str = ""
 
     @property
     def id(self) -> Id:
@@ -85,7 +92,7 @@ class Step:
         note = self.resource.note if isinstance(self.resource, Noted) else ""
         said = ", ".join(map(str, self.changes)) or (f"({note})" if note else "")
         hand = {"create": "(removed by hand)", "update": "(changed by hand)"}.get(self.verb, "") if self.by_hand else ""
-        return tuple(filter(None, (said, hand)))
+        return tuple(filter(None, (said, self.replaces and f"(replaces {self.replaces})", hand)))
 
     def to_json(self) -> dict[str, Any]:
         document: dict[str, Any] = {"verb": self.verb, "kind": self.id.kind, "name": self.id.name}
@@ -95,6 +102,8 @@ class Step:
             document["note"] = self.resource.note
         if self.by_hand:
             document["by_hand"] = True
+        if self.replaces:
+            document["replaces"] = self.replaces
         return document
 
 
@@ -134,7 +143,23 @@ def diff(desired: Iterable[Resource], actual: Mapping[Id, Resource]) -> Plan:
     names = {resource.id for resource in wanted}
     unwanted = ordered(resource for resource in actual.values() if resource.id not in names)
     steps += [Step("delete", resource, resource) for resource in reversed(unwanted)]
-    return Plan(tuple(steps), tuple(unchanged))
+    return Plan(tuple(_replacing(step, steps) for step in steps), tuple(unchanged))
+
+
+def _replacing(step: Step, steps: Sequence[Step]) -> Step:
+    """A creation that takes the place of the one deletion of its kind says so."""
+    why = _WHY_REPLACED.get(step.id.kind)
+    if step.verb != "create" or why is None:
+        return step
+    old = [
+        each.id
+        for each in steps
+        if each.verb == "delete" and each.id.kind.removeprefix("old ").rstrip("s") == step.id.kind
+    ]
+    if len(old) != 1:
+        return step
+    (gone,) = old
+    return dataclasses.replace(step, replaces=f"{gone.name if gone.kind == step.id.kind else gone}: {why}")
 
 
 def ordered(resources: Iterable[Resource]) -> tuple[Resource, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,3 +99,34 @@ def test_a_plan_as_json() -> None:
         ],
         "unchanged": [{"kind": "thing", "name": "c"}],
     }
+
+
+@dataclass(frozen=True)
+class Kinded(Thing):
+    """The same, of a kind that AWS has."""
+
+    kind: str = "job queue"
+
+    @property
+    def id(self) -> Id:
+        return Id(self.kind, self.name)
+
+
+def test_what_takes_the_place_of_another_says_of_which_and_why() -> None:
+    new, old = Kinded("scar-cow-fargate"), Kinded("scar-cow")
+    plan = diff([new], {old.id: old})
+    assert str(plan).splitlines() == [
+        "+ job queue scar-cow-fargate  (replaces scar-cow: a queue goes with its compute environment)",
+        "- job queue scar-cow",
+    ]
+    assert plan.to_json()["steps"][0]["replaces"].startswith("scar-cow: ")
+    assert "replaces" not in str(diff([new, old], {}))
+
+
+def test_a_policy_that_changes_names_its_statements() -> None:
+    def policy(*statements: tuple[str, str]) -> str:
+        return json.dumps({"Statement": [{"Sid": name, "Action": action} for name, action in statements]})
+
+    old, new = policy(("Logs", "a"), ("Reads", "b")), policy(("Reads", "c"), ("Writes", "d"))
+    (step,) = diff([Thing("a", text=new)], _actual(Thing("a", text=old))).steps
+    assert str(step) == "~ thing a  text: -Logs +Writes ~Reads"
