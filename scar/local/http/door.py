@@ -50,7 +50,7 @@ StartResponse = Callable[..., Any]
 API_BODY_BYTES: Final = 10 * MIB  # apigateway/latest/developerguide/limits
 URL_BODY_BYTES: Final = 6 * MIB  # lambda/latest/dg/gettingstarted-limits
 API_LIMIT_S: Final = 29.0  # apigateway/latest/developerguide/limits: integration timeout
-AT_ONCE: Final = 64  # requests whose functions run; more of them wait in line
+AT_ONCE: Final = 16  # requests whose functions run; more of them wait in line
 _SERVICE_HOST: Final = "apigateway.amazonaws.com"
 _log = logging.getLogger("scar.local")
 
