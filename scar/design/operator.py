@@ -45,7 +45,7 @@ _RUNS: Final = "run put wait log explain"
 ROWS: Final = (
     # What has no resource in IAM, or is asked before a name is known
     Row("ls rm log explain", "everything", "lambda", "ListFunctions"),
-    Row("ls rm log explain", "everything", "tag", "GetResources"),
+    Row(f"{_READS} ls log explain", "everything", "tag", "GetResources"),  # init and plan: loops through what is deployed
     Row("ls", "everything", "s3", "ListAllMyBuckets"),
     Row(f"{_READS} image", "everything", "ecr", "GetAuthorizationToken"),
     Row("init plan image", "everything", "ecr", "DescribePullThroughCacheRules GetAccountSetting"),
