@@ -19,7 +19,7 @@ from scar.commands.preheat import preheat
 from scar.commands.showing import Planned, document, show
 from scar.commands.sites import sites_of
 from scar.commands.steps import be_patient, carry_out, command, head, where
-from scar.errors import ScarError
+from scar.errors import DeniedError, ScarError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -59,7 +59,10 @@ def init(context: Context, args: Namespace) -> int:
             context.report.complain(f"{each.name}: {notice}")
         if each.plan:
             carry_out(context.report, aws, each.plan, again=f"Finish with: {command(context, 'init', args)}")
-        settle(aws, each.name, each.desired, each.settled)
+        try:
+            settle(aws, each.name, each.desired, each.settled)
+        except DeniedError as error:  # all is made; what is missing tells changes by hand from edits
+            context.report.complain(f"warning: {error}")
         told.append({"function": each.name, **each.to_json()})
     done = oscar.carry_out(context.report, services)
     preheat(context, aws, functions, {each.name for each in plans if each.plan})

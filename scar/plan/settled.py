@@ -12,14 +12,14 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
-
-from botocore.exceptions import ClientError
 
 from scar.aws import tags
 from scar.aws.clients import Aws
-from scar.aws.errors import is_absent, mapped
+from scar.aws.errors import mapped
 from scar.aws.resources.function import LambdaFunction
+from scar.errors import NotFoundError
 from scar.plan.diff import Plan, Step
 from scar.plan.resource import Id, Resource
 
@@ -53,15 +53,11 @@ def settle(aws: Aws, name: str, desired: Iterable[Resource], before: str) -> Non
     wanted = tuple(desired)
     if before and before.partition(".")[2] == note(wanted, "").partition(".")[2]:
         return
-    try:
-        with mapped(f"note what was made of {name}"):
-            config = aws.lambda_.get_function_configuration(FunctionName=name)
-            text = note(wanted, listed_digest(config))
-            if text != before:
-                aws.lambda_.tag_resource(Resource=config["FunctionArn"], Tags={tags.SETTLED: text})
-    except ClientError as error:
-        if not is_absent(error):
-            raise
+    with suppress(NotFoundError), mapped(f"note what was made of {name}"):
+        config = aws.lambda_.get_function_configuration(FunctionName=name)
+        text = note(wanted, listed_digest(config))
+        if text != before:
+            aws.lambda_.tag_resource(Resource=config["FunctionArn"], Tags={tags.SETTLED: text})
 
 
 def is_as_left(config: Mapping[str, Any], said: str) -> bool:

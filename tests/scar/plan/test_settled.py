@@ -77,6 +77,11 @@ def test_an_init_that_was_cut_short_accuses_nobody(at: int, acct: Account) -> No
     assert not [step for step in planned(acct, function()).steps if step.by_hand]
 
 
+def test_a_function_that_is_gone_meanwhile_needs_no_note(acct: Account) -> None:
+    settle(acct.aws, "nobody", design(function("nobody"), Site.of(acct.aws), FakeImage()), "")
+    assert acct.wire.writes == []
+
+
 def test_a_second_init_writes_no_note(acct: Account) -> None:
     settled(acct, function())
     acct.wire.clear()
