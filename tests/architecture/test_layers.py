@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "scar.session": {"scar.settings", "scar.aws.clients", "scar.aws.calls", "scar.report", "scar.local.lifecycle"},
     "scar.commands": {
         "scar.cli", "scar.arguments", "scar.commands", "scar.settings", "scar.session", "scar.report", "scar.fdl", "scar.design", "scar.plan",
-        "scar.aws", "scar.package", "scar.local.lifecycle", "scar.workflow", "scar.oscar",
+        "scar.aws", "scar.package", "scar.local.lifecycle", "scar.text", "scar.workflow", "scar.oscar",
     },
     "scar.fdl": {"scar.fdl", "scar.workflow"},
     "scar.workflow": set[str](),
