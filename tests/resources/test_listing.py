@@ -26,6 +26,7 @@ def test_ls_tells_of_a_function_what_was_defined(acct: Account) -> None:
 
 
 def test_all_of_120_functions_are_listed_among_others(acct: Account) -> None:
+    """CL10"""
     _make_functions(acct, ours=120, others=30)
     assert [function.name for function in functions(acct.aws)] == sorted(f"ours{n}" for n in range(120))
 

@@ -78,6 +78,7 @@ def _tails(found: dict[str, Any]) -> set[str]:
 
 
 def test_what_others_put_on_a_bucket_is_the_same_after_init_update_and_rm(shared: Account) -> None:
+    """CL5"""
     before = _others(notifications("photos"))
     init(shared.aws, function())
     assert _others(notifications("photos")) == before
@@ -144,7 +145,7 @@ def test_an_entry_changed_by_hand_is_shown_and_put_right(acct: Account) -> None:
 
 
 def test_parallel_writers_lose_no_notification(acct: Account) -> None:
-    """Eight functions come to one bucket at once, each slow between reading and writing."""
+    """CL4: Eight functions come to one bucket at once, each slow between reading and writing."""
     names = [f"fn{n}" for n in range(8)]
     for name in names:
         init(acct.aws, function(name, inputs=(), outputs=("photos/out",)))

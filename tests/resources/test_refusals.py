@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from scar.commands.loops import refuse_loops
-from scar.errors import ConflictError, FdlError
+from scar.errors import ConflictError, FdlError, UsageError
+from scar.fdl.model import Iam
 from scar.plan.diff import Plan
 from scar.plan.rivals import order
 from tests.support.account import ACCOUNT, REGION, Account, function, notifications
@@ -149,3 +150,13 @@ def _with(fn: Any, input_: Any, output: Any) -> Any:
     from dataclasses import replace
 
     return replace(fn, lambda_=replace(fn.lambda_, input=(input_,), output=(output,)))
+
+
+def test_a_role_of_another_account_is_refused_before_anything_is_done(acct: Account) -> None:
+    """CL17"""
+    elsewhere = function(iam=Iam(role="arn:aws:iam::999999999999:role/theirs"))
+    with pytest.raises(
+        UsageError, match=f"of account 999999999999, but the function would be made in account {ACCOUNT}"
+    ):
+        plan_init(acct.aws, elsewhere)
+    assert acct.wire.calls == []

@@ -48,6 +48,7 @@ def _delete_bucket(acct: Account, bucket: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rm_works_after_any_one_thing_was_deleted_by_hand(kind: str, acct: Account) -> None:
+    """CL6"""
     init(acct.aws, function())
     _by_hand(acct, kind)
     rm(acct.aws)
@@ -72,6 +73,7 @@ def test_rm_of_what_is_not_there_is_an_empty_plan(acct: Account) -> None:
 
 
 def test_rm_goes_on_when_one_thing_may_not_be_deleted_and_a_second_one_finishes(acct: Account) -> None:
+    """CL7"""
     init(acct.aws, function())
     plan = diff((), owned(acct.aws, "grayify"))
 
@@ -107,6 +109,7 @@ def test_the_state_bucket_goes_with_the_last_function(acct: Account) -> None:
 
 
 def test_a_users_objects_survive(acct: Account) -> None:
+    """CL8"""
     init(acct.aws, function())
     acct.aws.s3.put_object(Bucket="photos", Key="in/a.jpg", Body=b"1")
     rm(acct.aws)

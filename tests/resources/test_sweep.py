@@ -86,6 +86,7 @@ JOURNEYS = [
 
 @pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: journey.name)
 def test_after_any_single_fault_the_same_command_finishes(journey: Journey, acct: Account) -> None:
+    """CL1"""
     calls, wanted = _undisturbed(journey, acct)
     first_write = next(at for at, (_, name) in enumerate(calls, 1) if _writes(name))
     for at, (service, name) in enumerate(calls, 1):
@@ -127,6 +128,7 @@ def _writes(name: str) -> bool:
 
 
 def test_rm_after_an_init_that_died_anywhere_leaves_nothing_but_the_users_bucket(acct: Account) -> None:
+    """CL6"""
     _init(acct)
     writes = [at for at, (_, name) in enumerate(acct.wire.calls, 1) if _writes(name)]
     for at in writes[1:]:

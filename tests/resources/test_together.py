@@ -21,6 +21,7 @@ def _another() -> Aws:
 
 
 def test_two_inits_of_one_function_at_once_end_as_one(acct: Account) -> None:
+    """CL4"""
     init(acct.aws, function())
     wanted = dump_account()
     others = [_another(), _another()]
@@ -54,6 +55,7 @@ def test_a_death_with_several_steps_under_way_is_finished_by_the_same_command(at
 
 
 def test_what_was_changed_by_hand_is_shown_and_put_right(acct: Account) -> None:
+    """CL9"""
     init(acct.aws, function(environment={"MODE": "grey"}))
     aws, role = acct.aws, f"scar-grayify-{REGION}"
     aws.lambda_.update_function_configuration(

@@ -7,6 +7,7 @@ from tests.support.deploying import init, plan_init, rm
 
 
 def test_init_makes_everything_and_a_second_one_changes_nothing(acct: Account) -> None:
+    """CL2"""
     init(acct.aws, function())
     acct.wire.clear()
     plan = plan_init(acct.aws, function())
@@ -14,6 +15,7 @@ def test_init_makes_everything_and_a_second_one_changes_nothing(acct: Account) -
 
 
 def test_rm_leaves_the_users_bucket_and_nothing_else(acct: Account) -> None:
+    """CL6"""
     init(acct.aws, function())
     rm(acct.aws)
     left = dump_account()
