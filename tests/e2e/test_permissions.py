@@ -35,6 +35,10 @@ if text.startswith("die"):
 pathlib.Path(os.environ["TMP_OUTPUT_DIR"], source.name + ".out").write_text(text)
 print("copied", source.name, flush=True)
 """
+LEAVE = """#!/usr/bin/env python3
+import os, pathlib
+pathlib.Path(os.environ["TMP_OUTPUT_DIR"], "left.txt").write_text("something")
+"""
 FILES = {"one": "lambda", "both": "lambda-batch", "heavy": "batch"}
 
 
@@ -146,8 +150,19 @@ def made(local: Local) -> World:
         "container": {"image_file": "glibc.tar"}, "deployment": {"bucket": "bucket-code"},
         "input": [{"path": "bucket-packed/in"}], "output": [{"path": "bucket-packed/out"}],
     }  # fmt: skip
-    functions = [*(definition(name, mode) for name, mode in FILES.items()), {"lambda": packed}]
-    (local.folder / "all.yaml").write_text(json.dumps({"functions": {"aws": functions}}))
+    (local.folder / "leave.py").write_text(LEAVE)
+    web = {
+        "lambda": {
+            "name": "web", "memory": 512, "timeout": 20, "init_script": "leave.py", "container": {"image": "scratch"},
+            "output": [{"storage_provider": "minio.lab", "path": "results/out"}],
+        },
+        "api_gateway": {"name": "web"},
+        "function_url": {"auth": "iam"},
+    }  # fmt: skip
+    lab = {"minio": {"lab": {"access_key": "made-up-key", "secret_key": "made up", "endpoint": "http://127.0.0.1:9"}}}
+    functions = [*(definition(name, mode) for name, mode in FILES.items()), {"lambda": packed}, web]
+    document = {"functions": {"aws": functions}, "storage_providers": lab}
+    (local.folder / "all.yaml").write_text(json.dumps(document))
     parts = []
     while True:
         words = ("iam", "--operator", "-f", "all.yaml", "--account", ACCOUNT, "--region", REGION)
@@ -240,6 +255,30 @@ def test_a_function_that_may_not_log_runs_and_leaves_no_word(world: World, actio
 
 def _settled(client: Any, name: str) -> bool:
     return bool(client.get_function_configuration(FunctionName=name)["LastUpdateStatus"] == "Successful")
+
+
+def test_an_endpoint_is_called_by_leave_and_so_is_the_run_behind_it(world: World) -> None:
+    """SE1: AnswerAtOnce. SE2: execute-api:Invoke, by the operator's signature."""
+    done = world.scar("invoke", "-n", "web", "-a")
+    assert done.code == 0, done.err
+    with world.without("scar-web-us-east-1", "lambda:InvokeFunction"):
+        done = world.scar("invoke", "-n", "web", "-a")
+    assert done.code != 0
+    assert "nothing of it has run" in done.err  # whoever calls is not told why; whoever may read the log is
+    assert any("its role needs lambda:InvokeFunction" in line for line in world.local.log("web"))
+
+
+def test_credentials_of_storage_are_read_by_leave(world: World) -> None:
+    """SE1: ReadCredentials."""
+    with world.without("scar-web-us-east-1", "ssm:GetParameter"):
+        # another configuration is another sandbox, whose agent has read nothing yet
+        world.owner("lambda").update_function_configuration(FunctionName="web", Timeout=21)
+        until("the change", lambda: _settled(world.owner("lambda"), "web"))
+        answer = world.owner("lambda").invoke(FunctionName="web", Payload=b"{}")
+    said = answer["Payload"].read().decode()
+    assert "FunctionError" in answer
+    assert "/scar/web/minio.lab" in said
+    assert "denied" in said.lower()
 
 
 def test_a_zip_function_that_may_not_read_its_code_cannot_start(world: World) -> None:
