@@ -14,6 +14,8 @@ import contextlib
 import fcntl
 import json
 import os
+import random
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ from typing import Final, Self
 from faassupervisor.layers.unpack import remove_tree
 
 _MARKER: Final = "complete.json"
+_AGAIN_S: Final = (0.001, 0.02)
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")  # proc(5)
 
 
@@ -67,8 +70,14 @@ class DigestFolders:
                     os.utime(home / _MARKER)
                     failed.pop_all()
                     return Held(home, size, lock)
-                # Not a step up but a new lock: somebody else may have made the folder, or removed it, in between.
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                # Not a step up but a new lock: somebody else may have made the folder, or removed it, in between. It is not waited for:
+                # whoever made the folder meanwhile keeps a lock on it for as long as he uses it.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(random.uniform(*_AGAIN_S))  # noqa: S311 - so that two who look at once do not do so for ever
+                    continue
                 if self._whole_size(home) is None:
                     self._make(home, make)
 
