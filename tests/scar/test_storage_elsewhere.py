@@ -260,6 +260,11 @@ def test_addresses_of_private_networks_need_leave(
 ) -> None:
     """SE12: looked at when the socket is connected, so that a name which means two things gains nothing."""
     host = dav.endpoint.replace("127.0.0.1", "localhost")
+    if kind == "webdav":
+        without_tls = store(kind, host, private=False)
+        message = refused(lambda: without_tls.fetch(item(kind, "x"), tmp_path / "t", soon()), StageInError)
+        assert "a password is sent without TLS only to a provider with `private: true`" in message
+        host = host.replace("http:", "https:")
     there = store(kind, host, private=False)
     message = refused(lambda: there.fetch(item(kind, "x"), tmp_path / "t", soon()), StageInError)
     assert "localhost is " in message

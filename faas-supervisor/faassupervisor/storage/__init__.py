@@ -83,7 +83,7 @@ def _webdav(aws: Aws, provider: Provider | None) -> Store:
     from faassupervisor.storage.webdav import WebDav
 
     assert provider is not None, "only S3 is there without a provider"
-    return WebDav.of(aws, provider)
+    return WebDav(aws, provider)
 
 
 STORAGES: Final[Mapping[str, Callable[[Aws, Provider | None], Store]]] = {"s3": _s3, "minio": _s3, "webdav": _webdav}

@@ -51,15 +51,10 @@ _REASONS: Final = {
 class WebDav:
     """Backend `webdav.ID`; see `faassupervisor.storage` for what it promises. It keeps no lineage: files of WebDAV have no place for it."""
 
-    def __init__(self, session: Session, endpoint: str, name: str, credentials: Credentials) -> None:
-        self._session, self._endpoint, self._name, self._credentials = session, endpoint, name, credentials
-
-    @classmethod
-    def of(cls, aws: Aws, provider: Provider) -> WebDav:
-        endpoint = provider.endpoint.rstrip("/")
-        return cls(
-            Session(aws, provider, endpoint), endpoint, provider.name, Credentials(aws, provider, ("login", "password"))
-        )
+    def __init__(self, aws: Aws, provider: Provider) -> None:
+        self._endpoint, self._name, self._private = provider.endpoint.rstrip("/"), provider.name, provider.private
+        self._session = Session(aws, provider, self._endpoint)
+        self._credentials = Credentials(aws, provider, ("login", "password"))
 
     def fetch(self, item: ObjectItem, target: Path, deadline: Deadline) -> Fetched:
         uri = self._uri(item)
@@ -103,6 +98,8 @@ class WebDav:
         if not body and method != "GET":
             sent["Content-Length"] = "0"  # some servers wait for a body that nobody says is absent
         if trusted:
+            if url.startswith("http:") and not self._private:
+                raise ProviderError("a password is sent without TLS only to a provider with `private: true`")
             values = self._credentials.read(deadline)
             sent["Authorization"] = (
                 "Basic " + base64.b64encode(f"{values['login']}:{values['password']}".encode()).decode()
