@@ -16,7 +16,7 @@ SCAR = ROOT / "scar"
 AGENT = ROOT / "faas-supervisor" / "faassupervisor"
 
 # A room and what it may import of `scar`; "" is the package itself. Longest prefix decides.
-LEAVES = {"scar.errors", "scar.limits", "scar.__version__"}
+LEAVES = {"scar.errors", "scar.limits", "scar.text", "scar.__version__"}
 # Runs inside the function's image as /opt/scar/app/__main__.py; it lies in scar.package because that builds the layer.
 STARTS_THE_AGENT = {"scar.package.agent.agent_main"}
 # What the agent and scar have in common.
@@ -26,8 +26,8 @@ MAY_IMPORT = {
     "scar.limits": set[str](),
     "scar.settings": set[str](),
     "scar.text": set[str](),
-    "scar.progress": {"scar.text"},
-    "scar.report": {"scar.progress", "scar.text"},
+    "scar.progress": set[str](),
+    "scar.report": {"scar.progress"},
     "scar.cli": {"scar.arguments", "scar.commands", "scar.report", "scar.aws.errors"},
     "scar.arguments": {"scar.cli", "scar.commands"},
     "scar.session": {"scar.settings", "scar.aws.clients", "scar.aws.calls", "scar.report", "scar.local.lifecycle"},
