@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scar.arguments.defining import given
@@ -59,17 +60,13 @@ def schema(context: Context, args: Namespace) -> int:
 def config(context: Context, args: Namespace) -> int:
     """Every setting and every default of a function, and who says so; of one KEY, or of one section."""
     effective = _effective(context)
-    rows = [
-        {"key": key, "value": value, "origin": origin}
-        for key, (value, origin) in effective.items()
-        if args.key is None or _is_at(key, args.key)
-    ]
-    if not rows:
-        raise _no_such_key(args.key, list(effective))
+    keys = list(effective) if args.key is None else _asked(args.key, list(effective))
+    rows = [{"key": key, "value": effective[key][0], "origin": effective[key][1]} for key in keys]
     if context.report.json:
         context.report.document(rows[0] if args.key is not None and len(rows) == 1 else rows)
     elif args.key is not None and len(rows) == 1:
-        context.report.line(f"{rows[0]['key']}: {rows[0]['value']}  ({rows[0]['origin']})")
+        value = "-" if rows[0]["value"] in (None, "", ()) else rows[0]["value"]
+        context.report.line(f"{rows[0]['key']}: {value}  ({rows[0]['origin']})")
     else:
         context.report.table(rows, ("key", "value", "origin"), empty="there are no settings")
     return 0
@@ -87,6 +84,8 @@ def _effective(context: Context) -> dict[str, tuple[object, str]]:
     found: dict[str, tuple[object, str]] = {
         name: (origin.value, origin.source) for name, origin in explained(settings, os.environ)
     }
+    if settings.profile.value is None and os.environ.get("AWS_PROFILE"):
+        found["profile"] = (os.environ["AWS_PROFILE"], "AWS_PROFILE")
     if settings.region.value is None:
         found["region"] = _of_boto(settings.profile.value)
     found |= {key: (value, "default") for key, value in defaults()}
@@ -110,9 +109,17 @@ def _of_boto(profile: str | None) -> tuple[object, str]:
     return (region, "AWS configuration file") if region else (None, "default")
 
 
-def _is_at(key: str, asked: str) -> bool:
-    """Whether `key` is the one that was asked for, or in the section that was; `aws.` may be left out."""
-    return any(each == asked or each.startswith(f"{asked}.") for each in (key, key.removeprefix("aws.")))
+def _asked(asked: str, keys: list[str]) -> list[str]:
+    """The key that was asked for, or those of the section that was, or those whose last word it is; `aws.` may be left out."""
+    ways: tuple[Callable[[str], bool], ...] = (
+        lambda key: asked in {key, key.removeprefix("aws.")},
+        lambda key: key.startswith((f"{asked}.", f"aws.{asked}.")),
+        lambda key: key.endswith(f".{asked}"),
+    )
+    for fits in ways:
+        if found := [key for key in keys if fits(key)]:
+            return found
+    raise _no_such_key(asked, keys)
 
 
 def _no_such_key(asked: str, keys: list[str]) -> NotFoundError:
