@@ -9,7 +9,7 @@ from scar.commands import oscar, user_data
 from scar.commands.common import connect, read_definition
 from scar.commands.steps import be_patient, carry_out, command, head
 from scar.errors import ConflictError, NotFoundError, ScarError
-from scar.text import plural
+from scar.report import plural
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scar.commands.steps import head
 from scar.plan.diff import Verb
-from scar.text import plural
+from scar.report import plural
 
 if TYPE_CHECKING:
     from scar.design.sizes import Size

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from scar.arguments.defining import typed
-from scar.text import plural
+from scar.report import plural
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scar.errors import ConflictError, UsageError
-from scar.text import plural
+from scar.report import plural
 
 if TYPE_CHECKING:
     from argparse import Namespace
