@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from scar.aws.errors import told as told_by_aws
 from scar.cli import main
+from scar.errors import DeniedError
 
 WHERE = ("--account", "123456789012", "--region", "eu-west-1")
 FILE = """
@@ -113,3 +116,26 @@ def test_what_there_is_not_is_told_in_words(
 def test_an_account_has_twelve_digits(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["iam", "--operator", "--account", "12", "--region", "eu-west-1"]) == 2
     assert "12 digits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "User: arn:aws:iam::123456789012:user/u is not authorized to perform: lambda:CreateFunction on resource: "
+            "arn:aws:lambda:eu-west-1:123456789012:function:cow because no identity-based policy allows it",
+            "Ask for lambda:CreateFunction on arn:aws:lambda:eu-west-1:123456789012:function:cow,",
+        ),
+        ("Access Denied", "Ask for the permission that CreateFunction needs,"),
+    ],
+)
+def test_a_refused_call_says_what_to_ask_for_and_where_all_of_it_is(message: str, said: str) -> None:
+    """SE2: the action that is missing, on what, and the command that prints the whole policy."""
+    answer: Any = {
+        "Error": {"Code": "AccessDeniedException", "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": 403},
+    }
+    error = told_by_aws(ClientError(answer, "CreateFunction"), "create function cow")
+    assert isinstance(error, DeniedError)
+    assert said in str(error)
+    assert "scar iam --operator" in str(error)
