@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from scar.arguments import build
-from scar.commands.scar4 import BEFORE, COMMANDS, FLAGS, KEYS, REPLACED, SCRIPT_VARIABLES, VARIABLES, Verdict, Word
+from scar.commands.scar4 import (
+    BEFORE,
+    COMMANDS,
+    FLAGS,
+    KEYS,
+    REFUSED,
+    REPLACED,
+    SCRIPT_VARIABLES,
+    VARIABLES,
+    Verdict,
+    Word,
+)
 from scar.fdl.key import Field, keys_of
 from scar.fdl.model import File, Function
 
@@ -27,9 +38,10 @@ VALUES: Final = (
     ("`runtime: python3.7` and other Pythons that Lambda retired", REPLACED, "a Python that Lambda has; the container's own stays"),
     ("`instance_types: [m3.medium]` in `scar.cfg`", REPLACED, "Batch's default: AWS has retired that family, and SCAR 4 wrote it for everybody"),
     ("`launch_template_name: faas-supervisor`", REPLACED, "nothing: jobs bring the agent in their image"),
-    ("`instance_types` of the families `a1`, `p3`, `g3s` …", "refused", "Batch's machine images do not run on them any more; the message names what does"),
+    ("`instance_types` of the families `a1`, `p3`, `g3s` …", REFUSED, "Batch's machine images do not run on them any more; the message names what does"),
+    ("an `input` that reaches what an `output` of the same workflow writes, as in the example `video-process`", REFUSED, "the functions would start each other for ever; the message says where"),
     ("`boto_profile: default`", BEFORE, "what AWS's own settings choose"),
-    ("`boto_profile` and `region` of `iam`, `s3`, `cloudwatch`, `ecr`, `batch`, `api_gateway`", "refused", "where they differ from `lambda`'s: a function is in one account and region"),
+    ("`boto_profile` and `region` of `iam`, `s3`, `cloudwatch`, `ecr`, `batch`, `api_gateway`", REFUSED, "where they differ from `lambda`'s: a function is in one account and region"),
 )  # fmt: skip
 FILES: Final = (
     ("`~/.scar/scar.cfg`, `$SCAR_CONFIG_FOLDER/scar.cfg`", BEFORE, "read as it is; never written, replaced or asked for. Ours is `$XDG_CONFIG_HOME/scar/config.yaml`"),
