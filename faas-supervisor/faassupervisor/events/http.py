@@ -181,8 +181,7 @@ def _without_secrets(
     for name in ("queryStringParameters", "multiValueQueryStringParameters"):
         parameters = kept.get(name)
         if isinstance(parameters, dict):
-            unsigned = {key: value for key, value in parameters.items() if not key.lower().startswith(_SIGNED_QUERY)}
-            kept[name] = unsigned or None
+            kept[name] = {key: value for key, value in parameters.items() if not key.lower().startswith(_SIGNED_QUERY)}
     return kept
 
 
