@@ -146,7 +146,14 @@ def _provider(name: str, provider: Provider, path: str, reading: Reading, *, in_
             "`endpoint` is missing: a function in AWS does not know where this server is",
             "Add `endpoint: https://…`.",
         )
-    if provider.url.startswith("http://"):
+    if in_aws and provider.KIND == "webdav" and provider.url.startswith("http://") and not provider.private:
+        reading.problems.add(
+            place,
+            path,
+            "the password would be sent without TLS",
+            "Write `https://`, or `private: true` for a server in a network of your own.",
+        )
+    elif provider.url.startswith("http://"):
         reading.problems.warn(
             place,
             path,
