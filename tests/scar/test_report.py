@@ -19,6 +19,7 @@ def speak(style: Style | None = None) -> tuple[Report, io.StringIO, io.StringIO]
 
 @given(st.text())
 def test_no_text_drives_the_terminal(text: str) -> None:
+    """SE17."""
     shown = printable(text)
     for code in ("0", "1", "2", "31", "32", "33"):
         shown = shown.replace(f"\x1b[{code}m", "")
@@ -33,6 +34,7 @@ def test_a_table_fits_the_terminal_and_says_when_it_shortened() -> None:
 
 
 def test_an_object_key_with_a_newline_stays_on_its_row() -> None:
+    """SE17."""
     report, out, _ = speak()
     report.table([{"key": "a\nb\x1b[2J"}], ("key",), empty="none")
     assert out.getvalue().splitlines()[1] == "a\\nb\\x1b[2J"
