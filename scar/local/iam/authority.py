@@ -7,7 +7,7 @@ import threading
 from typing import Any, Final
 
 from scar.local.iam import principals
-from scar.local.iam.evaluate import Asked, Decision, PolicyError, Principal, decide
+from scar.local.iam.evaluate import Asked, Decision, Policy, PolicyError, Principal, decide, trusts
 from scar.local.iam.resource_policies import policy_of
 
 KEPT_CALLS: Final = 20_000  # distinct ones that are remembered
@@ -25,6 +25,9 @@ class Authority:
         policy, owner = policy_of(asked.resource)
         try:
             decision = decide(principal, asked, resource_policy=policy, owner=owner)
+            taking_on = asked.action == "sts:AssumeRole" and decision.allowed and not principal.root
+            if taking_on and not trusts(_trust_of(asked.resource), principal, asked):
+                decision = Decision(False, "because no resource-based policy allows the sts:AssumeRole action")
         except PolicyError as error:
             decision = Decision(False, f"because a policy cannot be evaluated: {error}")
         call = (principal.owner or principal.service or principal.arn, asked.action, asked.resource, decision.allowed)
@@ -54,6 +57,10 @@ class Authority:
             {"principal": who, "action": action, "resource": resource, "allowed": allowed, "count": count}
             for (who, action, resource, allowed), count in found
         ]
+
+
+def _trust_of(arn: str) -> Policy:
+    return principals.trust_of(arn) if arn.count(":") == 5 else {"Statement": []}
 
 
 def sentence(principal: Principal, action: str, resource: str, decision: Decision) -> str:

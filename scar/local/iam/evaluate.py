@@ -89,6 +89,11 @@ def decide(principal: Principal, asked: Asked, *, resource_policy: Policy | None
     return Decision(False, f"because no {kind}-based policy allows the {asked.action} action")
 
 
+def trusts(policy: Policy, principal: Principal, asked: Asked) -> bool:
+    """Whether a role's trust policy lets somebody take the role on; an identity policy alone never does."""
+    return _verdict((policy,), asked, principal) == "allow"
+
+
 def _verdict(policies: Iterable[Policy], asked: Asked, principal: Principal | None = None) -> str:
     """`deny`, `allow` or `silent`. `principal` is given for a resource's policy, whose statements say whom they are about."""
     found = "silent"

@@ -62,6 +62,13 @@ def role(arn: str, *, session: str = "") -> Principal:
     return Principal(caller, account, str(found.arn), tuple(_policies(found)), boundary)
 
 
+def trust_of(arn: str) -> Policy:
+    """Who may take a role on; nobody one that is not there."""
+    account, name = arn.split(":")[4], arn.rpartition("/")[2]
+    found = next((one for one in list(_iam(account, arn.split(":")[1]).roles.values()) if one.name == name), None)
+    return {"Statement": []} if found is None else _parsed(found.assume_role_policy_document)
+
+
 def _session(account: str, partition: str, key: str) -> Known | None:
     from moto.sts.models import sts_backends
 

@@ -195,6 +195,9 @@ def test_a_role_is_assumed_by_leave_and_its_session_needs_its_token(account: Acc
     )
     sts = account.client("sts", **account.user("climber", allow("sts:AssumeRole", resource=role)))
     made = sts.assume_role(RoleArn=role, RoleSessionName="s1")["Credentials"]
+    of_lambda = json.dumps(trust).replace('{"AWS": "*"}', '{"Service": "lambda.amazonaws.com"}')
+    iam.update_assume_role_policy(RoleName="reader", PolicyDocument=of_lambda)
+    assert refused(sts.assume_role, RoleArn=role, RoleSessionName="s1")[:2] == (403, "AccessDenied")
     keys = {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"]}
     session = account.client("s3", **keys, token=made["SessionToken"])
     assert session.get_object(Bucket="photos", Key="in/a")["Body"].read() == b"x"
