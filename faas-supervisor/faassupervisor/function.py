@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faassupervisor import contract
-from faassupervisor.storage import STORAGES, kind_of
+from faassupervisor.storage import ROLES_OWN, STORAGES, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ def load(root: Path) -> Function:
             raise contract.ContractError(
                 f"function spec: storage provider {provider!r}: this agent knows {', '.join(STORAGES)}"
             )
+        if provider not in ROLES_OWN and provider not in {each.name for each in spec.providers}:
+            raise contract.ContractError(f"function spec: storage provider {provider!r}: it is not among `providers`")
     if spec.root is not None:
         from faassupervisor.roots.sources import expect_known
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from faassupervisor.contract import MOST_HOPS, Provider, Storage
+from faassupervisor.contract import MOST_HOPS, ContractError, Provider, Spec, Storage
+from faassupervisor.function import load
 from faassupervisor.lineage import of_metadata, through
 from tests.supervisor.conftest import Bucket
 from tests.supervisor.conftest import Lab as Agents
@@ -152,6 +153,16 @@ def test_a_loop_that_no_plan_could_see_ends_when_it_first_comes_round(lab: Agent
     assert "a,b" in [fact.get("lineage") for fact in agent.facts() if fact["fact"] == "staged in"]
     bucket.client.put_object(Bucket=bucket.name, Key="loop/x", Body=bucket.get("loop/x"))  # somebody uploads it again
     assert agent.invoke({"Records": [bucket.record("loop/x")]}).error_type is None
+
+
+@pytest.mark.parametrize("provider", ["minio.lab", "onedata.space"])
+def test_a_spec_that_names_storage_which_it_does_not_describe_is_refused_at_the_start(
+    tmp_path: Path, provider: str
+) -> None:
+    """An output that nobody could publish is never found out after a run."""
+    (tmp_path / "spec.json").write_bytes(Spec("f", outputs=(Storage(provider, "results"),)).to_json())
+    with pytest.raises(ContractError, match=f"storage provider '{provider}'"):
+        load(tmp_path)
 
 
 def test_a_lineage_fits_into_what_s3_keeps_of_an_object() -> None:

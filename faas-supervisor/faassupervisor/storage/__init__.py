@@ -86,6 +86,7 @@ def _webdav(aws: Aws, provider: Provider | None) -> Store:
     return WebDav(aws, provider)
 
 
+ROLES_OWN: Final = frozenset({"s3", "s3.default"})  # what the function's own role reaches
 STORAGES: Final[Mapping[str, Callable[[Aws, Provider | None], Store]]] = {"s3": _s3, "minio": _s3, "webdav": _webdav}
 
 
@@ -114,7 +115,7 @@ class Stores:
     def _known(self, provider: str) -> str:
         if provider in self._providers and kind_of(provider) in STORAGES:
             return provider
-        if provider in ("s3", "s3.default"):
+        if provider in ROLES_OWN:
             return "s3"
         raise UnknownProviderError(
             f"the function has no storage provider {provider!a}: it has {', '.join(sorted({'s3', *self._providers}))}"
