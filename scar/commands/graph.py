@@ -32,6 +32,9 @@ def graph(context: Context, args: Namespace) -> int:
     for ring in loops(found):  # of a file there are none: reading it would have refused them
         what, fix = ring_told(found, ring)
         context.report.complain(f"warning: {what}\n  {fix}")
+    for node in found.nodes:
+        if node.hidden:
+            context.report.complain(f"warning: {node.hidden} inputs and outputs of {node.name} had no room in its tags")
     shown = picture(found)
     if args.svg is not None:
         from scar.workflow.svg import svg

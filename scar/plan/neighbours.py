@@ -13,7 +13,7 @@ from scar.workflow.graph import Node
 
 
 def nodes(aws: Aws) -> tuple[Node, ...]:
-    """Sorted by name. Inputs and outputs that found no room in a tag are not among them. Calls: one per 100 functions."""
+    """Sorted by name. Inputs and outputs that found no room in a tag are counted only. Calls: one per 100 functions."""
     with mapped("list functions"):
         ours = tagged(aws)
     return tuple(sorted((_node(said) for said in ours.values()), key=lambda node: node.name))
@@ -26,9 +26,15 @@ def _node(said: Mapping[str, str]) -> Node:
         outputs=_ends(said, tags.OUTPUT),
         mode=said.get(tags.MODE, "lambda"),
         known=False,
+        hidden=sum(
+            int(item) for key in (tags.INPUT, tags.OUTPUT) for item in _items(said, key) if item.startswith("+")
+        ),
     )
 
 
 def _ends(said: Mapping[str, str], key: str) -> tuple[End, ...]:
-    items = tags.unpacked(said.get(key, ""))
-    return tuple(End.read(item) for item in items if not item.startswith("+"))
+    return tuple(End.read(item) for item in _items(said, key) if not item.startswith("+"))
+
+
+def _items(said: Mapping[str, str], key: str) -> tuple[str, ...]:
+    return tags.unpacked(said.get(key, ""))

@@ -11,13 +11,14 @@ from scar.workflow.ends import End, Finder
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One function. `known` is False for one that is in the account and not in the file at hand."""
+    """One function. `known` is False for one that is in the account and not in the file at hand; `hidden` counts ends that its tags had no room for."""
 
     name: str
     inputs: tuple[End, ...] = ()
     outputs: tuple[End, ...] = ()
     mode: str = "lambda"
     known: bool = True
+    hidden: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from scar.commands.loops import refuse_loops
 from scar.errors import ConflictError, FdlError, UsageError
 from scar.fdl.model import Iam
 from scar.plan.diff import Plan
+from scar.plan.neighbours import nodes
 from scar.plan.rivals import order
 from tests.support.account import ACCOUNT, REGION, Account, function, notifications
 from tests.support.deploying import init, plan_init
@@ -160,3 +161,11 @@ def test_a_role_of_another_account_is_refused_before_anything_is_done(acct: Acco
     ):
         plan_init(acct.aws, elsewhere)
     assert acct.wire.calls == []
+
+
+def test_what_found_no_room_in_the_tags_of_a_function_is_counted(acct: Account) -> None:
+    """A tag has 256 characters, and a function may have twenty outputs."""
+    init(acct.aws, function("many", outputs=tuple(f"kit{n}/{'long' * 8}" for n in range(20))))
+    (node,) = nodes(acct.aws)
+    assert len(node.outputs) + node.hidden == 20
+    assert node.hidden > 0
