@@ -165,6 +165,7 @@ def test_nobody_writes_to_the_process_environment(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*files(SCAR, AGENT)], ids=module)
 def test_no_shell_gets_between_us_and_a_program(path: Path) -> None:
+    """SE11."""
     for node in nodes(path):
         if isinstance(node, ast.Call):
             assert not any(word.arg == "shell" for word in node.keywords)

@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
-ROW = re.compile(r"^\| ((?:TM|BA|MP|EV|KEY|T1-)\d+) \| (.*?) \| (.*?) ?\|$", re.MULTILINE)
+ROW = re.compile(r"^\| ((?:TM|BA|MP|EV|KEY|CL|AP|SE|T1-)\d+) \| (.*?) \| (.*?) ?\|$", re.MULTILINE)
 ROWS = {
     found[1]: (re.findall(r"`([^`]+\.py)`", found[2]), found[3])
     for found in ROW.finditer((HERE / "coverage.md").read_text())
@@ -19,7 +19,10 @@ ASKED = [
     *(f"BA{n}" for n in range(1, 18)),
     *(f"MP{n}" for n in range(1, 16)),
     *(f"EV{n}" for n in range(1, 19)),
-    *(f"KEY{n}" for n in range(1, 14)),
+    *(f"KEY{n}" for n in range(1, 16)),
+    *(f"CL{n}" for n in range(1, 26)),
+    *(f"AP{n}" for n in range(1, 11)),
+    *(f"SE{n}" for n in range(1, 21)),
 ]
 
 

@@ -14,6 +14,7 @@ STATE = f"scar-state-{ACCOUNT}-{REGION}"
 
 
 def test_every_bucket_that_is_made_is_private_encrypted_owned_whole_and_tls_only(acct: Account) -> None:
+    """SE4."""
     init(acct.aws, function())
     for name in ("photos", STATE):
         bucket = bucket_settings(name)
@@ -42,6 +43,7 @@ def test_the_state_bucket_forgets_spills(acct: Account) -> None:
 
 
 def test_a_bucket_that_exists_is_left_exactly_as_it_is(acct: Account) -> None:
+    """SE4."""
     acct.aws.s3.create_bucket(Bucket="photos", CreateBucketConfiguration={"LocationConstraint": REGION})
     acct.aws.s3.put_bucket_tagging(Bucket="photos", Tagging={"TagSet": [{"Key": "theirs", "Value": "1"}]})
     before = dump_account()["buckets"]["photos"]

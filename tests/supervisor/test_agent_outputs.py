@@ -114,6 +114,7 @@ def test_an_output_directory_that_became_a_link_is_refused(outbox, tmp_path):
 
 
 def test_a_file_that_was_swapped_after_the_check_is_not_published(outbox):
+    """SE8."""
     (outbox / "sub").mkdir()
     (outbox / "sub" / "a").write_text("mine")
     (found,) = outputs.find(outbox)
@@ -129,6 +130,7 @@ def test_a_file_that_was_swapped_after_the_check_is_not_published(outbox):
 
 
 def test_nobody_who_swaps_files_for_links_gets_anything_else_published(outbox, tmp_path):
+    """SE8."""
     secret = tmp_path / "secret"
     secret.write_text("secret")
     target = outbox / "a"

@@ -86,6 +86,7 @@ ENORMOUS: dict[str, Callable[[], str]] = {
 
 @pytest.mark.parametrize("kind", ENORMOUS)
 def test_an_enormous_text_is_refused_within_two_seconds_and_200_mib(kind: str) -> None:
+    """SE18."""
     text = ENORMOUS[kind]()
     tracemalloc.start()
     began = process_time()

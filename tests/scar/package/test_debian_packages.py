@@ -71,6 +71,7 @@ def test_both_architectures_are_made_of_the_same_packages_in_the_same_upstream_v
 
 
 def test_a_fetched_package_is_kept_and_a_damaged_one_is_fetched_again(cache: Path) -> None:
+    """CL21."""
     package = packages(Group.FAKECHROOT_DEBIAN_12, "arm64")[0]
     kept = fetch(package, cache=cache)
     told: list[str] = []
@@ -83,6 +84,7 @@ def test_a_fetched_package_is_kept_and_a_damaged_one_is_fetched_again(cache: Pat
 
 
 def test_a_package_with_another_hash_than_the_pinned_is_refused(tmp_path: Path) -> None:
+    """CL21, SE15."""
     package = dataclasses.replace(packages(Group.FAKECHROOT_DEBIAN_12, "amd64")[0], sha256="0" * 64)
     with pytest.raises(ScarError, match=r"libfakechroot .* cannot be fetched") as refused:
         fetch(package, cache=tmp_path)

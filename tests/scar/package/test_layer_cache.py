@@ -40,6 +40,7 @@ def test_a_layer_is_made_once_and_then_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "record cut", "record of another shape"])
 def test_what_was_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
+    """CL21."""
     make = Maker()
     whole = bytes_of(keep_layer(tmp_path / "x", make).layer)
     layer, record = tmp_path / "x" / "layer.tar.gz", tmp_path / "x" / "record.json"

@@ -92,6 +92,7 @@ def test_layers_of_the_same_registry_are_mounted_not_sent(open_registry: Running
 def test_layers_stream_from_one_registry_into_another_in_bounded_memory(
     open_registry: RunningRegistry, other_registry: RunningRegistry, tmp_path: Path
 ) -> None:
+    """CL25."""
     layer = layer_of([File("noise", os.urandom(40 << 20))])
     push(assemble(json.loads(config_of(layer.diff_id)), (layer,)), Registry(open_registry.host), "large", tag="1")
     base = pulled(open_registry.host, "large:1", tmp_path)
@@ -117,6 +118,7 @@ def test_a_user_and_password_are_used_when_the_registry_asks(basic_registry: Run
 
 @pytest.mark.parametrize("credentials", [None, Credentials("bob", "wrong")])
 def test_a_refused_login_says_what_to_do(basic_registry: RunningRegistry, credentials: Credentials | None) -> None:
+    """CL25."""
     with pytest.raises(DeniedError, match=f"docker login {basic_registry.host}") as raised:
         push(image(), Registry(basic_registry.host, credentials), "basic", tag="1")
     assert "wrong" not in str(raised.value)
@@ -145,6 +147,7 @@ def test_an_image_that_is_not_there_is_not_found(open_registry: RunningRegistry,
 def test_an_index_in_a_registry_leads_to_our_platform_and_digests_are_kept(
     open_registry: RunningRegistry, tmp_path: Path
 ) -> None:
+    """CL25."""
     ours = image(b"indexed")
     push(ours, Registry(open_registry.host), "indexed")
     platform = {"os": "linux", "architecture": host_architecture()}
