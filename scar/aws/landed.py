@@ -86,6 +86,14 @@ class _Group:
         self.function = function
         self.runs = {key: Landed(function, key) for key in keys}
         self.requests: dict[str, _Request] = {}
+        self._former: frozenset[str] = frozenset()
+
+    def forget(self) -> None:
+        """Whatever the log tells by now is of former uploads, of objects of the same names too."""
+        for line in self._tail.poll():
+            self._hear(line)
+        self.runs = {key: Landed(self.function, key) for key in self.runs}
+        self._former = frozenset(self.requests)
 
     def poll(self) -> Iterator[Line]:
         for line in self._tail.poll():
@@ -109,7 +117,7 @@ class _Group:
                 request.lines.append(line.message)
         if fact(facts) == TOOK and facts.get("bucket") == self._bucket and isinstance(said, str):
             run = self.runs.get(str(facts.get("key")))
-            if run is not None:
+            if run is not None and said not in self._former:
                 run.request_id = said  # a retry bears the same id; another upload of the same key counts instead
         if invocation_ended(line.message):
             for one in ids:
@@ -146,6 +154,11 @@ class LandedWatch:
         """`expected`: which keys each function is to take."""
         self._groups = [_Group(aws, function, bucket, keys, since_ms) for function, keys in expected.items()]
         self._jobs = JobsWatch(aws, (), lines=False)
+
+    def forget(self) -> None:
+        """To be said before the upload: runs that are known by now are not its."""
+        for group in self._groups:
+            group.forget()
 
     def poll(self) -> Iterator[Line]:
         """The lines of all these functions."""

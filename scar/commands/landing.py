@@ -39,6 +39,15 @@ def expected_runs(aws: Aws, bucket: str, keys: Sequence[str]) -> Mapping[str, li
     return expected
 
 
+def watch(aws: Aws, bucket: str, expected: Mapping[str, list[str]]) -> LandedWatch:
+    """What is to be watched, made before the upload: a former upload of the same object is another run."""
+    from scar.aws.landed import LandedWatch
+
+    made = LandedWatch(aws, bucket, expected, since_ms=int((time.time() - _SKEW_S) * 1000))
+    made.forget()
+    return made
+
+
 def wait_for_runs(
     context: Context,
     aws: Aws,
@@ -46,14 +55,11 @@ def wait_for_runs(
     expected: Mapping[str, list[str]],
     done: Mapping[str, Any],
     *,
-    begun_s: float,
+    landed: LandedWatch,
     timeout_s: float | None,
 ) -> int:
     """Watch until the runs have ended; `done` is what the upload has to tell for itself."""
-    from scar.aws.landed import LandedWatch
-
-    since_ms = int((time.time() - (aws.clock.monotonic() - begun_s) - _SKEW_S) * 1000)
-    watched = _Told(context, bucket, LandedWatch(aws, bucket, expected, since_ms=since_ms))
+    watched = _Told(context, bucket, landed)
     code = attend(
         context,
         aws,

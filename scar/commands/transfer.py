@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scar.commands.common import connect
-from scar.commands.landing import expected_runs, wait_for_runs
+from scar.commands.landing import expected_runs, wait_for_runs, watch
 from scar.errors import ConflictError, NotFoundError, ScarError, UsageError
 from scar.limits import OBJECT_KEY_BYTES
 from scar.report import plural, size
@@ -43,14 +43,14 @@ def put(context: Context, args: Namespace) -> int:
     expected = expected_runs(aws, bucket, [item.key for item in uploads]) if args.wait else {}
     if args.dry_run:
         return _would_put(context, bucket, uploads, total)
-    begun_s = aws.clock.monotonic()
+    landed = watch(aws, bucket, expected)
     with context.report.progress(f"uploading {plural(len(uploads), 'file')}", total) as progress:
         upload(aws, bucket, uploads, progress)
     done = {"bucket": bucket, "uploaded": [item.key for item in uploads], "bytes": total}
     if not context.report.json:
         context.report.line(_put_text(args.path, bucket, folder, uploads, total))
     if args.wait:
-        return wait_for_runs(context, aws, bucket, expected, done, begun_s=begun_s, timeout_s=args.timeout)
+        return wait_for_runs(context, aws, bucket, expected, done, landed=landed, timeout_s=args.timeout)
     if context.report.json:
         context.report.document(done)
     return 0

@@ -128,6 +128,14 @@ def test_the_texts_are_read_by_a_run_each(copied: Local, typed: dict[str, list[s
     assert runs(copied, "keywords") == 3
 
 
+def test_a_file_that_is_put_again_is_waited_for_again(copied: Local, typed: dict[str, list[str]]) -> None:
+    """The run of a former upload of the same name is not taken for this one's."""
+    assert typed["audio"]
+    words = ("put", "-b", "scar-audio/sounds", "-p", "examples/audio/scale.wav", "--wait", "-o", "json")
+    first, second = (copied.must(*words).json["runs"] for _ in range(2))
+    assert len({run["request_id"] for run in first + second}) == 2
+
+
 def test_the_last_two_steps_run_once_for_each_table(copied: Local, typed: dict[str, list[str]]) -> None:
     assert "coast.csv: 12 months of 2 stations" in typed["workflow"][-1]
     assert [runs(copied, name) for name in ("unpack", "summarise", "draw")] == [1, 2, 2]
