@@ -1,6 +1,7 @@
 """Who calls an endpoint that is not open to everyone? Signatures are verified; with `--iam` the caller's policies count too.
 
-A key that IAM here has given to nobody is the account's own when its secret is the same word, as `local` is: the local AWS is its owner's.
+Without `--iam` a key that IAM here has given to nobody is the account's own when its secret is the same word, as `local` is: the local AWS is
+its owner's. With it, nobody knows that key.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class TurnedAwayError(Exception):
         self.answer = answer
 
 
-def signed_by(request: Request, service: str, region: str) -> tuple[Who, Principal]:
+def signed_by(request: Request, service: str, region: str, *, enforced: bool) -> tuple[Who, Principal]:
     """Raises TurnedAwayError for a request that is not signed, or not by whom it says, or for something else."""
     headers: dict[str, str] = {}
     for name, value in request.headers:
@@ -58,8 +59,10 @@ def signed_by(request: Request, service: str, region: str) -> tuple[Who, Princip
     if "host" not in signed.signed_headers:
         raise _bad_signature("'Host' must be a signed header.")
     partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
-    known = principals.known(signed.key, partition) or principals.Known(principals.root(partition), signed.key)
-    if known.token is not None and known.token != signed.token:
+    known = principals.known(signed.key, partition)
+    if known is None and not enforced:
+        known = principals.Known(principals.root(partition), signed.key)
+    if known is None or (known.token is not None and known.token != signed.token):
         raise TurnedAwayError(
             error(403, "The security token included in the request is invalid.", "UnrecognizedClientException")
         )

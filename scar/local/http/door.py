@@ -155,7 +155,7 @@ class Endpoints:
     def _caller_of_api(self, request: Request, api: Api, named: Named) -> Who:
         who = Who()
         if api.authorization == "AWS_IAM":
-            who, principal = callers.signed_by(request, "execute-api", api.region)
+            who, principal = callers.signed_by(request, "execute-api", api.region, enforced=self._enforced)
             if self._enforced:
                 where = f"{api.id}/{api.stage}/{request.method}{named.path.rstrip('/') or '/'}"
                 arn = f"arn:aws:execute-api:{api.region}:{api.account}:{where}"
@@ -210,7 +210,7 @@ class Endpoints:
             request = of(environ, read_body(environ, URL_BODY_BYTES, seconds=self._bounds.body_s))
             who = Who()
             if url.auth != "NONE":
-                who, principal = callers.signed_by(request, "lambda", url.function.region)
+                who, principal = callers.signed_by(request, "lambda", url.function.region, enforced=self._enforced)
                 if self._enforced:
                     for action, condition in (
                         ("lambda:InvokeFunctionUrl", {"lambda:functionurlauthtype": "AWS_IAM"}),

@@ -152,6 +152,10 @@ def test_where_iam_is_enforced_a_signature_is_not_enough(gate: Gate) -> None:
         ]
 
     assert asked() == [403, 403, 403]
+    stranger = signed(
+        enforced, f"{path}/x", "execute-api", key="nobody", secret="nobody"
+    )  # root's, where nothing is enforced
+    assert (stranger.status, stranger.headers["x-amzn-errortype"]) == (403, "UnrecognizedClientException")
     own = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:cow"
     allowed = [
         ("execute-api:Invoke", f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api_id}/scar/POST/x"),
