@@ -23,7 +23,8 @@ def test_a_job_of_several_nodes_is_one_row_that_says_how_many(world: World, scar
     assert (second.split()[0], second.split()[2]) == (plain, "-")
     of_all = scar("jobs").out.splitlines()
     assert max(map(len, [head, first, second, *of_all])) <= 80
-    assert of_all[0].split() == ["ID", "FUNCTION", "STATUS", "NODES", "FOR", "CODE"]  # what there is no room for is left out
+    left = ["ID", "FUNCTION", "STATUS", "NODES", "FOR", "CODE"]  # what there is no room for is left out
+    assert of_all[0].split() == left
     [told] = [line.split("\t") for line in scar("jobs", "-o", "text").out.splitlines() if line.startswith(one)]
     assert told[3] == "3"
     assert [job["nodes"] for job in scar("jobs", "-o", "json").json] == [3, None]
