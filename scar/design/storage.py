@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from scar.aws import names, tags
-from scar.aws.resources.secret_parameter import Hidden, SecretParameter
+from scar.aws.resources.secret_parameter import SecretParameter
 from scar.design.site import Site
 from scar.errors import UsageError
 from scar.fdl.model import Function
 from scar.plan.resource import Id
+from scar.secret import Secret
 
 PARAMETER_BYTES: Final = (
     4096  # systems-manager/latest/userguide/parameter-store-advanced-parameters: the tier that costs nothing
@@ -44,7 +45,7 @@ def parameters(fn: Function, *, after: tuple[Id, ...]) -> Iterator[SecretParamet
         yield SecretParameter(
             names.secret_parameter(fn.name, name),
             fn.name,
-            Hidden(value),
+            Secret(value),
             tags.of_function(fn.name, fn.lambda_.tags),
             after=after,
         )

@@ -13,7 +13,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from scar.fdl.secret import Secret
+from scar.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)

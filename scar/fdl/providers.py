@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Final, Protocol
 
 from scar.fdl.key import Key, Pattern
-from scar.fdl.secret import Secret
 from scar.fdl.vocabulary import REGION
+from scar.secret import Secret
 
 _URL: Final = Pattern(r"https?://[^\s/@]+(/[^\s]*)?", says="a URL without credentials: `https://minio.example:9000`")
 _SECRET: Final = Key(

@@ -20,8 +20,8 @@ from scar.fdl.key import Field, Form, Names, OneOf, Pattern, Range, Shape, keys_
 from scar.fdl.model import File, Function
 from scar.fdl.places import Entry, Items, Node, Place, Problems, Scalar, Table, below, shown
 from scar.fdl.providers import StorageProviders
-from scar.fdl.secret import Secret
 from scar.fdl.services import OscarService, Service
+from scar.secret import Secret
 
 FAILED: Final = object()
 NO_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({})

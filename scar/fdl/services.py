@@ -10,9 +10,9 @@ from scar.fdl.key import Key, OneOf, Pattern
 from scar.fdl.places import NOWHERE, Place
 from scar.fdl.providers import NONE as NO_PROVIDERS
 from scar.fdl.providers import StorageProviders
-from scar.fdl.secret import Secret
 from scar.fdl.storage import Io
 from scar.fdl.vocabulary import PROCESS_NAMES, PROFILE, REGION
+from scar.secret import Secret
 
 Auth = Literal["iam", "none", "api_key"]
 _AWS_DECIDES = "has no effect: SCAR writes what API Gateway needs to call the function"

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from scar.errors import UsageError
 from scar.fdl.providers import Provider
-from scar.fdl.secret import Secret
 from scar.fdl.services import Service
 from scar.fdl.storage import Io
 from scar.oscar.cluster import Cluster
+from scar.secret import Secret
 
 _OURS: Final = frozenset({"secret", "private"})  # keys of a provider that mean something to functions in AWS only
 _HIDDEN: Final = "hidden"  # what a cluster says in place of credentials

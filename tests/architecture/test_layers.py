@@ -16,7 +16,7 @@ SCAR = ROOT / "scar"
 AGENT = ROOT / "faas-supervisor" / "faassupervisor"
 
 # A room and what it may import of `scar`; "" is the package itself. Longest prefix decides.
-LEAVES = {"scar.errors", "scar.limits", "scar.text", "scar.__version__"}
+LEAVES = {"scar.errors", "scar.limits", "scar.secret", "scar.text", "scar.__version__"}
 # Runs inside the function's image as /opt/scar/app/__main__.py; it lies in scar.package because that builds the layer.
 STARTS_THE_AGENT = {"scar.package.agent.agent_main"}
 # What the agent and scar have in common.
@@ -24,6 +24,7 @@ SHARED = {"faassupervisor.contract", "faassupervisor.hops", "faassupervisor.laye
 MAY_IMPORT = {
     "scar.errors": set[str](),
     "scar.limits": set[str](),
+    "scar.secret": set[str](),
     "scar.settings": set[str](),
     "scar.text": set[str](),
     "scar.progress": set[str](),

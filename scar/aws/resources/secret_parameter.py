@@ -5,9 +5,8 @@ Its value is compared, and neither shown nor told: it has no form that a plan, a
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass, field, replace
-from typing import Final, NoReturn
+from typing import Final
 
 from botocore.exceptions import ClientError
 
@@ -16,32 +15,9 @@ from scar.aws.clients import Aws
 from scar.aws.errors import code_of, is_absent
 from scar.aws.tags import Pairs
 from scar.plan.resource import Id
+from scar.secret import Secret
 
 _ENCRYPTED: Final = "SecureString"
-
-
-class Hidden:
-    """Text that is written to AWS and nowhere else."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Hidden(…)"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hidden) and hmac.compare_digest(self._text.encode(), other._text.encode())
-
-    def __hash__(self) -> int:
-        return hash((Hidden, self._text))
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("credentials are not written anywhere but to AWS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +29,7 @@ class SecretParameter:
 
     name: str
     function: str
-    value: Hidden | None = None
+    value: Secret | None = None
     tags: Pairs = ()
     after: tuple[Id, ...] = field(default=(), compare=False)
 
@@ -81,7 +57,7 @@ class SecretParameter:
         if not self.tags and not tags.is_ours(actual, self.function):
             return None
         tags.ours_only(actual, f"SSM parameter {self.name}", self.function)
-        value = Hidden(found["Value"]) if found["Type"] == _ENCRYPTED else None
+        value = Secret(found["Value"]) if found["Type"] == _ENCRYPTED else None
         return replace(self, value=value, tags=actual)
 
     def create(self, aws: Aws) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from scar.errors import FdlError
 from scar.fdl.load import Definition, parse
-from scar.fdl.secret import Secret
 from scar.fdl.write import written
+from scar.secret import Secret
 
 TEXT = """\
 functions:

@@ -1,4 +1,4 @@
-"""Text that must not be seen: what a definition says of passwords, keys and tokens."""
+"""Text that must not be seen: passwords, keys and tokens, on their way from a definition to AWS."""
 
 from __future__ import annotations
 
