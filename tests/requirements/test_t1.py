@@ -254,7 +254,7 @@ def test_t1_09(world: World) -> None:
     """`init_script` runs on the payload; one that is missing is exit code 2, at its place, before any call."""
     key = world.put("light", "t1-09", text="by the script")
     until("the output", lambda: world.output("light", "t1-09") == "by the script")
-    assert f"{key.rpartition('/')[2]} ended in lambda" in world.lines("light")
+    until("its log", lambda: f"{key.rpartition('/')[2]} ended in lambda" in world.lines("light"))
     world.write("t1-09.yaml", function("t1-09", init_script="no-such-script.py"))
     before = len(world.proxy.requests)
     refused = world.scar_by_proxy("init", "-f", "t1-09.yaml")
@@ -507,9 +507,22 @@ def test_t1_20(world: World) -> None:
         f"AWS_BATCH_JOB_{name}"
         for name in ("NODE_INDEX", "NUM_NODES", "MAIN_NODE_INDEX", "MAIN_NODE_PRIVATE_IPV4_ADDRESS")
     ]
-    said = f"print('told', *(os.environ.get(name, 'unset') for name in {names}), os.environ['INSTANCE_IP'])"
-    ended = "raise SystemExit(7 if os.environ['SCAR_NODE_INDEX'] == '1' else 0)"
-    (world.folder / "gang.py").write_text(script(said, ended))
+    said = f"print('told', *(os.environ.get(name, 'unset') for name in {names}), os.environ['INSTANCE_IP'], flush=True)"
+    # The main node's script does not end before the others' have spoken: with it they are stopped.
+    met = """
+import socket, time
+if os.environ['SCAR_NODE_INDEX'] == '1':
+    with socket.create_server(('', 5777)) as door:
+        [door.accept() for _ in range(2)]
+    raise SystemExit(7)
+while True:
+    try:
+        socket.create_connection((os.environ['SCAR_MAIN_HOST'], 5777)).recv(1)
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.05)
+"""
+    (world.folder / "gang.py").write_text(script(said, met))
     world.deploy("t1-20.yaml", gang("t1-20", {"enabled": True, "number_nodes": 3, "main_node_index": 1}))
     ran = world.local.scar("run", "-n", "t1-20", "--wait")
     assert ran.code == 7, ran
@@ -518,7 +531,7 @@ def test_t1_20(world: World) -> None:
     whole = shown(world, job["id"])
     assert (whole["status"], whole["exit_code"]) == ("FAILED", 7)
     assert [node["main"] for node in whole["nodes"]] == [False, True, False]
-    told = [log_line(world, job["id"], index, "told") for index in range(3)]
+    told = [log_line(world, job["id"], index, "told") for index in range(3)]  # their ends are told after their lines
     addresses = [words[-1] for words in told]
     assert len(set(addresses)) == 3
     assert [words[1:4] for words in told] == [["0", "3", "1"], ["1", "3", "1"], ["2", "3", "1"]]

@@ -81,6 +81,7 @@ class Agent(Heard):
     process: subprocess.Popen[bytes]
     temporary: Path
     chunks: list[bytes] = field(default_factory=list)
+    heard: threading.Lock = field(default_factory=threading.Lock)
 
     def invoke(self, event: object, *, timeout_s: float = 30, request_id: str | None = None) -> Answer:
         """Send an event and wait for its answer; an agent that dies instead fails the test at once, with its log."""
@@ -149,7 +150,7 @@ class Lab:
             start_new_session=True,
         )
         agent = Agent(api, process, self.temporary)
-        reader = threading.Thread(target=_drain, args=(process, agent.chunks))
+        reader = threading.Thread(target=agent.listen)
         reader.start()
         self.stack.callback(_end, process, reader)
         return agent
@@ -164,13 +165,6 @@ class Lab:
             timeout=30,
             check=False,
         )
-
-
-def _drain(process: subprocess.Popen[bytes], chunks: list[bytes]) -> None:
-    assert process.stdout is not None
-    while chunk := os.read(process.stdout.fileno(), 65536):
-        chunks.append(chunk)
-    process.stdout.close()
 
 
 def _end(process: subprocess.Popen[bytes], reader: threading.Thread) -> None:

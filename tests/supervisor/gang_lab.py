@@ -33,6 +33,7 @@ class NodeProcess(Heard):
     process: subprocess.Popen[bytes]
     temporary: Path
     chunks: list[bytes] = field(default_factory=list)
+    heard: threading.Lock = field(default_factory=threading.Lock)
 
     def end(self, within_s: float = 20) -> int:
         try:
@@ -115,7 +116,7 @@ class GangLab:
             start_new_session=True,
         )
         node = NodeProcess(index, process, temporary)
-        reader = threading.Thread(target=_drain, args=(node,), daemon=True)
+        reader = threading.Thread(target=node.listen, daemon=True)
         reader.start()
         lab.stack.callback(_kill, process)
         lab.stack.callback(reader.join, 5)
@@ -139,12 +140,6 @@ def left_by(nodes: dict[int, NodeProcess]) -> list[str]:
     places = [os.fsencode(node.temporary) for node in nodes.values()]
     processes = [line.decode(errors="replace") for _, line in command_lines() if any(place in line for place in places)]
     return files + processes
-
-
-def _drain(node: NodeProcess) -> None:
-    assert node.process.stdout is not None
-    while chunk := os.read(node.process.stdout.fileno(), 65536):
-        node.chunks.append(chunk)
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_a_file_of_minio_goes_to_webdav_to_s3_and_back(
     assert (bucket.get("out/deep/a.txt"), minio.get("results", "deep/a.txt")) == (b"content", b"content")
     assert dav.files() == ["home/ada/done/b.png"]
     assert minio.lineage("results", "deep/a.txt") == "f"
-    assert "INPUT_FILE_PATH" in agent.log
+    agent.says("INPUT_FILE_PATH")
     for secret in (SECRET_KEY, PASSWORD, ACCESS_KEY):
         assert secret not in agent.log
         assert secret.encode() not in answer.body

@@ -401,7 +401,7 @@ def test_what_fails_before_the_first_event_is_told_to_its_caller_and_tried_again
         answer = agent.invoke({})
         assert answer.error_type == "StageInFailed"
         assert "refuses access without credentials" in answer.document["errorMessage"]
-        assert "the image is not unpacked yet" in agent.log
+        agent.says("the image is not unpacked yet")
     finally:
         registry.fault = None
     assert output_of(agent.invoke({})) == "run\n"
