@@ -89,14 +89,14 @@ def test_a_run_that_is_under_way_ends_as_it_began_and_the_next_one_is_new(local:
     def defined(says: str, seconds: str) -> dict[str, object]:
         return {"image": "scratch", "environment": {"Variables": {"SAYS": says, "SECONDS": seconds}}}
 
-    local.function("turning", SAYS, container=defined("old", "12"))
+    local.function("changing", SAYS, container=defined("old", "12"))
     logs = local.client("logs")
     began: list[Done] = []
-    running = threading.Thread(target=lambda: began.append(local.scar("run", "-n", "turning")))
+    running = threading.Thread(target=lambda: began.append(local.scar("run", "-n", "changing")))
     running.start()
     until("the run", lambda: "begun" in str(logs.filter_log_events(logGroupName="/aws/lambda/turning")["events"]), 60)
-    local.function("turning", SAYS, container=defined("new", "0"))
+    local.function("changing", SAYS, container=defined("new", "0"))
     assert began == []
     running.join(60)
     assert (began[0].code, began[0].out.split()) == (0, ["begun", "old"])
-    assert local.must("run", "-n", "turning").out.split() == ["begun", "new"]
+    assert local.must("run", "-n", "changing").out.split() == ["begun", "new"]
