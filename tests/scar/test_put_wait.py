@@ -59,19 +59,32 @@ def run(world: World, function: str, request: str, bucket: str, key: str, *more:
     )
 
 
+def once_there(world: World, bucket: str, key: str, then: Callable[[], None]) -> None:
+    """As S3's event would: when the object has been put."""
+
+    def wait() -> None:
+        end = time.monotonic() + 30
+        while world.mine.s3.list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 0 and time.monotonic() < end:
+            time.sleep(0.02)
+        then()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def test_the_runs_are_seen_to_their_end_and_the_first_failure_counts(
     world: World, scar: Scar, photos: Callable[..., str], tmp_path: Path
 ) -> None:
     bucket = photos(cow="in/")
-    run(world, "cow", IDS[0], bucket, "in/a")
-    run(world, "cow", IDS[1], "another", "in/b")
-    late = threading.Timer(
-        0.4,
-        lambda: run(
-            world, "cow", IDS[2], bucket, "in/b", "oh no", fact(IDS[2], "script ended", exit_code=6), fact(IDS[2], "a record failed", kind="ScriptFailed")
-        ),
-    )  # fmt: skip
-    late.start()
+    run(world, "cow", IDS[3], bucket, "in/a", fact(IDS[3], "script ended", exit_code=9))  # of a former upload
+    failed = ("oh no", fact(IDS[2], "script ended", exit_code=6), fact(IDS[2], "a record failed", kind="ScriptFailed"))
+
+    def runs() -> None:
+        run(world, "cow", IDS[0], bucket, "in/a")
+        run(world, "cow", IDS[1], "another", "in/b")
+        time.sleep(0.4)
+        run(world, "cow", IDS[2], bucket, "in/b", *failed)
+
+    once_there(world, bucket, "in/b", runs)
     done = scar("put", "-b", f"{bucket}/in", "-p", str(tmp_path / "x"), "--wait", "-o", "json")
     assert (done.code, done.json["exit_code"], done.json["bytes"]) == (6, 6, 2)
     assert done.json["runs"] == [
@@ -88,7 +101,8 @@ def test_what_batch_took_over_is_waited_for(
     bucket = photos(pig="in/")
     world.function("pig", queue="scar-pig")
     one = world.job("pig", "RUNNING")
-    run(world, "pig", IDS[0], bucket, "in/a", fact(IDS[0], "handed over", job_id=one))
+    handed_over = fact(IDS[0], "handed over", job_id=one)
+    once_there(world, bucket, "in/a", lambda: run(world, "pig", IDS[0], bucket, "in/a", handed_over))
     looks = iter(range(10))
     world.each_describe = lambda: world.end(one, 4) if next(looks) == 1 else None
     done = scar("put", "-b", f"{bucket}/in", "-p", str(tmp_path / "x" / "a"), "--wait", "-o", "json")
