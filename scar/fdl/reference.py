@@ -25,7 +25,7 @@ functions:
         memory: 1024
         init_script: grayify.sh
         container:
-          image: docker.io/library/debian:12
+          image: debian:12
         input:
           - path: photos/in
         output:
