@@ -22,6 +22,7 @@ import pytest
 from scar.local.iam.evaluate import Asked, Principal, decide
 from tests.e2e.conftest import Done, Local, until
 from tests.e2e.test_zip_functions import SHOUT, glibc_archive
+from tests.support.fault_proxy import FaultProxy, Lose
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 COPY = """#!/usr/bin/env python3
@@ -50,6 +51,7 @@ class World:
     owner: Callable[[str], Any]
     keys: dict[str, str]
     policy: dict[str, Any]
+    proxy: FaultProxy  # between `heavy` and Batch
 
     def scar(self, *words: str) -> Done:
         """As the operator, against what is AWS to it: an endpoint and keys."""
@@ -136,12 +138,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     local = Local(base / "work", base / "state")
     try:
         local.must("local", "up", "--iam")
-        yield made(local)
+        with FaultProxy(local.url) as proxy:
+            yield made(local, proxy)
     finally:
         local.scar("local", "down")
 
 
-def made(local: Local) -> World:
+def made(local: Local, proxy: FaultProxy) -> World:
     (local.folder / "script.py").write_text(COPY)
     glibc_archive(local.folder / "glibc.tar")
     (local.folder / "packed.script").write_text(SHOUT)
@@ -160,7 +163,9 @@ def made(local: Local) -> World:
         "function_url": {"auth": "iam"},
     }  # fmt: skip
     lab = {"minio": {"lab": {"access_key": "made-up-key", "secret_key": "made up", "endpoint": "http://127.0.0.1:9"}}}
-    functions = [*(definition(name, mode) for name, mode in FILES.items()), {"lambda": packed}, web]
+    files = {name: definition(name, mode) for name, mode in FILES.items()}
+    files["heavy"]["lambda"]["environment"] = {"Variables": {"AWS_ENDPOINT_URL_BATCH": proxy.endpoint}}
+    functions = [*files.values(), {"lambda": packed}, web]
     document = {"functions": {"aws": functions}, "storage_providers": lab}
     (local.folder / "all.yaml").write_text(json.dumps(document))
     parts = []
@@ -183,7 +188,7 @@ def made(local: Local) -> World:
     key = iam.create_access_key(UserName="operator")["AccessKey"]
     keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
     policy = {**parts[0], "Statement": [one for part in parts for one in part["Statement"]]}
-    world = World(local, owner, keys, policy)
+    world = World(local, owner, keys, policy, proxy)
     done = world.scar("init", "-f", "all.yaml")
     assert done.code == 0, done.err
     for name in ("one", "heavy"):  # their runs are started one at a time
@@ -316,6 +321,20 @@ def test_a_function_that_may_not_hand_over_says_what_it_lacks(world: World, acti
         answer = world.run("heavy", f"no-{action[-9:]}")
     assert "failed" in answer
     assert complaint in answer
+
+
+def test_a_function_that_may_not_look_for_a_job_does_not_submit_it_twice(world: World) -> None:
+    """SE1: FindJobs. The answer to SubmitJob is lost, so that only a list tells whether there is a job."""
+    world.put("heavy", "doubt", "text")
+    world.proxy.add("batch", "SubmitJob", Lose(), times=1)
+    with world.without("scar-heavy-us-east-1", "batch:ListJobs"):
+        answer = world.run("heavy", "doubt")
+    assert "failed" in answer
+    assert "batch:ListJobs" in answer
+    answer = world.run("heavy", "doubt")
+    assert "failed" not in answer, answer
+    submitted = [call for call in world.proxy.calls("batch", "SubmitJob") if b"doubt" in call.body]
+    assert len(submitted) == 1
 
 
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])

@@ -118,6 +118,8 @@ def test_a_policy_that_somebody_widened_is_shown_and_put_right(acct: Account) ->
     policy["Statement"][0]["Principal"] = "*"
     acct.aws.ecr.set_repository_policy(repositoryName=NAME, policyText=json.dumps(policy))
     acct.aws.ecr.put_image_scanning_configuration(repositoryName=NAME, imageScanningConfiguration={"scanOnPush": False})
-    assert str(plan_init(acct.aws, function())) == f"~ repository {NAME}  policy: ~LambdaPulls, scan_on_push: False → True"
+    assert (
+        str(plan_init(acct.aws, function())) == f"~ repository {NAME}  policy: ~LambdaPulls, scan_on_push: False → True"
+    )
     init(acct.aws, function())
     assert dump_account()["repositories"][NAME] == wanted
