@@ -94,7 +94,7 @@ def test_a_run_that_is_under_way_ends_as_it_began_and_the_next_one_is_new(local:
     began: list[Done] = []
     running = threading.Thread(target=lambda: began.append(local.scar("run", "-n", "changing")))
     running.start()
-    until("the run", lambda: "begun" in str(logs.filter_log_events(logGroupName="/aws/lambda/turning")["events"]), 60)
+    until("the run", lambda: "begun" in str(logs.filter_log_events(logGroupName="/aws/lambda/changing")["events"]), 60)
     local.function("changing", SAYS, container=defined("new", "0"))
     assert began == []
     running.join(60)
