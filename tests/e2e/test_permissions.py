@@ -324,17 +324,18 @@ def test_a_function_that_may_not_hand_over_says_what_it_lacks(world: World, acti
 
 
 def test_a_function_that_may_not_look_for_a_job_does_not_submit_it_twice(world: World) -> None:
-    """SE1: FindJobs. The answer to SubmitJob is lost, so that only a list tells whether there is a job."""
-    world.put("heavy", "doubt", "text")
-    world.proxy.add("batch", "SubmitJob", Lose(), times=1)
+    """SE1: FindJobs. The answers to SubmitJob are lost, so that only a list tells whether there is a job."""
+    for key in ("doubtful", "found"):
+        world.put("heavy", key, "text")
+        world.proxy.add("batch", "SubmitJob", Lose(), times=1)
     with world.without("scar-heavy-us-east-1", "batch:ListJobs"):
-        answer = world.run("heavy", "doubt")
+        answer = world.run("heavy", "doubtful")
     assert "failed" in answer
     assert "batch:ListJobs" in answer
-    answer = world.run("heavy", "doubt")
+    answer = world.run("heavy", "found")
     assert "failed" not in answer, answer
-    submitted = [call for call in world.proxy.calls("batch", "SubmitJob") if b"doubt" in call.body]
-    assert len(submitted) == 1
+    for key in (b"doubtful", b"found"):
+        assert len([call for call in world.proxy.calls("batch", "SubmitJob") if key in call.body]) == 1
 
 
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
