@@ -172,12 +172,15 @@ def test_the_restrictions_cost_next_to_nothing_at_the_start(engines: Callable[[s
 
     taken: dict[str, list[float]] = {"none": [], "lambda": []}
     try:
-        for _ in range(12):  # by turns, so that what else the machine does meets both
+        # By turns, so that what else the machine does meets both; the least of each is what it costs, and a busy machine shows that late.
+        for turn in range(120):
             for restrictions, seconds in taken.items():
                 begun = time.perf_counter()
                 assert runner.run("exit 0", restrictions=restrictions)[0] == 0
                 seconds.append(time.perf_counter() - begun)
-        without, with_them = min(taken["none"]), min(taken["lambda"])
+            without, with_them = min(taken["none"]), min(taken["lambda"])
+            if turn >= 11 and with_them < without * 1.5 + 0.005:
+                break
         assert with_them < without * 1.5 + 0.005, taken
     finally:
         for started in runner.started:
