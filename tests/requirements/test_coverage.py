@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
-ROW = re.compile(r"^\| ((?:TM|BA|MP|EV|KEY|CL|AP|SE|T1-)\d+) \| (.*?) \| (.*?) ?\|$", re.MULTILINE)
+ROW = re.compile(r"^\| ((?:TM|BA|MP|EV|KEY|CL|AP|SE|XF|LO|T1-)\d+) \| (.*?) \| (.*?) ?\|$", re.MULTILINE)
 ROWS = {
     found[1]: (re.findall(r"`([^`]+\.py)`", found[2]), found[3])
     for found in ROW.finditer((HERE / "coverage.md").read_text())
@@ -23,6 +23,8 @@ ASKED = [
     *(f"CL{n}" for n in range(1, 26)),
     *(f"AP{n}" for n in range(1, 11)),
     *(f"SE{n}" for n in range(1, 21)),
+    *(f"XF{n}" for n in range(1, 19)),
+    *(f"LO{n}" for n in range(1, 19)),
 ]
 
 
