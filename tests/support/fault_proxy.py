@@ -6,6 +6,9 @@ operation it is says botocore's own model. Rules name service, operation and whi
     with FaultProxy(local.url) as proxy:
         proxy.add("batch", "SubmitJob", Lose(), times=1)          # applied, and the answer never comes back
         proxy.add("batch", "ListJobs", Answer({"jobSummaryList": []}), times=2)
+        proxy.chance(choice.random("here"), 0.05, [Throttle(), Lose()])   # of all other requests about every twentieth
+
+Whatever was done to a request stands in `story`, and `told()` is that for the message of an assertion.
 
 Two ways lead through it. A command or a boto3 client is given `AWS_ENDPOINT_URL=proxy.endpoint` instead of the local AWS's own address. What
 runs in a sandbox of the local AWS finds `AWS_ENDPOINT_URL` set by it, which a function cannot change; botocore and the agent prefer
@@ -15,85 +18,70 @@ runs in a sandbox of the local AWS finds `AWS_ENDPOINT_URL` set by it, which a f
 
 from __future__ import annotations
 
-import functools
 import http.client
-import json
-import re
+import random
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
-import botocore.session
-from botocore.model import OperationModel
-
+from tests.support.faults import (
+    Alter,
+    Answer,
+    Cut,
+    Drop,
+    Elsewhere,
+    Empty,
+    ErrorInside,
+    Fault,
+    Flip,
+    Headers,
+    Lose,
+    OtherPath,
+    Refuse,
+    Reply,
+    Slow,
+    Stale,
+    Then,
+    Throttle,
+    instead,
+    spoil,
+)
 from tests.support.loopback import Handler, Loopback
+from tests.support.operations import Request, called, operations
 
-_SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/,\s]*/([^/,\s]+)/aws4_request")
+__all__ = [
+    "Alter",
+    "Answer",
+    "Chance",
+    "Cut",
+    "Drop",
+    "Elsewhere",
+    "Empty",
+    "ErrorInside",
+    "Fault",
+    "FaultProxy",
+    "Flip",
+    "Headers",
+    "Lose",
+    "OtherPath",
+    "Refuse",
+    "Request",
+    "Rule",
+    "Slow",
+    "Stale",
+    "Then",
+    "Throttle",
+]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Refuse:
-    """Not forwarded: an error answer with `status` and AWS's error `code`."""
-
-    status: int
-    code: str = "InternalFailure"
-    message: str = "as the test wants"
-
-
-@dataclass(frozen=True)
-class Lose:
-    """Forwarded and applied; the connection ends without an answer."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Forwarded and applied; of the answer's body only the first `after` bytes come, though its whole length was told."""
-
-    after: int = 0
-
-
-@dataclass(frozen=True)
-class Slow:
-    """Forwarded after `seconds`."""
-
-    seconds: float
+_MOST_KEPT_BYTES = 1 << 20  # of an answer that may come again as a stale one
+_READS = ("List", "Describe", "Get", "Head")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Not forwarded: this document, with success. An empty or a stale answer is one of these."""
-
-    document: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Alter:
-    """Forwarded; the answer's JSON document is what `change` makes of it."""
-
-    change: Callable[[Any], Any]
-
-
-Fault = Refuse | Lose | Cut | Slow | Answer | Alter
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it came. `status` is what was answered, None for an answer that was lost."""
-
-    service: str
-    operation: str
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    status: int | None = None
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+def any_request(_: Request) -> bool:
+    return True
 
 
 @dataclass
@@ -105,14 +93,42 @@ class Rule:
     fault: Fault
     skip: int = 0
     times: int | None = 1
-    where: Callable[[Request], bool] = lambda _: True
+    where: Callable[[Request], bool] = any_request
     met: int = 0
 
-    def take(self, request: Request) -> bool:
+    def take(self, request: Request) -> Fault | None:
         if (request.service, request.operation) != (self.service, self.operation) or not self.where(request):
-            return False
+            return None
         self.met += 1
-        return self.met > self.skip and (self.times is None or self.met <= self.skip + self.times)
+        taken = self.met > self.skip and (self.times is None or self.met <= self.skip + self.times)
+        return self.fault if taken else None
+
+
+@dataclass
+class Chance:
+    """Of the requests that `where` means about `rate` get one of the faults, until `most` did (None: no end).
+
+    Which ones depends on the seed, on what is asked and on how often it was asked before: not on the order in which requests of
+    several threads come.
+    """
+
+    seed: int
+    rate: float
+    faults: Sequence[Fault]
+    where: Callable[[Request], bool] = any_request
+    most: int | None = None
+    asked: Counter[str] = field(default_factory=Counter)
+    taken: int = 0
+
+    def take(self, request: Request) -> Fault | None:
+        if not self.where(request) or self.taken == self.most:
+            return None
+        self.asked[request.name] += 1
+        drawn = random.Random(f"{self.seed} {request.name} {self.asked[request.name]}")
+        if drawn.random() >= self.rate:
+            return None
+        self.taken += 1
+        return drawn.choice(self.faults)
 
 
 @dataclass
@@ -120,8 +136,11 @@ class FaultProxy(Loopback):
     """Listens on a free port of 127.0.0.1 as long as the `with` block runs; `requests` holds all that was answered."""
 
     behind: str
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[Rule | Chance] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+    _before: dict[tuple[str, str, bytes], Reply] = field(default_factory=dict)
+    _came: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -136,7 +155,7 @@ class FaultProxy(Loopback):
         *,
         skip: int = 0,
         times: int | None = 1,
-        where: Callable[[Request], bool] = lambda _: True,
+        where: Callable[[Request], bool] = any_request,
     ) -> Rule:
         """From now on. Of several rules for one request the first that applies is obeyed; each counts for itself."""
         assert operation in operations(service), f"{service} has no operation {operation}"
@@ -145,24 +164,57 @@ class FaultProxy(Loopback):
             self.rules.append(rule)
         return rule
 
+    def chance(
+        self,
+        drawn: random.Random,
+        rate: float,
+        faults: Sequence[Fault],
+        *,
+        where: Callable[[Request], bool] = any_request,
+        most: int | None = None,
+    ) -> Chance:
+        """From now on, for any request of any service. One number is drawn: the same one breaks the same requests."""
+        chance = Chance(drawn.getrandbits(32), rate, tuple(faults), where, most)
+        with self._lock:
+            self.rules.append(chance)
+        return chance
+
     def calls(self, service: str, operation: str) -> list[Request]:
         """What came of one operation, answered or not."""
         with self._lock:
             return [item for item in self.requests if (item.service, item.operation) == (service, operation)]
 
+    def told(self) -> str:
+        """What was broken, in order."""
+        with self._lock:
+            return "\n".join(["broken:", *self.story]) if self.story else "nothing was broken"
+
     def fault_of(self, request: Request) -> Fault | None:
         with self._lock:
-            taken = [rule.fault for rule in self.rules if rule.take(request)]
+            self._came += 1
+            taken = [fault for rule in self.rules if (fault := rule.take(request)) is not None]
+            if taken:
+                self.story.append(f"  #{self._came} {request.name}: {taken[0]}")
         return taken[0] if taken else None
 
     def note(self, request: Request) -> None:
         with self._lock:
             self.requests.append(request)
 
+    def before(self, request: Request) -> Reply | None:
+        """What the same request was answered last."""
+        with self._lock:
+            return self._before.get((request.method, request.path, request.body))
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        if request.operation.startswith(_READS) and len(reply.body) <= _MOST_KEPT_BYTES:
+            with self._lock:
+                self._before[request.method, request.path, request.body] = reply
+
 
 class _Handler(Handler):
     def _serve(self) -> None:
-        proxy = self.owner
+        proxy: FaultProxy = self.owner
         headers = {name.lower(): value for name, value in self.headers.items()}
         if "100-continue" in headers.get("expect", ""):
             self.send_response_only(100)
@@ -171,33 +223,42 @@ class _Handler(Handler):
         service, operation = called(self.command, self.path, headers, body)
         request = Request(service, operation, self.command, self.path, headers, body)
         fault = proxy.fault_of(request)
-        if isinstance(fault, Refuse):
-            status, sent, answer = fault.status, *refusal(service, fault)
-        elif isinstance(fault, Answer):
-            status, sent, answer = 200, {"Content-Type": "application/json"}, json.dumps(fault.document).encode()
-        else:
-            if isinstance(fault, Slow):
-                time.sleep(fault.seconds)
-            status, sent, answer = forward(request, proxy.behind)
-        lost = isinstance(fault, Lose)
-        proxy.note(Request(service, operation, self.command, self.path, headers, body, None if lost else status))
-        if lost:
+        lost = isinstance(fault, Lose | Drop)
+        reply = None if isinstance(fault, Drop) else self._reply(proxy, request, fault)
+        proxy.note(replace(request, status=None if lost or reply is None else reply.status))
+        if lost or reply is None:
             self.close_connection = True
             return
-        if isinstance(fault, Alter):
-            answer = json.dumps(fault.change(json.loads(answer))).encode()
-        lengths = [sent.pop(name) for name in list(sent) if name.lower() == "content-length"]
-        told = lengths[0] if lengths and self.command == "HEAD" else str(len(answer))
-        self.send_response_only(status)
-        for name, value in {**sent, "Content-Length": told}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(answer[: fault.after] if isinstance(fault, Cut) else answer)
-        if isinstance(fault, Cut):
-            self.wfile.flush()
-            self.close_connection = True
+        self._send(reply)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = _serve
+
+    def _reply(self, proxy: FaultProxy, request: Request, fault: Fault | None) -> Reply:
+        given = instead(fault, request, proxy.before(request))
+        if given is not None:
+            return given
+        if isinstance(fault, Slow):
+            time.sleep(fault.seconds)
+        reply = forward(replace(request, path=fault.path) if isinstance(fault, OtherPath) else request, proxy.behind)
+        if isinstance(fault, Then):
+            fault.call()
+        proxy.keep(request, reply)
+        return spoil(fault, request, reply)
+
+    def _send(self, reply: Reply) -> None:
+        body = b"" if self.command == "HEAD" else reply.body
+        lengths = [value for name, value in reply.headers.items() if name.lower() == "content-length"]
+        told = reply.length or (lengths[0] if lengths and self.command == "HEAD" else str(len(body)))
+        self.send_response_only(reply.status)
+        for name, value in reply.headers.items():
+            if name.lower() != "content-length":
+                self.send_header(name, value)
+        self.send_header("Content-Length", told)
+        self.end_headers()
+        self.wfile.write(body[: reply.sent])
+        if reply.sent is not None or reply.length is not None:
+            self.wfile.flush()
+            self.close_connection = True
 
     def _body(self, headers: Mapping[str, str]) -> bytes:
         if "chunked" not in headers.get("transfer-encoding", ""):
@@ -210,8 +271,8 @@ class _Handler(Handler):
         return body
 
 
-def forward(request: Request, behind: str) -> tuple[int, dict[str, str], bytes]:
-    """What stands behind answers: status, headers, body. The signed `Host` stays as it came."""
+def forward(request: Request, behind: str) -> Reply:
+    """What stands behind answers. The signed `Host` stays as it came."""
     connection = http.client.HTTPConnection(urlsplit(behind).netloc)
     dropped = {"expect", "connection", "transfer-encoding", "content-length"}
     headers = {name: value for name, value in request.headers.items() if name not in dropped}
@@ -220,67 +281,6 @@ def forward(request: Request, behind: str) -> tuple[int, dict[str, str], bytes]:
         answer = connection.getresponse()
         dropped = {"connection", "server", "date", "transfer-encoding"}
         kept = {name: value for name, value in answer.getheaders() if name.lower() not in dropped}
-        return answer.status, kept, answer.read()
+        return Reply(answer.status, kept, answer.read())
     finally:
         connection.close()
-
-
-def refusal(service: str, fault: Refuse) -> tuple[dict[str, str], bytes]:
-    """An error in the words of the service's protocol."""
-    if operations(service) and protocol(service) in {"json", "rest-json"}:
-        document = json.dumps({"__type": fault.code, "message": fault.message}).encode()
-        return {"Content-Type": "application/json", "x-amzn-ErrorType": fault.code}, document
-    error = f"<Error><Code>{fault.code}</Code><Message>{fault.message}</Message></Error>"
-    text = error if service == "s3" else f"<ErrorResponse>{error}</ErrorResponse>"
-    return {"Content-Type": "text/xml"}, text.encode()
-
-
-def called(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
-    """Service and operation of a request; '' for what cannot be told."""
-    found = _SCOPE.search(headers.get("authorization", ""))
-    service = found[1] if found else ""
-    if target := headers.get("x-amz-target"):
-        return service, target.rpartition(".")[2]
-    known = operations(service)
-    if not known:
-        return service, ""
-    if protocol(service) in {"query", "ec2"}:
-        return service, parse_qs(body.decode(errors="replace")).get("Action", [""])[0]
-    place = urlsplit(path)
-    given = parse_qs(place.query, keep_blank_values=True).keys() | headers.keys()
-    fitting = [
-        (len(needed), -len(name), name)
-        for name, (verb, pattern, needed) in known.items()
-        if verb == method and pattern.fullmatch(place.path) and needed <= given
-    ]
-    return service, max(fitting, default=(0, 0, ""))[2]  # the one that asks for most
-
-
-def protocol(service: str) -> str:
-    return str(_model(service).metadata["protocol"])
-
-
-@functools.cache
-def operations(service: str) -> Mapping[str, tuple[str, re.Pattern[str], frozenset[str]]]:
-    """Operation → method, pattern of its path, and what the query and the headers must have for it; empty for no service of AWS."""
-    if service not in botocore.session.get_session().get_available_services():
-        return {}
-    model = _model(service)
-    return {name: _shape(model.operation_model(name)) for name in model.operation_names}
-
-
-def _shape(operation: OperationModel) -> tuple[str, re.Pattern[str], frozenset[str]]:
-    path, _, query = str(operation.http.get("requestUri", "/")).partition("?")
-    pattern = re.sub(r"\\\{[^}]*?(\\\+)?\\\}", lambda found: ".+" if found[1] else "[^/]+", re.escape(path))
-    needed = set(parse_qs(query, keep_blank_values=True))
-    shape = operation.input_shape
-    for name in shape.required_members if shape else ():
-        wire = shape.members[name].serialization
-        if wire.get("location") in {"querystring", "header"}:
-            needed.add(wire["name"] if wire["location"] == "querystring" else wire["name"].lower())
-    return str(operation.http.get("method", "POST")), re.compile(pattern + "/?"), frozenset(needed)
-
-
-@functools.cache
-def _model(service: str) -> Any:
-    return botocore.session.get_session().get_service_model(service)
