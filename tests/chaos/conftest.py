@@ -3,6 +3,9 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.choice import Choice
+from tests.e2e.conftest import local as local
+from tests.e2e.conftest import own_local as own_local
+from tests.e2e.conftest import shared_local as shared_local
 
 
 @pytest.fixture(scope="session")
