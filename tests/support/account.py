@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -23,7 +24,7 @@ from moto.core.base_backend import BackendDict
 from scar.aws.clients import Access, Aws
 from scar.fdl.batch import Batch, ComputeResources
 from scar.fdl.model import Container, Function, Io, Lambda
-from tests.support import moto_gaps
+from tests.support import holdings, moto_gaps
 from tests.support.batch_account import GROUPS, SUBNETS, LocalBatch
 
 REGION = "eu-west-1"
@@ -133,8 +134,8 @@ class Account:
             **dump_account(),
             **self.batch.dump(),
             "instance profiles": dict(_profiles()),
-            "invoke": _invoke_configs(),
-            "rules": _rules(),
+            "invoke": dict(holdings.invoke_configs(_ask)),
+            "rules": dict(holdings.rules(_ask)),
         }
 
 
@@ -232,128 +233,27 @@ def batch_function(
 
 def dump_account(region: str = REGION) -> dict[str, Any]:
     """Everything in the account that scar could touch, with what changes by itself left out."""
-    session = boto3.Session("testing", "testing", region_name=region)
+
+    def ask(service: str) -> Any:
+        return _ask(service, region)
+
     return {
-        "functions": dict(_functions(session)),
-        "log groups": dict(_log_groups(session)),
-        "roles": dict(_roles(session)),
-        "repositories": dict(_repositories(session)),
+        "functions": dict(holdings.functions(ask)),
+        "log groups": dict(holdings.log_groups(ask)),
+        "roles": dict(holdings.roles(ask)),
+        "repositories": dict(holdings.repositories(ask)),
         "buckets": dict(_buckets()),
     }
 
 
-_client_of: dict[tuple[str, str], Any] = {}
-
-
-def _client(session: boto3.Session, service: str) -> Any:
-    key = (session.region_name, service)
-    if key not in _client_of:
-        _client_of[key] = session.client(service)
-    return _client_of[key]
-
-
-_BY_ITSELF = {
-    "LastModified",
-    "RevisionId",
-    "CreateDate",
-    "RoleId",
-    "createdAt",
-    "creationTime",
-    "RoleLastUsed",
-    "ResponseMetadata",
-}
-
-
-def _still(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: item for key, item in value.items() if key not in _BY_ITSELF}
-
-
-def _ask(call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any] | None:
-    try:
-        return _still(call(**arguments))
-    except ClientError:
-        return None
-
-
-def _functions(session: boto3.Session) -> Iterator[tuple[str, Any]]:
-    client = _client(session, "lambda")
-    for item in client.list_functions()["Functions"]:
-        name = item["FunctionName"]
-        policy = _ask(client.get_policy, FunctionName=name)
-        statements = json.loads(policy["Policy"])["Statement"] if policy else []
-        found = client.get_function(FunctionName=name)
-        yield (
-            name,
-            {
-                "configuration": _still(found["Configuration"]),
-                "image": found["Code"].get("ImageUri"),
-                "tags": found.get("Tags"),
-                # moto, unlike AWS, takes a statement twice under one Sid when two ask at once
-                "policy": [dict(found) for _, found in sorted({item["Sid"]: item for item in statements}.items())],
-            },
-        )
-
-
-def _log_groups(session: boto3.Session) -> Iterator[tuple[str, Any]]:
-    client = _client(session, "logs")
-    for group in client.describe_log_groups()["logGroups"]:
-        tags = client.list_tags_for_resource(resourceArn=group["logGroupArn"])["tags"]
-        yield group["logGroupName"], {**_still(group), "tags": tags}
-
-
-def _roles(session: boto3.Session) -> Iterator[tuple[str, Any]]:
-    client = _client(session, "iam")
-    for role in client.list_roles()["Roles"]:
-        name = role["RoleName"]
-        inline = {
-            policy: client.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
-            for policy in client.list_role_policies(RoleName=name)["PolicyNames"]
-        }
-        attached = client.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
-        tags = sorted(client.list_role_tags(RoleName=name)["Tags"], key=str)
-        yield name, {**_still(role), "inline": inline, "attached": attached, "Tags": tags}
+@functools.cache
+def _ask(service: str, region: str = REGION) -> Any:
+    return boto3.Session("testing", "testing", region_name=region).client(service)
 
 
 def _profiles() -> Iterator[tuple[str, Any]]:
     for profile in get_backend("iam")[ACCOUNT]["aws"].instance_profiles.values():
         yield profile.name, {"roles": [role.name for role in profile.roles], "tags": sorted(map(str, profile.tags))}
-
-
-def _rules() -> dict[str, Any]:
-    client = _client(boto3.Session("testing", "testing", region_name=REGION), "events")
-    return {
-        rule["Name"]: (
-            _still(rule),
-            client.list_targets_by_rule(Rule=rule["Name"])["Targets"],
-            sorted(map(str, client.list_tags_for_resource(ResourceARN=rule["Arn"])["Tags"])),
-        )
-        for rule in client.list_rules()["Rules"]
-    }
-
-
-def _invoke_configs() -> dict[str, Any]:
-    session = boto3.Session("testing", "testing", region_name=REGION)
-    client = _client(session, "lambda")
-    names = [item["FunctionName"] for item in client.list_functions()["Functions"]]
-    found = {name: _ask(client.get_function_event_invoke_config, FunctionName=name) for name in names}
-    return {name: config for name, config in found.items() if config}
-
-
-def _repositories(session: boto3.Session) -> Iterator[tuple[str, Any]]:
-    client = _client(session, "ecr")
-    for repository in client.describe_repositories()["repositories"]:
-        name = repository["repositoryName"]
-        images = client.describe_images(repositoryName=name)["imageDetails"]
-        yield (
-            name,
-            {
-                **_still(repository),
-                "images": sorted((image["imageDigest"], image.get("imageTags")) for image in images),
-                "lifecycle": (_ask(client.get_lifecycle_policy, repositoryName=name) or {}).get("lifecyclePolicyText"),
-                "policy": (_ask(client.get_repository_policy, repositoryName=name) or {}).get("policyText"),
-                "tags": sorted(client.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"], key=str),
-            },
-        )
 
 
 def _buckets() -> Iterator[tuple[str, Any]]:
@@ -378,26 +278,12 @@ def _buckets() -> Iterator[tuple[str, Any]]:
 
 def bucket_settings(bucket: str) -> dict[str, Any]:
     """What the API tells of a bucket's settings, by the call that tells it."""
-    client = _client(boto3.Session("testing", "testing", region_name=REGION), "s3")
-    asked = (
-        "get_bucket_tagging",
-        "get_bucket_policy",
-        "get_bucket_encryption",
-        "get_public_access_block",
-        "get_bucket_lifecycle_configuration",
-        "get_bucket_ownership_controls",
-    )
-    return {ask: _ask(getattr(client, ask), Bucket=bucket) for ask in asked}
+    return holdings.bucket_settings(_ask("s3"), bucket)
 
 
-def notifications(bucket: str, session: boto3.Session | None = None) -> dict[str, Any]:
+def notifications(bucket: str) -> dict[str, Any]:
     """A bucket's notification configuration, its lists in the order of their Ids."""
-    client = _client(session or boto3.Session("testing", "testing", region_name=REGION), "s3")
-    found = _still(client.get_bucket_notification_configuration(Bucket=bucket))
-    return {
-        key: sorted(value, key=lambda item: str(item["Id"])) if isinstance(value, list) else value
-        for key, value in found.items()
-    }
+    return holdings.notifications(_ask("s3"), bucket)
 
 
 @dataclass(frozen=True)
