@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import io
 import json
 import stat
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.oracles import forms, opened
 from tests.e2e.conftest import Done, Local
 
 # Of a storage provider, of the shell that `scar` is typed in, and of the function's own environment
@@ -40,27 +37,8 @@ sys.exit(3)
 """
 
 
-def forms(secret: str) -> Iterator[bytes]:
-    """As it is, and as base64 would have it wherever it stands in a longer text."""
-    yield secret.encode()
-    for shift in range(3):
-        coded = base64.b64encode(b"\0" * shift + secret.encode())
-        yield coded[4:-4]
-
-
 def holds(content: bytes, secret: str) -> bool:
     return any(form in content for form in forms(secret))
-
-
-def opened(path: Path) -> Iterator[bytes]:
-    """A file's content, and what is packed in it."""
-    raw = path.read_bytes()
-    yield raw
-    if raw[:2] == b"\x1f\x8b":
-        yield gzip.decompress(raw)
-    if raw[:2] == b"PK" and zipfile.is_zipfile(io.BytesIO(raw)):
-        with zipfile.ZipFile(io.BytesIO(raw)) as packed:
-            yield from (packed.read(name) for name in packed.namelist())
 
 
 class Deployed:
