@@ -66,18 +66,9 @@ class Handing:
         **environment: str,
     ) -> Job:
         """Start the agent as Batch does: with its container's credentials and, as a job definition may, keys that must not count."""
-        given = self.lab.environment(
-            AWS_BATCH_JOB_ID=job_id or self.batch.jobs[0]["jobId"],
-            AWS_BATCH_JOB_ATTEMPT=str(attempt),
-            AWS_BATCH_JQ_NAME="scar-f",
-            AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{self.batch.endpoint}/credentials",
-            SCAR_STATE=self.state,
-            SCAR_TASK=self.batch.task if task is None else task,
-            **environment,
-        )
         process = subprocess.Popen(
             self.lab.command(function),
-            env={name: value for name, value in given.items() if value},
+            env=self.job_environment(task, attempt=attempt, job_id=job_id, **environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -85,6 +76,21 @@ class Handing:
         )
         self.lab.stack.callback(_kill, process)
         return Job(process)
+
+    def job_environment(
+        self, task: str | None = None, *, attempt: int = 1, job_id: str | None = None, **more: str
+    ) -> dict[str, str]:
+        """What Batch and the job definition give to a job's container; what is empty is not there."""
+        given = self.lab.environment(
+            AWS_BATCH_JOB_ID=job_id or self.batch.jobs[0]["jobId"],
+            AWS_BATCH_JOB_ATTEMPT=str(attempt),
+            AWS_BATCH_JQ_NAME="scar-f",
+            AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{self.batch.endpoint}/credentials",
+            SCAR_STATE=self.state,
+            SCAR_TASK=self.batch.task if task is None else task,
+            **more,
+        )
+        return {name: value for name, value in given.items() if value}
 
     def handed_over(self, script: str, event: dict[str, Any] | None = None, **spec: Any) -> Path:
         """A function one of whose records Lambda has just handed over: the entry is written and the job is submitted, as the agent does it."""
