@@ -14,8 +14,8 @@ import pytest
 from faassupervisor.contract import Reference, Task
 from tests.supervisor.batch_double import Fault
 from tests.supervisor.batch_lab import ARN, TIMED_OUT, command_lines, failed_for_good, handing, says, told_by
-from tests.supervisor.faults import Fault as S3Fault
-from tests.supervisor.faults import FaultyS3
+from tests.supervisor.faults import FaultyS3, always
+from tests.support.faults import Headers, Lose, Refuse
 
 __all__ = ["handing"]
 
@@ -48,7 +48,7 @@ def test_a_script_that_is_out_of_time_becomes_one_job_and_nothing_of_it_is_publi
     """TM2, TM4, TM5."""
     own = f"31{os.getpid()}"  # seconds that no other test sleeps
     function = handing.function(f"trap '' TERM; (setsid sleep {own} &) ; {LONG}")
-    with FaultyS3(handing.lab.endpoint, lambda request: None) as s3:
+    with FaultyS3(handing.lab.endpoint) as s3:
         agent = handing.agent(function, AWS_ENDPOINT_URL_S3=s3.endpoint)
         answer = agent.invoke(event(handing.bucket.put("in/a")), timeout_s=2.5, request_id="r-1")
         puts = [request.path for request in s3.requests if request.method == "PUT"]
@@ -73,7 +73,7 @@ def test_a_script_that_is_out_of_time_becomes_one_job_and_nothing_of_it_is_publi
 
 def test_in_mode_batch_nothing_runs_here_and_no_input_is_read(handing):
     function = handing.function("echo started", mode="batch")
-    with FaultyS3(handing.lab.endpoint, lambda request: None) as s3:
+    with FaultyS3(handing.lab.endpoint) as s3:
         agent = handing.agent(function, AWS_ENDPOINT_URL_S3=s3.endpoint)
         agent.api.wait_until_asked()
         records = [handing.bucket.put(f"in/{name}") for name in "abc"]
@@ -127,7 +127,9 @@ def test_records_for_which_no_time_is_left_are_handed_over_at_once(handing):
 
 def test_an_input_that_does_not_fit_the_disk_is_handed_over(handing):
     """XF11."""
-    rule = lambda request: S3Fault(length=1 << 50) if request.method == "GET" and "/in/" in request.path else None  # noqa: E731
+    rule = always(
+        lambda request: request.method == "GET" and "/in/" in request.path, Headers({"Content-Length": str(1 << 50)})
+    )
     with FaultyS3(handing.lab.endpoint, rule) as s3:
         agent = handing.agent(handing.function(COPY), AWS_ENDPOINT_URL_S3=s3.endpoint)
         answer = agent.invoke(event(handing.bucket.put("in/a")), request_id="r-1")
@@ -176,7 +178,7 @@ def test_lambda_may_die_between_any_two_steps_of_a_hand_over(handing, last):
         if request.method == "PUT" and "/functions/f/" in request.path:
             puts.append(request)
             if len(puts) == {"claimed": 1, "delegated": 2}.get(last):
-                return S3Fault(then=die, lose=True)
+                return Lose(die)
         return None
 
     puts = []
@@ -242,7 +244,7 @@ def test_a_job_that_batch_refuses_fails_the_invocation_with_what_to_do_and_the_r
 
 
 def test_a_ledger_that_may_not_be_written_fails_the_invocation_before_anything_runs(handing):
-    rule = lambda request: S3Fault(status=403, code="AccessDenied") if "/ledger/" in request.path else None  # noqa: E731
+    rule = lambda request: Refuse(403, "AccessDenied") if "/ledger/" in request.path else None  # noqa: E731
     with FaultyS3(handing.lab.endpoint, rule) as s3:
         agent = handing.agent(handing.function("echo started"), AWS_ENDPOINT_URL_S3=s3.endpoint)
         answer = agent.invoke(event(handing.bucket.put("in/a")), request_id="r-1")
@@ -260,7 +262,7 @@ def test_a_ledger_that_fails_after_the_run_publishes_nothing_and_the_next_attemp
     def rule(request):
         if request.method == "PUT" and "/ledger/" in request.path:
             puts.append(request)
-        return S3Fault(status=403, code="AccessDenied") if len(puts) == 2 else None
+        return Refuse(403, "AccessDenied") if len(puts) == 2 else None
 
     with FaultyS3(handing.lab.endpoint, rule) as s3:
         agent = handing.agent(handing.function(COPY), AWS_ENDPOINT_URL_S3=s3.endpoint)
@@ -272,7 +274,7 @@ def test_a_ledger_that_fails_after_the_run_publishes_nothing_and_the_next_attemp
 
 def test_a_lost_answer_of_the_ledger_does_not_make_a_stranger_of_our_own_entry(handing):
     """botocore sends a lost If-None-Match again, and gets 412 for our own write."""
-    lost = [S3Fault(lose=True)]
+    lost = [Lose()]
     rule = lambda request: lost.pop() if request.method == "PUT" and lost else None  # noqa: E731
     with FaultyS3(handing.lab.endpoint, rule) as s3:
         agent = handing.agent(handing.function(COPY), AWS_ENDPOINT_URL_S3=s3.endpoint)

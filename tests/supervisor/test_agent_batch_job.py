@@ -69,7 +69,7 @@ def test_the_agent_uses_the_roles_credentials_only_and_the_script_what_the_user_
     function = handing.handed_over(f'{UPPER}; echo "key $AWS_ACCESS_KEY_ID"')
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_text("[default]\naws_access_key_id=AKIAIMAGE\naws_secret_access_key=x\n")
-    with FaultyS3(handing.lab.endpoint, lambda request: None) as s3:
+    with FaultyS3(handing.lab.endpoint) as s3:
         job = handing.job(function, AWS_ENDPOINT_URL_S3=s3.endpoint, HOME=str(tmp_path), AWS_PROFILE="nowhere")
         assert job.end() == 0, job.log
         signed = {request.headers["authorization"].split("Credential=")[1].split("/")[0] for request in s3.requests}

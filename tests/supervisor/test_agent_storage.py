@@ -12,7 +12,8 @@ import pytest
 from faassupervisor.content_types import content_type
 from faassupervisor.contract import Storage
 from faassupervisor.storage.s3 import split
-from tests.supervisor.faults import BottomlessS3, Fault, FaultyS3, always, once
+from tests.supervisor.faults import BottomlessS3, FaultyS3, always, once
+from tests.support.faults import Cut, Flip, Headers, Lose, OtherPath, Refuse
 
 COPY = 'cat "$INPUT_FILE_PATH" > "$TMP_OUTPUT_DIR/copy"; printf %s "$STORAGE_OBJECT_KEY" > "$TMP_OUTPUT_DIR/key"'
 MIB = 1024 * 1024
@@ -68,7 +69,7 @@ def test_a_key_of_any_kind_arrives_as_it_is_and_stays_in_its_directory(copier, b
 def test_a_newline_in_a_key_is_one_more_character(lab, bucket, out):
     bucket.put("in/plain", b"found")
     # moto routes no such path, so another object answers for it.
-    rule = always(lambda request: "%0A" in request.path, Fault(path=f"/{bucket.name}/in/plain"))
+    rule = always(lambda request: "%0A" in request.path, OtherPath(f"/{bucket.name}/in/plain"))
     with FaultyS3(bucket.endpoint, rule) as s3:
         agent = lab.agent(COPY, outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
         answer = agent.invoke({"Records": [bucket.record("in/new\nline.txt")]})
@@ -122,7 +123,7 @@ def test_an_empty_object_is_an_empty_file(copier, bucket):
 def test_a_body_that_is_cut_once_is_resumed(lab, bucket, out, cut_after):
     content = os.urandom(3 * MIB)
     record = bucket.put("in/a", content)
-    with FaultyS3(bucket.endpoint, once(is_get_of("in/a"), Fault(cut_after=cut_after))) as s3:
+    with FaultyS3(bucket.endpoint, once(is_get_of("in/a"), Cut(cut_after))) as s3:
         agent = lab.agent(COPY, outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
         assert agent.invoke({"Records": [record]}).error_type is None
         gets = [request for request in s3.requests if is_get_of("in/a")(request)]
@@ -135,7 +136,7 @@ def test_a_body_that_is_cut_once_is_resumed(lab, bucket, out, cut_after):
 
 def test_a_body_that_is_always_cut_fails_after_a_few_attempts(lab, bucket, out):
     record = bucket.put("in/a", bytes(3 * MIB))
-    with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Fault(cut_after=10))) as s3:
+    with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Cut(10))) as s3:
         agent = lab.agent(COPY, outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
         answer = agent.invoke({"Records": [record]})
         assert s3.count("GET", "in/a") <= 4
@@ -148,7 +149,7 @@ def test_a_body_that_is_always_cut_fails_after_a_few_attempts(lab, bucket, out):
 def test_one_falsified_byte_is_found_and_the_object_asked_for_again(lab, bucket, out, upload):
     content = os.urandom(2 * MIB)
     record = bucket.put("in/a", content, **upload)
-    with FaultyS3(bucket.endpoint, once(is_get_of("in/a"), Fault(flip=MIB))) as s3:
+    with FaultyS3(bucket.endpoint, once(is_get_of("in/a"), Flip(MIB))) as s3:
         agent = lab.agent(COPY, outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
         assert agent.invoke({"Records": [record]}).error_type is None
         assert s3.count("GET", "in/a") == 2
@@ -157,7 +158,7 @@ def test_one_falsified_byte_is_found_and_the_object_asked_for_again(lab, bucket,
 
 def test_content_that_is_always_falsified_is_never_used(lab, bucket, out):
     record = bucket.put("in/a", b"good")
-    with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Fault(flip=0))) as s3:
+    with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Flip(0))) as s3:
         agent = lab.agent(COPY, outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
         answer = agent.invoke({"Records": [record]})
     assert answer.error_type == "StageInFailed"
@@ -167,7 +168,7 @@ def test_content_that_is_always_falsified_is_never_used(lab, bucket, out):
 
 def test_an_object_beyond_the_free_space_is_refused_with_both_numbers(lab, bucket, out):
     record = bucket.put("in/a", b"x")
-    with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Fault(length=2**60))) as s3:
+    with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Headers({"Content-Length": str(2**60)}))) as s3:
         agent = lab.agent(COPY, outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
         answer = agent.invoke({"Records": [record]})
         assert s3.count("GET", "in/a") == 1
@@ -177,7 +178,7 @@ def test_an_object_beyond_the_free_space_is_refused_with_both_numbers(lab, bucke
 
 def test_a_refused_read_names_the_missing_permission_and_is_not_repeated(lab, bucket, out):
     record = bucket.put("in/a")
-    with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Fault(status=403, code="AccessDenied"))) as s3:
+    with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Refuse(403, "AccessDenied"))) as s3:
         agent = lab.agent(COPY, outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
         answer = agent.invoke({"Records": [record]})
         assert s3.count("GET", "in/a") == 1
@@ -189,7 +190,7 @@ def test_a_refused_write_names_the_missing_permission_and_what_was_published_bef
     def refuse(request):
         return request.method == "PUT" and request.path.endswith("/b")
 
-    with FaultyS3(bucket.endpoint, always(refuse, Fault(status=403, code="AccessDenied"))) as s3:
+    with FaultyS3(bucket.endpoint, always(refuse, Refuse(403, "AccessDenied"))) as s3:
         agent = lab.agent(
             'cd "$TMP_OUTPUT_DIR"; echo 1 > a; echo 2 > b', outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint}
         )
@@ -201,7 +202,7 @@ def test_a_refused_write_names_the_missing_permission_and_what_was_published_bef
 
 
 def test_an_answer_that_is_lost_is_asked_for_again(lab, bucket, out):
-    with FaultyS3(bucket.endpoint, once(lambda request: request.method == "PUT", Fault(lose=True))) as s3:
+    with FaultyS3(bucket.endpoint, once(lambda request: request.method == "PUT", Lose())) as s3:
         agent = lab.agent('echo 1 > "$TMP_OUTPUT_DIR/a"', outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
         assert agent.invoke({}).error_type is None
         assert s3.count("PUT") == 2
@@ -220,7 +221,7 @@ def test_a_part_that_never_arrives_leaves_neither_object_nor_parts(lab, bucket, 
     def third_part(request):
         return request.method == "PUT" and "partNumber=3" in request.path
 
-    with FaultyS3(bucket.endpoint, always(third_part, Fault(status=403, code="AccessDenied"))) as s3:
+    with FaultyS3(bucket.endpoint, always(third_part, Refuse(403, "AccessDenied"))) as s3:
         agent = lab.agent(
             'head -c 40000000 /dev/zero > "$TMP_OUTPUT_DIR/big"',
             outputs=out,

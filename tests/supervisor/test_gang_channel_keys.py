@@ -21,7 +21,8 @@ from faassupervisor.nodes.keys import PRIME, Keys, Meeting, Secret, agree, expan
 from faassupervisor.nodes.node import Node, node_of
 from faassupervisor.state import State
 from tests.supervisor.conftest import Bucket
-from tests.supervisor.faults import Fault, FaultyS3, Request, always, once
+from tests.supervisor.faults import FaultyS3, Request, always, once
+from tests.support.faults import Fault, Lose, Refuse
 
 MAIN = {
     "AWS_BATCH_JOB_ID": "0a1b-2c3d",
@@ -197,7 +198,7 @@ def test_what_a_node_posts_is_read_by_its_gang_only_and_then_cleared(bucket: Buc
 
 def test_an_entry_that_may_not_be_read_is_taken_for_one_that_is_not_there(bucket: Bucket) -> None:
     """S3 says 403 instead of 404 to a role that may not list the bucket."""
-    denied = Fault(status=403, code="AccessDenied")
+    denied = Refuse(403, "AccessDenied")
     with FaultyS3(bucket.endpoint, once(lambda request: request.method == "GET", denied)) as s3:
         asked = board(bucket, s3.endpoint)
         asked.post(0, ENTRY)
@@ -207,7 +208,7 @@ def test_an_entry_that_may_not_be_read_is_taken_for_one_that_is_not_there(bucket
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [(Fault(status=503, code="SlowDown"), "SlowDown"), (Fault(lose=True), "onnection"), (Fault(status=404, code="NoSuchBucket"), "NoSuchBucket")],
+    [(Refuse(503, "SlowDown"), "SlowDown"), (Lose(), "onnection"), (Refuse(404, "NoSuchBucket"), "NoSuchBucket")],
     ids=["busy", "lost", "no bucket"],
 )  # fmt: skip
 def test_a_board_that_cannot_be_asked_says_why_and_where(bucket: Bucket, fault: Fault, reason: str) -> None:
@@ -231,7 +232,7 @@ def test_a_board_that_cannot_be_asked_says_why_and_where(bucket: Bucket, fault: 
 
 
 def test_a_role_that_may_not_write_is_told_so(bucket: Bucket) -> None:
-    denied = Fault(status=403, code="AccessDenied")
+    denied = Refuse(403, "AccessDenied")
     with FaultyS3(bucket.endpoint, always(lambda request: request.method == "PUT", denied)) as s3:
         with pytest.raises(BoardError, match="/gangs/job/1/0 cannot be written: AccessDenied: as the test wants"):
             board(bucket, s3.endpoint).post(0, ENTRY)

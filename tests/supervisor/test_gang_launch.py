@@ -11,8 +11,9 @@ import pytest
 
 from faassupervisor.contract import Gang
 from faassupervisor.workspace import Workspace
-from tests.supervisor.faults import Fault, FaultyS3, Request
+from tests.supervisor.faults import FaultyS3, Request
 from tests.supervisor.gang_lab import ended, gangs, handing, left_by
+from tests.support.faults import Fault, Refuse
 
 __all__ = ["gangs", "handing"]
 
@@ -28,7 +29,7 @@ def test_the_script_runs_on_the_main_node_with_the_others_at_hand_and_publishes_
         {SHELL} 2 "kill -0 $child" && echo it lives on
         tr a-z A-Z < "$INPUT_FILE_PATH" > "$TMP_OUTPUT_DIR/x"
     """)
-    with FaultyS3(gangs.handing.lab.endpoint, lambda request: None) as s3:
+    with FaultyS3(gangs.handing.lab.endpoint) as s3:
         gang = [Gang(slots=2, start_timeout_s=20), Gang(slots=1, start_timeout_s=20), Gang(slots=0, start_timeout_s=20)]
         nodes = gangs.start(function, 3, main=1, gang=gang, AWS_ENDPOINT_URL_S3=s3.endpoint)
         assert ended(nodes) == {0: 0, 1: 0, 2: 0}
@@ -131,7 +132,7 @@ def test_a_worker_that_cannot_have_the_input_fails_the_job_before_the_script_sta
 
     def refuse_the_second(request: Request) -> Fault | None:
         wanted = request.method == "GET" and "/in/a" in request.path
-        return next(got, Fault(status=403, code="AccessDenied")) if wanted else None
+        return next(got, Refuse(403, "AccessDenied")) if wanted else None
 
     with FaultyS3(gangs.handing.lab.endpoint, refuse_the_second) as s3:
         gang = Gang(start_timeout_s=20, input_on_workers=True)

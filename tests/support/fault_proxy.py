@@ -193,9 +193,14 @@ class FaultProxy(Loopback):
         with self._lock:
             self._came += 1
             taken = [fault for rule in self.rules if (fault := rule.take(request)) is not None]
-            if taken:
-                self.story.append(f"  #{self._came} {request.name}: {taken[0]}")
-        return taken[0] if taken else None
+        if not taken:
+            return None
+        self.broke(request, taken[0])
+        return taken[0]
+
+    def broke(self, request: Request, fault: Fault) -> None:
+        with self._lock:
+            self.story.append(f"  #{self._came} {request.name}: {fault}")
 
     def note(self, request: Request) -> None:
         with self._lock:
@@ -242,6 +247,8 @@ class _Handler(Handler):
         reply = forward(replace(request, path=fault.path) if isinstance(fault, OtherPath) else request, proxy.behind)
         if isinstance(fault, Then):
             fault.call()
+        if isinstance(fault, Lose):
+            fault.then()
         proxy.keep(request, reply)
         return spoil(fault, request, reply)
 

@@ -42,7 +42,9 @@ class Drop:
 
 @dataclass(frozen=True)
 class Lose:
-    """Forwarded and applied; the connection ends without an answer."""
+    """Forwarded and applied; `then` is called, and the connection ends without an answer."""
+
+    then: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
 @dataclass(frozen=True)
