@@ -17,7 +17,7 @@ import pytest
 
 from faassupervisor import events
 from faassupervisor.contract import Storage, Task
-from faassupervisor.events import Refused, Skipped
+from faassupervisor.events import ObjectItem, Refused, Skipped
 from faassupervisor.ledger import HandOver, Ledger
 from faassupervisor.modes_batch import run_of
 from faassupervisor.state import Entries, State
@@ -99,7 +99,8 @@ class Handing:
         assert not isinstance(item, Skipped | Refused)
         ledger = Ledger(Entries(State(self.bucket.client, self.state)), "f")
         run = run_of("f", item, "r-1", 0)
-        step = ledger.claim(run, owner="r-1", request_id="r-1", lease_s=60, key="in/a", mode="batch")
+        key = item.key if isinstance(item, ObjectItem) else None
+        step = ledger.claim(run, owner="r-1", request_id="r-1", lease_s=60, key=key, mode="batch")
         assert isinstance(step, HandOver)
         task = Task("f", "r-1", run, step.claim.epoch, event=item.event.decode())
         variable = {"name": "SCAR_TASK", "value": task.to_json().decode()}
