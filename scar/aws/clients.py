@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import Credentials
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import ConnectionClosedError, NoCredentialsError
 
 from scar.aws.wait import SYSTEM_CLOCK, Clock
 
@@ -173,7 +173,7 @@ class Aws:
     def _client(self, service: str, config: Config = _STANDARD) -> Any:
         access = self.access
         with self._lock:
-            return self._session.create_client(
+            client: Any = self._session.create_client(
                 service,
                 region_name=access.region,
                 endpoint_url=access.endpoint_url,
@@ -181,3 +181,25 @@ class Aws:
                 aws_secret_access_key=access.secret_key,
                 config=config,
             )
+        client._endpoint.http_session = _Whole(client._endpoint.http_session)
+        return client
+
+
+class _Whole:
+    """botocore's way to send, less one thing: it takes an answer that was cut on its way for a whole one, and a list that is not there for an empty one.
+
+    Here that is a connection that ended too early, which botocore's retries know. What is streamed is measured by who reads it.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def send(self, request: Any) -> Any:
+        answer = self._inner.send(request)
+        told = answer.headers.get("Content-Length")
+        if told is None or request.stream_output or request.method == "HEAD" or len(answer.content) == int(told):
+            return answer
+        raise ConnectionClosedError(endpoint_url=request.url)
+
+    def close(self) -> None:
+        self._inner.close()
