@@ -85,7 +85,11 @@ class _Handler(Handler):
 
     def do_POST(self) -> None:
         batch = self.owner
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # whoever asked died over it
+            self.close_connection = True
+            return
         operation = self.path.removeprefix("/v1/")
         batch.calls.append(operation)
         batch.bodies.append(body)

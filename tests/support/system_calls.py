@@ -237,29 +237,38 @@ class Traced:
 
 
 def kill_families(roots: set[int]) -> None:
-    """SIGKILL for these processes and all their descendants; whoever is not ended by it is a zombie."""
-    for process in roots:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGSTOP)  # it must not start more meanwhile
+    """SIGKILL for these processes and all their descendants; when this returns, whoever is still there is a zombie."""
+    family: list[int] = []
+    while new := [process for process in _descendants(roots) if process not in family]:
+        for process in new:  # what is stopped starts no more
+            _send(process, signal.SIGSTOP)
+        family += new
+    for process in family:
+        _send(process, signal.SIGKILL)
     end = time.monotonic() + _START_S
-    while found := [process for process in _family(roots) if not _is_over(process)]:
-        for process in found:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        assert time.monotonic() < end, f"processes {found} are not to be killed"
+    while left := [process for process in family if not _is_over(process)]:
+        assert time.monotonic() < end, f"processes {left} are not to be killed"
         time.sleep(0.001)
 
 
-def _family(roots: set[int]) -> list[int]:
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    family = [process for process in parents if process in roots]
+def _send(process: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, number)
+
+
+def _descendants(roots: set[int]) -> list[int]:
+    family = list(roots)
     for process in family:  # grows as it goes
-        family += [child for child, parent in parents.items() if parent == process and child not in family]
+        for thread in _threads(process):
+            with suppress(OSError):
+                family += map(int, Path(thread, "children").read_text().split())
     return family
+
+
+def _threads(process: int) -> list[Path]:
+    with suppress(OSError):
+        return list(Path("/proc", str(process), "task").iterdir())
+    return []
 
 
 def _is_over(process: int) -> bool:
