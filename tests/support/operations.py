@@ -16,6 +16,9 @@ from botocore.model import OperationModel
 _SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/([^/,\s]*)/([^/,\s]+)/aws4_request")
 
 
+_NAMES = {"tagging": "resourcegroupstaggingapi"}  # where a signature calls a service otherwise than botocore
+
+
 @dataclass(frozen=True)
 class Request:
     """One request as it came. `status` is what was answered, None for an answer that was lost."""
@@ -74,7 +77,7 @@ def protocol(service: str) -> str:
 @functools.cache
 def operations(service: str) -> Mapping[str, tuple[str, re.Pattern[str], frozenset[str]]]:
     """Operation → method, pattern of its path, and what the query and the headers must have for it; empty for no service of AWS."""
-    if service not in botocore.session.get_session().get_available_services():
+    if _NAMES.get(service, service) not in botocore.session.get_session().get_available_services():
         return {}
     model = _model(service)
     return {name: _shape(model.operation_model(name)) for name in model.operation_names}
@@ -94,4 +97,4 @@ def _shape(operation: OperationModel) -> tuple[str, re.Pattern[str], frozenset[s
 
 @functools.cache
 def _model(service: str) -> Any:
-    return botocore.session.get_session().get_service_model(service)
+    return botocore.session.get_session().get_service_model(_NAMES.get(service, service))
