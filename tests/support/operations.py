@@ -71,7 +71,7 @@ def called(method: str, path: str, headers: Mapping[str, str], body: bytes) -> t
 
 
 def protocol(service: str) -> str:
-    return str(_model(service).metadata["protocol"])
+    return str(_model(service).resolved_protocol)
 
 
 @functools.cache
