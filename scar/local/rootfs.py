@@ -16,6 +16,7 @@ from faassupervisor.layers.tarstream import LayerError, plain_tar
 from faassupervisor.layers.unpack import Unpacking, UnpackLimits
 from scar.errors import ScarError
 from scar.local.folders import DigestFolders, Held
+from scar.local.kept_layers import KeptLayers
 
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
@@ -40,6 +41,7 @@ class RootfsStore:
     def __init__(self, folder: Path, *, max_bytes: int | None = None, limits: UnpackLimits = _LIMITS) -> None:
         self._folders = DigestFolders(folder)
         self._max_bytes, self._limits = max_bytes, limits
+        self._kept = KeptLayers(folder / "layers", limits, _verified_tar)
 
     def use(self, image_digest: str, layers: Sequence[Path]) -> Held:
         """The image's root folder, unpacked from its layers (lowest first) unless it is there; it stays while it is held.
@@ -76,7 +78,9 @@ class RootfsStore:
         unpacking = Unpacking(root, self._limits)
         try:
             for layer in layers:
-                with _verified(layer) as file, plain_tar(file) as tar:
+                if _HEX.fullmatch(layer.name) and self._kept.apply(layer, unpacking):
+                    continue
+                with _verified_tar(layer) as tar:
                     unpacking.apply(layer.name, tar)
         except LayerError as fault:
             what = f"layer {fault.layer or layer.name} cannot be unpacked: {fault.what}"
@@ -108,6 +112,12 @@ class _Hashed(io.RawIOBase):
         taken = self._file.readinto(buffer)  # type: ignore[attr-defined]
         self.hash.update(memoryview(buffer)[:taken])
         return int(taken)
+
+
+@contextlib.contextmanager
+def _verified_tar(layer: Path) -> Iterator[IO[bytes]]:
+    with _verified(layer) as file, plain_tar(file) as tar:
+        yield tar
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import IO, Final, Literal, cast
 
 Kind = Literal["file", "folder", "symlink", "hardlink", "special"]
 
+TOO_LARGE: Final = "it unpacks to more than an image may hold"
 _BLOCK: Final = 512
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _KINDS: Final[dict[bytes, Kind]] = {
@@ -66,7 +67,7 @@ class CountedStream:
             raise LayerError(f"its compressed data is damaged or cut short: {error}") from error
         self._budget[0] -= len(chunk)
         if self._budget[0] < 0:
-            raise LayerError("it unpacks to more than an image may hold")
+            raise LayerError(TOO_LARGE)
         return chunk
 
     def read_exactly(self, size: int) -> bytes:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
-from faassupervisor.layers.tarstream import CountedStream, Entry, LayerError, entries, open_layer, padding
+from faassupervisor.layers.tarstream import TOO_LARGE, CountedStream, Entry, LayerError, entries, open_layer, padding
 
 _MIB: Final = 1 << 20
 IMAGE_BYTES: Final = 10 * 1024 * _MIB  # AWS Lambda developer guide, quotas: an image's uncompressed size
@@ -37,6 +37,18 @@ class UnpackLimits:
     path_bytes: int = 4095  # Linux: PATH_MAX
 
 
+class Contents(Protocol):
+    """What the files of a layer hold, asked for in the order of its entries."""
+
+    def write(self, path: str, entry: Entry) -> None:
+        """Make the file at `path`, where nothing is."""
+        ...
+
+    def skip(self, entry: Entry) -> None:
+        """Pass over what nobody wants."""
+        ...
+
+
 class Unpacking:
     """An image on its way into `root`, an empty folder that nobody else writes to. The limits hold for all its layers together.
 
@@ -49,9 +61,24 @@ class Unpacking:
 
     def apply(self, name: str, source: IO[bytes]) -> None:
         """Apply the next layer (lowest first), given as a plain tar. Raises LayerError naming it."""
+        stream = CountedStream(source, self._budget)
+        self._apply(name, entries(stream, header_bytes_limit=self._limits.header_bytes), StreamedContents(stream))
+
+    def apply_read(self, name: str, read: Iterable[Entry], contents: Contents) -> None:
+        """The same for a layer that was read before: its entries in their order, and what its files hold."""
+        self._apply(name, self._counted(read), contents)
+
+    def _counted(self, read: Iterable[Entry]) -> Iterator[Entry]:
+        for entry in read:
+            self._budget[0] -= entry.size
+            if self._budget[0] < 0:
+                raise LayerError(TOO_LARGE)
+            yield entry
+
+    def _apply(self, name: str, found: Iterable[Entry], contents: Contents) -> None:
         try:
             layer = _Layer(self._root, self._limits, self._count, relative_links=self._relative_links)
-            layer.apply(CountedStream(source, self._budget))
+            layer.apply(found, contents)
         except LayerError as fault:
             raise LayerError(fault.what, layer=name, fix=fault.fix) from fault
         except OSError as error:
@@ -94,15 +121,16 @@ class _Layer:
     def __init__(self, root: Path, limits: UnpackLimits, count: list[int], *, relative_links: bool) -> None:
         self._root, self._limits, self._count, self._relative_links = str(root), limits, count, relative_links
         self._made: set[str] = set()
+        self._last: tuple[Sequence[str], str] | None = None  # where the last entry's folder really is
 
-    def apply(self, stream: CountedStream) -> None:
-        for entry in entries(stream, header_bytes_limit=self._limits.header_bytes):
+    def apply(self, found: Iterable[Entry], contents: Contents) -> None:
+        for entry in found:
             self._count[0] -= 1
             if self._count[0] < 0:
                 raise LayerError(f"the image has more than {self._limits.entries} entries")
-            self._place(entry, stream)
+            self._place(entry, contents)
 
-    def _place(self, entry: Entry, stream: CountedStream) -> None:
+    def _place(self, entry: Entry, contents: Contents) -> None:
         steps = self._steps(entry.name)
         if not steps:
             if entry.kind != "folder":
@@ -111,7 +139,7 @@ class _Layer:
         *above, last = steps
         if last.startswith(_WHITEOUT):
             self._white_out(above, last)
-            _skip(stream, entry.size)
+            contents.skip(entry)
             return
         folder = self._folder(above)
         path = f"{folder}/{last}"
@@ -119,7 +147,8 @@ class _Layer:
             case "folder":
                 self._make_folder(path, entry)
             case "file":
-                self._write_file(path, entry, stream)
+                self._clear(path)
+                contents.write(path, entry)
             case "symlink":
                 if not entry.link:
                     raise LayerError(f"{entry.name!r} is a link to nothing")
@@ -140,8 +169,11 @@ class _Layer:
 
     def _folder(self, steps: Sequence[str]) -> str:
         """The real folder that `steps` lead to, made where it is missing. Links are followed as if `root` were `/`."""
+        if self._last is not None and self._last[0] == steps:
+            return self._last[1]
         found = self._find(steps, make=True)
         assert found is not None
+        self._last = (steps, found)
         return found
 
     def _find(self, steps: Sequence[str], *, make: bool = False) -> str | None:
@@ -186,23 +218,6 @@ class _Layer:
             os.mkdir(path)
         os.chmod(path, entry.mode & 0o1777 | 0o700)
 
-    def _write_file(self, path: str, entry: Entry, stream: CountedStream) -> None:
-        self._clear(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb", buffering=0) as file:
-            left = entry.size
-            while left:
-                chunk = stream.read_exactly(min(left, _MIB))
-                left -= len(chunk)
-                rest = memoryview(chunk)
-                while rest:  # a disk that is nearly full takes a part, and says so only when asked for more
-                    rest = rest[file.write(rest) :]
-            readable = 0o500 if entry.mode & 0o111 else 0o400
-            os.fchmod(descriptor, entry.mode & 0o777 | readable)
-            changed = min(entry.mtime, _LATEST_TIME_S)
-            os.utime(descriptor, (changed, changed))
-        stream.read_exactly(padding(entry.size))
-
     def _link(self, path: str, entry: Entry) -> None:
         steps = self._steps(entry.link)
         folder = self._find(steps[:-1]) if steps else None
@@ -223,6 +238,7 @@ class _Layer:
             mode = os.lstat(path).st_mode
         except FileNotFoundError:
             return
+        self._last = None
         if stat.S_ISDIR(mode):
             remove_tree(Path(path))
         else:
@@ -247,6 +263,7 @@ class _Layer:
             folder = stat.S_ISDIR(os.lstat(path).st_mode)
         except FileNotFoundError:
             return
+        self._last = None
         if not folder:
             if path not in self._made:
                 os.unlink(path)
@@ -255,6 +272,34 @@ class _Layer:
             self._remove_lower(f"{path}/{child}")
         if path not in self._made and not os.listdir(path):
             os.rmdir(path)
+
+
+class StreamedContents:
+    """Files as a tar brings them, one after the other."""
+
+    def __init__(self, stream: CountedStream) -> None:
+        self._stream = stream
+
+    def write(self, path: str, entry: Entry) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb", buffering=0) as file:
+            left = entry.size
+            while left:
+                chunk = self._stream.read_exactly(min(left, _MIB))
+                left -= len(chunk)
+                rest = memoryview(chunk)
+                while rest:  # a disk that is nearly full takes a part, and says so only when asked for more
+                    rest = rest[file.write(rest) :]
+            readable = 0o500 if entry.mode & 0o111 else 0o400
+            os.fchmod(descriptor, entry.mode & 0o777 | readable)
+            changed = min(entry.mtime, _LATEST_TIME_S)
+            os.utime(descriptor, (changed, changed))
+        self._stream.read_exactly(padding(entry.size))
+
+    def skip(self, entry: Entry) -> None:
+        left = entry.size + padding(entry.size)
+        while left:
+            left -= len(self._stream.read_exactly(min(left, _MIB)))
 
 
 def relative_link(link: str, depth: int) -> str:
@@ -269,12 +314,6 @@ def relative_link(link: str, depth: int) -> str:
     if not absolute and up <= depth:
         return link
     return "/".join([".."] * depth + steps[up:]) or "."
-
-
-def _skip(stream: CountedStream, size: int) -> None:
-    left = size + padding(size)
-    while left:
-        left -= len(stream.read_exactly(min(left, _MIB)))
 
 
 def remove_tree(folder: Path) -> None:
