@@ -2,6 +2,9 @@
 
 A lease is an object with a random body. It is taken with `If-None-Match: *`, and from a holder that died with `If-Match` on the
 entity tag that has not changed for LEASE_S seconds of the *waiter's* clock, so no two clocks are ever compared.
+
+A holder may be slow rather than dead. So it writes only while its lease is `fresh`, and who has taken over looks again, once a write that was
+under way must have come.
 """
 
 from __future__ import annotations
@@ -9,42 +12,59 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from botocore.exceptions import ClientError
 
 from scar.aws.clients import Aws
 from scar.aws.errors import code_of, is_absent
-from scar.aws.wait import until
+from scar.aws.wait import Clock, until
 
 LEASE_S: Final = 10.0  # what it guards takes well under two
 WAIT_S: Final = 120.0
 _REFUSED: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`taken_over`: from a holder that did not give it back."""
+
+    etag: str | None
+    taken_over: bool
+    clock: Clock
+    taken_at: float
+
+    @property
+    def fresh(self) -> bool:
+        """Nobody can have taken it over, nor will while one request lasts."""
+        return self.clock.monotonic() - self.taken_at < LEASE_S / 2
+
+
 @contextmanager
-def held(aws: Aws, bucket: str, key: str) -> Iterator[None]:
+def held(aws: Aws, bucket: str, key: str) -> Iterator[Lease]:
     """Hold the lease inside the block. Without a state bucket there is nobody to exclude and nothing to hold."""
-    etag = _take(aws, bucket, key)
+    lease = _take(aws, bucket, key)
     try:
-        yield
+        yield lease
     finally:
-        if etag is not None:
-            _release(aws, bucket, key, etag)
+        if lease.etag is not None:
+            _release(aws, bucket, key, lease.etag)
 
 
-def _take(aws: Aws, bucket: str, key: str) -> str | None:
+def _take(aws: Aws, bucket: str, key: str) -> Lease:
     seen: str | None = None
     seen_at = aws.clock.monotonic()
 
-    def attempt() -> tuple[str | None] | None:
+    def attempt() -> Lease | None:
         nonlocal seen, seen_at
-        expired = seen is not None and aws.clock.monotonic() - seen_at >= LEASE_S
+        now_s = aws.clock.monotonic()
+        expired = seen is not None and now_s - seen_at >= LEASE_S
         try:
-            return (_put(aws, bucket, key, over=seen if expired else None),)
+            return Lease(_put(aws, bucket, key, over=seen if expired else None), expired, aws.clock, now_s)
         except ClientError as error:
             if code_of(error) == "NoSuchBucket":
-                return (None,)
+                return Lease(None, False, aws.clock, now_s)
             if code_of(error) not in _REFUSED and not is_absent(error):
                 raise
         now = _etag(aws, bucket, key)
@@ -52,7 +72,7 @@ def _take(aws: Aws, bucket: str, key: str) -> str | None:
             seen, seen_at = now, aws.clock.monotonic()
         return None
 
-    return until(attempt, deadline_s=WAIT_S, what=f"another scar to finish with {key}", clock=aws.clock)[0]
+    return until(attempt, deadline_s=WAIT_S, what=f"another scar to finish with {key}", clock=aws.clock)
 
 
 def _put(aws: Aws, bucket: str, key: str, *, over: str | None) -> str:

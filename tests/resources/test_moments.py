@@ -112,28 +112,21 @@ def test_filters_of_an_input_reach_s3_and_may_change(acct: Account) -> None:
 
 
 class Hurried:
-    """A clock that runs thirty times as fast, so that waiting takes little time."""
+    """A clock that runs ten times as fast, so that waiting takes little time."""
 
     def monotonic(self) -> float:
-        return time.monotonic() * 30
+        return time.monotonic() * 10
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(seconds / 30)
+        time.sleep(seconds / 10)
 
 
-def test_fifty_pairs_of_inits_on_one_bucket_lose_no_trigger(acct: Account) -> None:
-    """CL4: two functions at once, a delay between reading the bucket's triggers and writing them; others' stay as they are."""
-    acct.aws._client("sqs").create_queue(QueueName="theirs")
+def hurried_pair(acct: Account) -> tuple[list[Aws], list[Notification]]:
+    """Two ways into the account, and the triggers of two functions on one bucket."""
     init(acct.aws, function("one", inputs=(), outputs=("photos/out",)))
-    foreign: Any = [
-        {"Id": "theirs", "QueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:theirs", "Events": ["s3:ObjectRemoved:*"]}
-    ]
     clients = [Aws(Access(REGION, access_key="testing", secret_key="testing"), Hurried()) for _ in range(2)]
     for aws in clients:
         aws.__dict__["account"] = ACCOUNT
-        aws._session.register(
-            "before-call.s3.PutBucketNotificationConfiguration", lambda **_: time.sleep(random.random() / 100)
-        )
     pair = [
         next(
             each
@@ -143,6 +136,24 @@ def test_fifty_pairs_of_inits_on_one_bucket_lose_no_trigger(acct: Account) -> No
         for name in ("one", "two")
     ]
     acct.aws.s3.put_object(Bucket=f"scar-state-{ACCOUNT}-{REGION}", Key="members/two")
+    return clients, pair
+
+
+def told_functions() -> list[str]:
+    return sorted(item["LambdaFunctionArn"] for item in notifications("photos")["LambdaFunctionConfigurations"])
+
+
+def test_fifty_pairs_of_inits_on_one_bucket_lose_no_trigger(acct: Account) -> None:
+    """CL4: two functions at once, a delay between reading the bucket's triggers and writing them; others' stay as they are."""
+    acct.aws._client("sqs").create_queue(QueueName="theirs")
+    clients, pair = hurried_pair(acct)
+    foreign: Any = [
+        {"Id": "theirs", "QueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:theirs", "Events": ["s3:ObjectRemoved:*"]}
+    ]
+    for aws in clients:
+        aws._session.register(
+            "before-call.s3.PutBucketNotificationConfiguration", lambda **_: time.sleep(random.random() / 100)
+        )
     with ThreadPoolExecutor(2) as pool:
         for _ in range(50):
             acct.aws.s3.put_bucket_notification_configuration(
@@ -155,12 +166,30 @@ def test_fifty_pairs_of_inits_on_one_bucket_lose_no_trigger(acct: Account) -> No
                 pair[number].create(clients[number])
 
             list(pool.map(go, range(2)))
-            found = notifications("photos")
-            assert sorted(item["LambdaFunctionArn"] for item in found["LambdaFunctionConfigurations"]) == [
-                LAMBDA + "one",
-                LAMBDA + "two",
+            assert told_functions() == [LAMBDA + "one", LAMBDA + "two"]
+            assert [item["QueueArn"] for item in notifications("photos")["QueueConfigurations"]] == [
+                foreign[0]["QueueArn"]
             ]
-            assert [item["QueueArn"] for item in found["QueueConfigurations"]] == [foreign[0]["QueueArn"]]
+
+
+def test_one_that_is_so_slow_that_it_is_taken_for_dead_takes_no_trigger_away(acct: Account) -> None:
+    """CL4: it has read, and writes only after the other has taken over its lease, has written and has looked."""
+    (slow, other), pair = hurried_pair(acct)
+    reading, written = threading.Event(), threading.Event()
+
+    def linger(**_: Any) -> None:
+        if not reading.is_set():
+            reading.set()
+            assert written.wait(30)
+
+    slow._session.register("before-call.s3.PutBucketNotificationConfiguration", linger)
+    other._session.register("after-call.s3.PutBucketNotificationConfiguration", lambda **_: written.set())
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(pair[0].create, slow)
+        assert reading.wait(30)
+        pool.submit(pair[1].create, other).result(60)
+        first.result(60)
+    assert told_functions() == [LAMBDA + "one", LAMBDA + "two"]
 
 
 # -- a page at a time ---------------------------------------------------------------------------------------------

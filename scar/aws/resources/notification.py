@@ -117,18 +117,29 @@ class Notification:
         wanted = tuple(sorted(entries))
 
         def attempt() -> bool | None:
-            before = self._get(aws)
-            if before is None:
-                return None if wanted else True  # it may be on its way
-            if self._ours(before) == wanted:
-                return True
-            self._put(aws, self._merged(aws, before, wanted))
-            after = self._get(aws)
-            return True if after is not None and self._ours(after) == wanted else None
+            with lease.held(aws, self.state_bucket, f"{names.LEASES_PREFIX}notification/{self.bucket}") as hold:
+                settled = self._settle(aws, wanted, hold)
+            if settled and hold.taken_over:
+                aws.clock.sleep(lease.LEASE_S)  # its former holder may have been about to write what it had read
+                return None
+            return settled
 
-        with lease.held(aws, self.state_bucket, f"{names.LEASES_PREFIX}notification/{self.bucket}"):
-            what = f"the notifications of bucket {self.bucket} to settle"
-            until(attempt, deadline_s=SETTLE_S, what=what, clock=aws.clock)
+        what = f"the notifications of bucket {self.bucket} to settle"
+        until(attempt, deadline_s=SETTLE_S + lease.WAIT_S, what=what, clock=aws.clock)
+
+    def _settle(self, aws: Aws, wanted: tuple[Entry, ...], hold: lease.Lease) -> bool | None:
+        """True when the bucket has `wanted`; None: look again."""
+        before = self._get(aws)
+        if before is None:
+            return None if wanted else True  # it may be on its way
+        if self._ours(before) == wanted:
+            return True
+        merged = self._merged(aws, before, wanted)
+        if not hold.fresh:
+            return None
+        self._put(aws, merged)
+        after = self._get(aws)
+        return True if after is not None and self._ours(after) == wanted else None
 
     def _get(self, aws: Aws) -> dict[str, Any] | None:
         try:
