@@ -152,7 +152,8 @@ def _told_client(error: ClientError, doing: str) -> ScarError:
         return ServiceError(
             f"AWS is busy: {operation}: {code}: {message}", where=doing, fix="Wait a minute and try again."
         )
-    return ServiceError(f"{operation}: {code}: {message}", where=doing)
+    fix = "It is a failure of AWS's own: try again." if is_passing(error) else None
+    return ServiceError(f"{operation}: {code}: {message}", where=doing, fix=fix)
 
 
 # IAM/latest/UserGuide/troubleshoot_access-denied: "… is not authorized to perform: s3:GetObject on resource: arn:… because …"
