@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from scar.local.state import sync_folder
+from scar.local.state import make_folder, sync_folder
 
 CHUNK: Final = 1 << 20
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -64,7 +64,7 @@ class BlobStore:
     def __init__(self, folder: Path) -> None:
         self._blobs = folder / "blobs" / "sha256"
         self._arriving = folder / "uploads"
-        self._blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._blobs)
         shutil.rmtree(self._arriving, ignore_errors=True)
         self._arriving.mkdir(mode=0o700)
         self._lock = threading.Lock()

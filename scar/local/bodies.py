@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
-from scar.local.state import sync_folder
+from scar.local.state import make_folder, sync_folder
 
 CHUNK: Final = 1 << 20
 GRACE_S: Final = 10.0  # between the last reference and the unlink, for readers that have the name but not yet the file
@@ -112,7 +112,7 @@ class Bodies:
         self._folder, self._clock = folder, clock
         self._doomed: deque[tuple[float, Path]] = deque()
         self._lock = threading.Lock()
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder)
         for number in range(256):
             (folder / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scar.limits import MIB
-from scar.local.state import StateDamagedError, sync_folder
+from scar.local.state import StateDamagedError, make_folder, sweep_unfinished, write_atomically
 
 DEFAULT_ACCOUNT: Final = "123456789012"  # moto's
 DEFAULT_REGION: Final = "us-east-1"
@@ -41,7 +41,7 @@ class LogSink:
         self._lock = threading.RLock()
         self._unsynced: set[_Place] = set()
         self._replaying = False
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder)
 
     def put(
         self,
@@ -102,6 +102,7 @@ class LogSink:
         """Put the kept streams and events back into moto, whose groups must be there. A group nobody knows any more loses its file."""
         from moto.logs.models import logs_backends
 
+        sweep_unfinished(self._folder)
         self._replaying = True
         try:
             for path in sorted(self._folder.glob("*.jsonl")):
@@ -146,19 +147,21 @@ class LogSink:
     def _append(self, place: _Place, rows: Iterable[list[Any]]) -> None:
         path = self._file(place)
         text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
-        created = not path.exists()
-        if created:
-            text = json.dumps(place).encode() + b"\n" + text
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if not path.exists():  # never there without its first line, whenever the machine stops
+            write_atomically(path, json.dumps(place).encode() + b"\n")
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            view = memoryview(text)
-            while view:
-                view = view[os.write(fd, view) :]
-            size = os.fstat(fd).st_size
+            before = os.fstat(fd).st_size
+            try:
+                view = memoryview(text)
+                while view:
+                    view = view[os.write(fd, view) :]
+            except OSError:  # half a line, and the next would be glued to it
+                os.ftruncate(fd, before)
+                raise
+            size = before + len(text)
         finally:
             os.close(fd)
-        if created:
-            sync_folder(self._folder)
         self._unsynced.add(place)
         if size > self._group_bytes:
             self._halve(place, path)
@@ -177,9 +180,7 @@ class LogSink:
             rows.appendleft(row)
         named = [[name] for name in group.streams]  # a stream stays, even when its lines are gone
         content = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in (list(place), *named, *rows))
-        temporary = path.with_suffix(".new")
-        temporary.write_text(content)
-        temporary.replace(path)
+        write_atomically(path, content.encode())
         for stream in group.streams.values():
             stream.events = []
         self._replaying = True

@@ -33,7 +33,7 @@ from scar.local.blobs import DIGEST, BlobStore
 from scar.local.registry_lifecycle import expired
 from scar.local.registry_manifest import OCI_MANIFEST, ManifestError, json_object, parts, references, refers_to
 from scar.local.registry_settings import BLOB_MOUNTING, ENABLED, Settings
-from scar.local.state import read_json, write_atomically
+from scar.local.state import make_folder, read_json, write_atomically
 
 MANIFEST_BYTES: Final = 4 * 1024 * 1024
 _ECR_HOST: Final = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
@@ -102,7 +102,7 @@ class RegistryData:
         self.pinned: Callable[[], Iterable[str]] = tuple
         self.blobs = BlobStore(folder)
         self._folder = folder / "repositories"
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._folder)
         self._lock = threading.RLock()
         self._entries: dict[Place, dict[str, Entry]] = dict(self._load())
         self._arrived: dict[Place, set[str]] = {}  # blobs that no manifest of the repository refers to yet
@@ -355,7 +355,7 @@ class RegistryData:
 
     def _write(self, place: Place, entries: dict[str, Entry]) -> None:
         file = self._file(place)
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(file.parent)
         document = {"images": [asdict(entry) for entry in entries.values()]}
         write_atomically(file, json.dumps(document).encode())
         self._entries[place] = entries

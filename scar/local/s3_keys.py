@@ -18,7 +18,7 @@ from scar.limits import MIB
 from scar.local import pickling, snapshot
 from scar.local.bodies import Bodies
 from scar.local.journal import Journal, replay
-from scar.local.state import StateDamagedError
+from scar.local.state import StateDamagedError, make_folder
 
 COMPACT_BYTES: Final = 64 * MIB  # a journal below this is never worth rewriting
 
@@ -43,7 +43,7 @@ class Keys:
         self._lock = threading.Lock()
         self._generation = 0
         self._snapshot_bytes = 0
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder)
         self._journal: Journal | None = None
 
     def load(self) -> None:

@@ -26,7 +26,7 @@ from moto.utilities.tagging_service import TaggingService
 from scar.local import pickling, snapshot
 from scar.local.saving import Saver
 from scar.local.scope import current
-from scar.local.state import StateDamagedError
+from scar.local.state import StateDamagedError, make_folder
 
 Environ = dict[str, Any]
 
@@ -68,7 +68,7 @@ class Services:
         self._asleep: dict[str, bytes] = {}
         self._waking = threading.Lock()
         self.not_kept: dict[str, str] = {}
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder)
 
     def install(self) -> None:
         """Hook moto's SQS: a message may also come from inside (a dead letter, a destination, a topic), and must be kept too."""

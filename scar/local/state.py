@@ -74,7 +74,7 @@ class State:
     def prepare(self) -> None:
         """Make the folder (0700) when it is absent. Refuses one that another user owns or can write to, or that holds foreign files."""
         if not self.folder.exists():
-            self.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+            make_folder(self.folder)
         found = self.folder.lstat()
         if not stat.S_ISDIR(found.st_mode):
             raise ConflictError(f"{self.folder} is not a directory.", fix="Name another with SCAR_LOCAL_STATE.")
@@ -182,6 +182,15 @@ def _write_all(fd: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and those above it, as far as they are absent, only for us. Their names survive a power cut when this returns."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

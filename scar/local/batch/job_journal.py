@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from scar.limits import MIB
 from scar.local.journal import Journal, replay
-from scar.local.state import sync_folder
+from scar.local.state import make_folder, sync_folder
 
 COMPACT_BYTES: Final = 8 * MIB
 
@@ -24,7 +24,7 @@ class JobJournal:
     """One open file. `write` and `compact` are called with the region's lock held, `sync` without."""
 
     def __init__(self, path: Path, *, compact_bytes: int = COMPACT_BYTES) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path.parent)
         self._path, self._compact_bytes = path, compact_bytes
         self._journal = Journal(path)
         self._live_bytes = 0

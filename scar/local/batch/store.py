@@ -15,7 +15,7 @@ from typing import Any, Final
 from scar.local import snapshot
 from scar.local.batch.records import ComputeEnvironment, JobDefinition, JobQueue, Region, SchedulingPolicy
 from scar.local.saving import Saver
-from scar.local.state import StateDamagedError, sweep_unfinished
+from scar.local.state import StateDamagedError, make_folder, sweep_unfinished
 
 WRITTEN_BY: Final = "batch 1"  # of the records' form: a newer one cannot be read by an older SCAR
 _FILE: Final = re.compile(r"(?P<account>[0-9]{12})\.(?P<region>[a-z0-9-]+)\.snapshot")
@@ -28,7 +28,7 @@ class Store:
         self._folder = folder
         self._regions: dict[tuple[str, str], tuple[Region, Saver]] = {}
         self._lock = threading.Lock()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         sweep_unfinished(folder)
         for path in sorted(folder.glob("*.snapshot")):
             if (named := _FILE.fullmatch(path.name)) is not None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, assert_never
 
 from scar.local.functions.configuration import StoppingError, Token
-from scar.local.state import read_json, sync_folder, write_atomically
+from scar.local.state import make_folder, read_json, sync_folder, write_atomically
 
 FAILED_KEPT: Final = 200
 _LOOK_S: Final = 0.5
@@ -273,7 +273,7 @@ class EventStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._failed = folder, folder / "failed"
-        self._failed.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._failed)
         self._lock = threading.Lock()
 
     def write(self, event: Event, payload: bytes) -> None:
