@@ -133,7 +133,8 @@ def _treat(settled: Settled, record: Record) -> None:
     except AgentError as error:
         failure = error
     except OSError as error:
-        failure = AgentError(f"this record could not be served: {error.strerror or error}: {error.filename!a}")
+        where = "" if error.filename is None else f": {error.filename!a}"
+        failure = AgentError(f"this record could not be served: {error.strerror or error}{where}")
     if isinstance(failure, NotReusableError):
         sandbox.reusable = False
     try:

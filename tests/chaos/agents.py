@@ -46,15 +46,21 @@ class Watched:
 
 @contextmanager
 def watched(
-    lab: Lab, function: Path, environment: Mapping[str, str] | None = None, *, ahead_s: int = 0
+    lab: Lab,
+    function: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    ahead_s: int = 0,
+    before: Sequence[str] = (),
 ) -> Iterator[Watched]:
-    """A traced agent under a Runtime API of its own, as long as the block runs."""
+    """A traced agent under a Runtime API of its own, as long as the block runs. `before` is a command that executes the agent's."""
     with RuntimeApiServer() as api:
         variables = lab.environment(
             AWS_LAMBDA_RUNTIME_API=api.address, _HANDLER="h", LAMBDA_TASK_ROOT="/var/task", **(environment or {}),
             **(ahead(ahead_s) if ahead_s else {}),
         )  # fmt: skip
-        traced = Traced(lab.command(function), env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        command = [*before, *lab.command(function)]
+        traced = Traced(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         agent = Agent(api, traced.process, lab.temporary)
         reader = threading.Thread(target=agent.listen)
         reader.start()

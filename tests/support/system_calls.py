@@ -61,7 +61,10 @@ _START_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`number` counts from the last `watch`, over all threads and processes; `target` is the file, the two files (` -> `) or the address."""
+    """`number` counts from the last `watch`, over all threads and processes; `target` is the file, the two files (` -> `) or the address.
+
+    Whoever is not root cannot look into a process that hides itself, as the agent does from its user's script: there `target` is ''.
+    """
 
     number: int
     name: str
@@ -224,7 +227,7 @@ class Traced:
         if not self._watching or self.killed is not None:
             return None
         target = _target(thread, _CALLS[name][1], arguments)
-        if target.startswith("pipe:"):
+        if target.startswith("pipe:") or (not target and name == "write" and arguments[0] in (1, 2)):
             return None
         call = Call(len(self.made) + 1, name, target, _process_of(thread), thread)
         self.made.append(call)
