@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_sts.client import STSClient
 
+    from scar.aws.direct import Way
+
 # A synchronous Lambda run may take 900 s; botocore's 60 s read timeout would make it retry, that is: run twice.
 # Three attempts to connect and two pauses of 1 and 2 s at most: where there is no network, that is said within 15 s and not after three minutes.
 _CONNECT_S: Final = 3.5
@@ -66,11 +68,14 @@ class Aws:
         self.access = access
         self.clock = clock
         self.patience_s = patience_s
+        self.overheard = False
+        self.ways: dict[str, Way] = {}  # how buckets are reached, once a call has told
         self._lock = threading.Lock()  # botocore sessions, unlike clients, are not safe to share between threads
         self._session = botocore.session.Session(profile=access.profile)
 
     def hook(self, event: str, handler: Callable[..., None]) -> None:
-        """Have botocore call `handler` at an event of clients that are made from now on."""
+        """Have botocore call `handler` at an event of clients that are made from now on. From then on no call goes past the clients."""
+        self.overheard = True
         self._session.register(event, handler)
 
     @property

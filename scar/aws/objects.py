@@ -1,23 +1,22 @@
-"""Objects of a bucket: list, upload, download. Streams through s3transfer, so memory follows part size and not file size."""
+"""Objects of a bucket: list, upload, download. Everything streams, so memory follows the number of threads and not the size of files."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import mimetypes
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
-from s3transfer.futures import TransferFuture
-from s3transfer.manager import TransferConfig, TransferManager
-from s3transfer.subscribers import BaseSubscriber
 
+from scar.aws import digests
+from scar.aws.carriers import Carriers
+from scar.aws.direct import noticing
 from scar.aws.errors import is_absent, told
 from scar.errors import ScarError
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 Tell = Callable[[int, int, str], None]
 
-# The queue to the disk holds 256 KiB pieces: s3transfer's default of 1000 would let 256 MiB wait for a slow disk.
-_TRANSFER = TransferConfig(max_request_concurrency=16, max_submission_concurrency=8, max_io_queue_size=64)
 _AHEAD: Final = 1000
 
 
@@ -58,8 +55,12 @@ def objects_below(aws: Aws, bucket: str, path: str) -> Iterator[Object]:
 
     Folder markers are left out. One call for every 1000 keys (s3:ListObjectsV2).
     """
-    pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=path)
-    for page in pages:
+    pages = iter(aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=path))
+    while True:
+        with noticing(aws, bucket):
+            page = next(pages, None)
+        if page is None:
+            return
         for item in page.get("Contents", ()):
             key = item["Key"]
             inside = not path or path.endswith("/") or key == path or key[len(path)] == "/"
@@ -89,45 +90,39 @@ def upload(aws: Aws, bucket: str, uploads: Iterable[Upload], tell: Tell) -> int:
 
     Raises ScarError naming each file that did not arrive.
     """
-    with TransferManager(aws.s3, _TRANSFER) as manager:
+    with Carriers(aws, bucket) as carriers:
 
-        def start(item: Upload) -> TransferFuture:
-            return manager.upload(
-                str(item.path),
-                bucket,
-                item.key,
-                extra_args=_content_type(item.key),
-                subscribers=[_Counted(tell, item.key, item.path.stat().st_size)],
-            )
+        def start(item: Upload) -> Future[None]:
+            heard = functools.partial(_heard, tell, item.key, item.path.stat().st_size)
+            return carriers.put(item.path, item.key, _content_type(item.key), heard)
 
         return _all(((str(item.path), start, item) for item in uploads), "not uploaded")
 
 
 def download(aws: Aws, bucket: str, downloads: Iterable[Download], tell: Tell) -> int:
     """Download all, in parallel. A file appears whole or not at all, and is the version that was listed."""
-    with TransferManager(aws.s3, _TRANSFER) as manager:
+    with Carriers(aws, bucket) as carriers:
 
-        def start(item: Download) -> TransferFuture:
-            item.path.parent.mkdir(parents=True, exist_ok=True)
-            return manager.download(
-                bucket,
-                item.object.key,
-                str(item.path),
-                subscribers=[_Known(item.object), _Counted(tell, item.object.key, item.object.size)],
-            )
+        def start(item: Download) -> Future[None]:
+            heard = functools.partial(_heard, tell, item.object.key, item.object.size)
+            return carriers.get(item.object, item.path, heard)
 
         return _all(((item.object.key, start, item) for item in downloads), "not downloaded")
+
+
+def _heard(tell: Tell, key: str, total: int, done: int) -> None:
+    tell(done, total, key)
 
 
 T = TypeVar("T")
 
 
-def _all(items: Iterable[tuple[str, Callable[[T], TransferFuture], T]], what: str) -> int:
+def _all(items: Iterable[tuple[str, Callable[[T], Future[None]], T]], what: str) -> int:
     """Start each, a bounded number ahead of the oldest that is under way, so that a million take no more memory than a thousand."""
     failed: list[str] = []
     first: Exception | None = None
     count = 0
-    ahead: deque[tuple[str, TransferFuture]] = deque()
+    ahead: deque[tuple[str, Future[None]]] = deque()
 
     def settle(name: str, result: Callable[[], object]) -> object:
         nonlocal first
@@ -140,7 +135,7 @@ def _all(items: Iterable[tuple[str, Callable[[T], TransferFuture], T]], what: st
 
     for count, (name, start, item) in enumerate(items, 1):  # noqa: B007 - the last count is the answer
         future = settle(name, functools.partial(start, item))
-        if isinstance(future, TransferFuture):
+        if isinstance(future, Future):
             ahead.append((name, future))
         if len(ahead) >= _AHEAD:
             oldest, under_way = ahead.popleft()
@@ -157,67 +152,10 @@ def _all(items: Iterable[tuple[str, Callable[[T], TransferFuture], T]], what: st
 
 
 def same(path: Path, item: Object) -> bool:
-    """Whether a file is what the object is, as far as size and ETag can tell: encrypted with KMS an object's ETag tells nothing.
-
-    The ETag of what came in parts is the digest of the parts' digests; the size of a part is one that tools use.
-    Source: AmazonS3/latest/userguide/checking-object-integrity-upload, "Using Content-MD5 and the ETag".
-    """
-    if path.stat().st_size != item.size:
-        return False
-    digest, _, parts = item.etag.strip('"').partition("-")
-    if not parts:
-        return _md5_of_parts(path, None) == digest
-    count = int(parts) if parts.isdecimal() else 0
-    sizes = (size for size in _PART_SIZES if count and -(-item.size // size) == count)
-    return any(_md5_of_parts(path, size) == digest for size in sizes)
+    """Whether a file is what the object is, as far as size and ETag can tell: encrypted with KMS an object's ETag tells nothing."""
+    return digests.matches(path, item.etag, item.size)
 
 
-_PART_SIZES: Final = tuple(size << 20 for size in (8, 5, 16, 15, 10, 20, 32, 50, 64, 100, 128, 256, 512))
-
-
-def _md5_of_parts(path: Path, part_bytes: int | None) -> str:
-    whole, parts = hashlib.md5(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        left = part_bytes or 0
-        while piece := file.read(min(1 << 20, left) if part_bytes else 1 << 20):
-            whole.update(piece)
-            left -= len(piece)
-            if part_bytes and left == 0:
-                parts.update(whole.digest())
-                whole, left = hashlib.md5(usedforsecurity=False), part_bytes
-    if part_bytes is None:
-        return whole.hexdigest()
-    if left != part_bytes:
-        parts.update(whole.digest())
-    return parts.hexdigest()
-
-
-def _content_type(key: str) -> dict[str, str]:
+def _content_type(key: str) -> str | None:
     kind, encoding = mimetypes.guess_type(key)
-    return {"ContentType": kind} if kind and not encoding else {}
-
-
-class _Known(BaseSubscriber):
-    """Spares s3transfer the HeadObject per file: the listing already said size and ETag."""
-
-    def __init__(self, item: Object) -> None:
-        self._item = item
-
-    def on_queued(self, future: TransferFuture, **_: Any) -> None:
-        future.meta.provide_transfer_size(self._item.size)
-        future.meta.provide_object_etag(self._item.etag)
-
-
-class _Counted(BaseSubscriber):
-    """Adds up the bytes of one transfer; s3transfer calls from many threads."""
-
-    def __init__(self, tell: Tell, name: str, total: int) -> None:
-        self._tell, self._name, self._total = tell, name, total
-        self._done = 0
-        self._lock = threading.Lock()
-
-    def on_progress(self, future: TransferFuture, bytes_transferred: int, **_: Any) -> None:
-        with self._lock:
-            self._done += bytes_transferred
-            done = self._done
-        self._tell(done, self._total, self._name)
+    return kind if not encoding else None
