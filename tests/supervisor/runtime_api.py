@@ -84,7 +84,10 @@ class _Handler(Handler):
 
     def do_POST(self) -> None:
         api = self.owner
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # the agent died over it
+            return
         error_type = self.headers.get("Lambda-Runtime-Function-Error-Type")
         self.send(202, b"{}")
         if self.path == f"{PREFIX}/init/error":
