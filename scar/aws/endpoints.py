@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from scar.aws import names, tags
 from scar.aws.clients import Aws
 from scar.aws.errors import is_absent, mapped
-from scar.aws.resources.rest_api import all_of_ours, mine
+from scar.aws.rest_apis import all_of_ours, mine
 
 Auth = Literal["iam", "none", "api_key"]
 Kind = Literal["api gateway", "function url"]

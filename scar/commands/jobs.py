@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from scar.commands.common import connect, one_name
 from scar.commands.documents import job_document, object_of, outputs_of, whole_document
-from scar.commands.times import iso, since
-from scar.commands.watching import age, one_line
+from scar.commands.times import age, iso, since
+from scar.commands.watching import one_line
 from scar.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:

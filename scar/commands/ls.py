@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scar.commands.common import connect
 from scar.commands.completion import keep_names
-from scar.commands.times import iso
-from scar.commands.watching import age
+from scar.commands.times import age, iso
 from scar.errors import DeniedError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from scar.aws.endpoints import Endpoint
     from scar.aws.last_runs import LastRun
     from scar.cli import Context
-    from scar.plan.owned import Deployed
+    from scar.plan.listing import Deployed
 
 _COLUMNS = ("name", "mode", "image", "input", "output", "endpoint")
 _MORE = ("memory", "timeout", "last")
@@ -36,7 +35,7 @@ def ls(context: Context, args: Namespace) -> int:
         from scar.commands import oscar
 
         return oscar.ls(context, args)
-    from scar.plan.owned import functions
+    from scar.plan.listing import functions
 
     aws, settings = connect(context)
     found = sorted(functions(aws), key=lambda fn: fn.name)

@@ -108,7 +108,7 @@ def _names_to_remove(context: Context, args: Namespace, aws: Aws, functions: Seq
         return [args.name]
     if args.conf_file:
         return [fn.name for fn in functions]
-    from scar.plan.owned import functions as deployed
+    from scar.plan.listing import functions as deployed
 
     names = [fn.name for fn in deployed(aws)]
     if names and not args.yes:

@@ -42,3 +42,7 @@ def length(seconds: float) -> str:
             rest = whole % unit_s // below_s
             return f"{whole // unit_s} {unit} {rest} {below}" if rest else f"{whole // unit_s} {unit}"
     return f"{whole} s"
+
+
+def age(time_ms: int, now_s: float) -> str:
+    return length(now_s - time_ms / 1000)

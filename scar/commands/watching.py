@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scar.aws.errors import is_passing, told
 from scar.aws.jobs import apart
 from scar.aws.wait import until
-from scar.commands.times import iso, length, local
+from scar.commands.times import iso, local
 from scar.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -151,7 +151,3 @@ def one_line(text: str) -> str:
 def command(context: Context) -> str:
     """How every command begins that is proposed to the user."""
     return "scar --local" if context.asked_local else "scar"
-
-
-def age(time_ms: int, now_s: float) -> str:
-    return length(now_s - time_ms / 1000)

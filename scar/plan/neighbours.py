@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from scar.aws import tags
 from scar.aws.clients import Aws
 from scar.aws.errors import mapped
-from scar.plan.owned import tagged
+from scar.plan.listing import tagged
 from scar.workflow.ends import End
 from scar.workflow.graph import Node
 

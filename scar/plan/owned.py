@@ -6,9 +6,8 @@ A user's buckets are not among it: whatever made them, they are the user's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from scar.aws import names, tags
 from scar.aws.clients import Aws
@@ -30,48 +29,10 @@ from scar.aws.resources.state_bucket import Mark, StateBucket, mark
 from scar.plan import owned_batch, owned_http
 from scar.plan.observe import observe
 from scar.plan.resource import Id, Resource
-from scar.plan.settled import is_as_left
-from scar.workflow.ends import End
 
 # What else a function may have, one line a kind: what to look for, by name or by tag, given the clients and the function's name. What is there and
 # ours goes with the function, and what is there and no longer wanted goes when the function is brought up to date.
 FURTHER: Final[tuple[Callable[[Aws, str], Iterable[Resource]], ...]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Deployed:
-    """One function of ours, as `ls` shows it.
-
-    `inputs` and `outputs` are `bucket/folder`, or `provider://path` elsewhere than S3; a last `+3` stands for three more. `changed_by_hand`: the
-    function itself is not as the last `init` left it; of what is around it, only a plan tells.
-    """
-
-    name: str
-    arn: str
-    memory_mib: int
-    timeout_s: int
-    image: str
-    mode: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    modified: datetime
-    changed_by_hand: bool = False
-
-
-def functions(aws: Aws) -> tuple[Deployed, ...]:
-    """Every function of ours in this region, by name. Calls: one per 100 of ours and, if there are any, one per 50 of all."""
-    with mapped("list functions"):
-        ours = tagged(aws)
-        if not ours:
-            return ()
-        pages = aws.lambda_.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 50})
-        found = [
-            _deployed(item, ours[item["FunctionArn"]])
-            for page in pages
-            for item in page["Functions"]
-            if item["FunctionArn"] in ours
-        ]
-    return tuple(sorted(found, key=lambda function: function.name))
 
 
 def owned(aws: Aws, name: str, buckets: Iterable[str] = ()) -> Mapping[Id, Resource]:
@@ -221,42 +182,3 @@ def _function_arn(aws: Aws, name: str) -> str:
 
 def _arn(aws: Aws, service: str, resource: str) -> str:
     return f"arn:{aws.partition}:{service}:{aws.region}:{aws.account}:{resource}"
-
-
-def tagged(aws: Aws) -> dict[str, Mapping[str, str]]:
-    """The tags of every function of ours in this region, by ARN; one call per 100."""
-    pages = aws.tagging.get_paginator("get_resources").paginate(
-        TagFilters=[{"Key": tags.FUNCTION}],
-        ResourceTypeFilters=["lambda:function"],
-        PaginationConfig={"PageSize": 100},
-    )
-    return {
-        item["ResourceARN"]: {tag["Key"]: tag["Value"] for tag in item["Tags"]}
-        for page in pages
-        for item in page["ResourceTagMappingList"]
-    }
-
-
-def _deployed(config: Mapping[str, Any], said: Mapping[str, str]) -> Deployed:
-    return Deployed(
-        name=config["FunctionName"],
-        arn=config["FunctionArn"],
-        memory_mib=config["MemorySize"],
-        timeout_s=config["Timeout"],
-        image=" ".join(tags.unpacked(said.get(tags.IMAGE, ""))),
-        mode=said.get(tags.MODE, "lambda"),
-        inputs=_paths(said, tags.INPUT),
-        outputs=_paths(said, tags.OUTPUT),
-        modified=_moment(config["LastModified"]),
-        changed_by_hand=not is_as_left(config, said.get(tags.SETTLED, "")),
-    )
-
-
-def _paths(said: Mapping[str, str], key: str) -> tuple[str, ...]:
-    """Without the filters, which are for `neighbours`."""
-    return tuple(str(replace(End.read(item), prefixes=(), suffixes=())) for item in tags.unpacked(said.get(key, "")))
-
-
-def _moment(text: str) -> datetime:
-    """`2026-11-21T12:00:00.000+0000`, as Lambda writes it."""
-    return datetime.fromisoformat(text)

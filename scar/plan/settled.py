@@ -7,10 +7,7 @@ everything else is done, so an `init` that was cut short accuses nobody.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -21,17 +18,17 @@ from scar.aws.errors import mapped
 from scar.aws.resources.function import LambdaFunction
 from scar.errors import NotFoundError
 from scar.plan.diff import Plan, Step
+from scar.plan.listing import DIGEST_CHARS, listed_digest, short
 from scar.plan.resource import Id, Resource
 
 _CHARS: Final = 4  # 24 bits for each thing: one in some 200,000 notes of 80 things tells of another one's likeness
-_OF_LISTED: Final = 6
 _BY_AWS: Final = frozenset({"state"})  # what AWS changes by itself
 
 
 def note(desired: Iterable[Resource], listed: str) -> str:
     """As much of it as a tag has room for."""
     digests = "".join(sorted(_digest(resource) for resource in desired))
-    room = (tags.VALUE_CHARS - _OF_LISTED - 1) // _CHARS * _CHARS
+    room = (tags.VALUE_CHARS - DIGEST_CHARS - 1) // _CHARS * _CHARS
     return f"{listed}.{digests[:room]}"
 
 
@@ -60,25 +57,6 @@ def settle(aws: Aws, name: str, desired: Iterable[Resource], before: str) -> Non
             aws.lambda_.tag_resource(Resource=config["FunctionArn"], Tags={tags.SETTLED: text})
 
 
-def is_as_left(config: Mapping[str, Any], said: str) -> bool:
-    """Whether a function that a list shows is as the note says it was left; without a note it is."""
-    listed = said.partition(".")[0]
-    return not listed or listed == listed_digest(config)
-
-
-def listed_digest(config: Mapping[str, Any]) -> str:
-    """Of what a list of functions shows of one, and nobody but who deploys it changes."""
-    keys = ("Role", "MemorySize", "Timeout", "Description", "Runtime", "Architectures", "CodeSha256")
-    said: dict[str, Any] = {key: config.get(key) or None for key in keys}
-    said["Environment"] = (config.get("Environment") or {}).get("Variables") or None
-    said["EphemeralStorage"] = (config.get("EphemeralStorage") or {}).get("Size") or 512
-    said["Layers"] = [layer["Arn"] for layer in config.get("Layers") or ()]
-    network = config.get("VpcConfig") or {}
-    said["Network"] = [sorted(network.get(key) or ()) for key in ("SubnetIds", "SecurityGroupIds")]
-    said["Files"] = [[each["Arn"], each["LocalMountPath"]] for each in config.get("FileSystemConfigs") or ()]
-    return _short(json.dumps(said, sort_keys=True), _OF_LISTED)
-
-
 def _known(said: str) -> frozenset[str]:
     digests = said.partition(".")[2]
     return frozenset(digests[at : at + _CHARS] for at in range(0, len(digests), _CHARS))
@@ -98,8 +76,4 @@ def _digest(resource: Resource) -> str:
     said = [
         (item.name, getattr(record, item.name)) for item in dataclasses.fields(record) if item.compare and item.repr
     ]
-    return _short(repr((resource.id, said)), _CHARS)
-
-
-def _short(text: str, chars: int) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode(errors="surrogatepass")).digest()).decode()[:chars]
+    return short(repr((resource.id, said)), _CHARS)

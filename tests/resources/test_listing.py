@@ -8,7 +8,7 @@ from botocore.stub import Stubber
 
 from scar.aws import tags
 from scar.design import Site, design
-from scar.plan.owned import functions
+from scar.plan.listing import functions
 from tests.support.account import ACCOUNT, REGION, Account, FakeImage, function
 from tests.support.deploying import init, rm
 

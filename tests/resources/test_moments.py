@@ -18,7 +18,7 @@ from scar.aws.resources.notification import Notification
 from scar.design import Site, design
 from scar.errors import ScarError
 from scar.fdl.model import Io
-from scar.plan.owned import functions
+from scar.plan.listing import functions
 from tests.support.account import (
     ACCOUNT,
     READS,

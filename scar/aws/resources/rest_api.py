@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -20,6 +20,7 @@ from scar.aws.errors import code_of, is_absent
 from scar.aws.resources import rest_api_key
 from scar.aws.resources.grant import Grant
 from scar.aws.resources.rest_api_routes import Route, put_routes, routes
+from scar.aws.rest_apis import mine
 from scar.aws.tags import Pairs
 from scar.aws.wait import until
 from scar.plan.resource import Id
@@ -31,7 +32,6 @@ BINARY: Final = ("*/*",)
 SID: Final = "scar-api-gateway"
 # DeleteRestApi is taken once in 30 s, CreateRestApi once in 3 s, CreateDeployment once in 5 s; source: apigateway/latest/developerguide/limits
 BUSY_DEADLINE_S: Final = 180.0
-PAGE: Final = 500  # the most that GetRestApis answers at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +183,6 @@ class RestApi:
         method = "*" if self.routes[0].method == "ANY" else self.routes[0].method
         arn = f"arn:{aws.partition}:execute-api:{aws.region}:{aws.account}:{api_id}/{self.stage}/{method}/*"
         return Grant(self.function, SID, principal="apigateway.amazonaws.com", source_arn=arn)
-
-
-def mine(aws: Aws, function: str) -> list[Mapping[str, Any]]:
-    """The function's APIs, the oldest first. There is one, unless two commands made it at once."""
-    found = [api for api in all_of_ours(aws) if dict(api.get("tags") or {}).get(tags.FUNCTION) == function]
-    return sorted(found, key=lambda api: (str(api.get("createdDate", "")), api["id"]))
-
-
-def all_of_ours(aws: Aws) -> list[Mapping[str, Any]]:
-    """Every API of a function of ours. Calls: one per 500 of all."""
-    pages = aws.apigateway.get_paginator("get_rest_apis").paginate(PaginationConfig={"PageSize": PAGE})
-    return [api for page in pages for api in page["items"] if tags.FUNCTION in (api.get("tags") or {})]
 
 
 def digest(wanted: tuple[Route, ...]) -> str:

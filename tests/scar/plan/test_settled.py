@@ -10,8 +10,9 @@ from scar.aws import tags
 from scar.design import Site, design
 from scar.fdl.model import Function
 from scar.plan.diff import Plan, diff
+from scar.plan.listing import functions
 from scar.plan.observe import observe
-from scar.plan.owned import functions, strays
+from scar.plan.owned import strays
 from scar.plan.settled import note, note_of, settle, told
 from tests.support.account import Account, FakeImage, Killed, function, killed
 from tests.support.deploying import init
