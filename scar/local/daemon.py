@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scar import __version__
 from scar.errors import ConflictError, ScarError
-from scar.local.state import ALREADY_RUNNING, Lock, State, sweep_unfinished, write_atomically
+from scar.local import late
+from scar.local.journal import open_anew
+from scar.local.state import ALREADY_RUNNING, LAYOUT, Lock, State, StateDamagedError, sweep_unfinished, write_atomically
 
 if TYPE_CHECKING:
     from scar.local.bodies import Bodies
@@ -58,12 +60,21 @@ def main(argv: Sequence[str], build: Build) -> int:
             return ALREADY_RUNNING
         with contextlib.closing(_Released(lock)):
             _log_to(state.log_file)
+            _adopt(state)
             iam = _remembered(state, args.iam)
             Daemon(state, port=args.port, engine=args.engine, build=build, iam=iam).run()
     except ScarError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except OSError as error:
+        sys.stderr.write(f"{_unusable(state, error)}\n")
+        return 1
     return 0
+
+
+def _unusable(state: State, error: OSError) -> ConflictError:
+    what = f"The local AWS cannot use its state: {error.strerror or error}."
+    return ConflictError(what, where=str(error.filename or state.folder), fix="Nothing was changed. Mend what is in the way, and run the command again.")
 
 
 class _Released:
@@ -81,14 +92,25 @@ def _take_lock(state: State) -> Lock | None:
     return lock
 
 
+def _adopt(state: State) -> None:
+    """Bring what an earlier SCAR left into the form of today."""
+    if state.layout < LAYOUT:
+        for path in (*state.keys.glob("keys.*.journal"), *(state.folder / "batch" / "jobs").glob("*.journal")):
+            open_anew(path)
+        state.mark()
+
+
 def _remembered(state: State, asked: str | None) -> bool:
     """Whether IAM is enforced: as asked, which is remembered, or as it was last time."""
     if asked is not None:
         write_atomically(state.iam_file, f"{asked}\n".encode())
     try:
-        return state.iam_file.read_text().strip() == "on"
+        said = state.iam_file.read_bytes()
     except FileNotFoundError:
         return False
+    if said not in (b"on\n", b"off\n"):  # a guess could turn it off
+        raise StateDamagedError(state.iam_file, "The file does not say whether IAM is enforced.")
+    return said == b"on\n"
 
 
 def _log_to(path: Path) -> None:
@@ -121,7 +143,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         with contextlib.ExitStack() as stack:
-            self._start(stack)
+            with late.without_garbage():
+                self._start(stack)
             self._stop.wait()
             _log.info("stopping")
         _log.info("stopped")
@@ -143,6 +166,7 @@ class Daemon:
         from scar.local.server import Server
         from scar.local.services import Services
 
+        late.install()
         self._state.address_file.unlink(missing_ok=True)  # of a daemon that was killed
         hooks.check()
         for folder in (self._state.services, self._state.keys):

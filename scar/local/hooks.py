@@ -73,6 +73,9 @@ NAMES: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.logs.models:LogGroup.delete_log_stream": ("self", "log_stream_name"),
     "moto.logs.models:LogsBackend.create_log_group": ("self", "log_group_name", "tags"),
     "moto.logs.models:LogsBackend.delete_log_group": ("self", "log_group_name"),
+    "botocore.loaders:Loader.list_available_services": None,
+    "botocore.loaders:Loader.search_paths": None,
+    "werkzeug.routing.rules:Rule._compile_builder": ("self", "append_unknown"),
     "moto.logs.models:LogEvent.__init__": ("self", "ingestion_time", "log_event"),
 }
 
