@@ -1,7 +1,7 @@
 """How does the code in a sandbox talk to Lambda? The Runtime API (2018-06-01): one small HTTP server for each sandbox.
 
-It knows HTTP and nothing else: what a request means is asked of a `Runtime`. Everything that arrives is hostile, so
-connections, headers and bodies are bounded, and a reply above Lambda's limit is counted but not kept.
+It knows HTTP and nothing else: what a request means is asked of a `Runtime`. Sandboxes share this machine's loopback, so only who is
+of the sandbox is heard: another's function can neither take an event nor answer one. Everything that arrives is hostile, so connections, headers and bodies are bounded, and a reply above Lambda's limit is counted but not kept.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final, Protocol
@@ -48,7 +49,7 @@ class Runtime(Protocol):
 
 
 class RuntimeApi:
-    """Listens on 127.0.0.1 from the moment it is made until `close`."""
+    """Has an address on 127.0.0.1 from the moment it is made, so that a sandbox can be told; whoever connects waits for `open`. `close` ends it."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -57,24 +58,31 @@ class RuntimeApi:
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_CONNECTIONS)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, name=f"runtime-api {self.address}", daemon=True).start()
+        self._opened = False
+
+    def open(self, admits: Callable[[socket.socket], bool]) -> None:
+        """Answer connections that are admitted; the others are closed without a word."""
+        self._opened = True
+        threading.Thread(target=self._accept, args=(admits,), name=f"runtime-api {self.address}", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening and cut every connection."""
         with self._lock:
             connections = tuple(self._connections)
             _hang_up(self._listener)
+        if not self._opened:
+            self._listener.close()
         for connection in connections:
             _hang_up(connection)
 
-    def _accept(self) -> None:
+    def _accept(self, admits: Callable[[socket.socket], bool]) -> None:
         with self._listener:
             while True:
                 try:
                     connection, address = self._listener.accept()
                 except OSError:
                     return
-                if not self._free.acquire(blocking=False):
+                if not admits(connection) or not self._free.acquire(blocking=False):
                     connection.close()
                     continue
                 with self._lock:

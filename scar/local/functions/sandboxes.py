@@ -91,6 +91,7 @@ class Environment:
         except BaseException:
             self._api.close()
             raise
+        self._api.open(lambda connection: self._sandbox.is_behind(connection) is not False)
         self._output = Lines(self._sandbox.output, self._said)
         threading.Thread(target=self._await_end, name=f"sandbox {configuration.name}", daemon=True).start()
 

@@ -51,6 +51,8 @@ class Podman:
     program = "podman"
     # Its OOMKilled stays false with control groups of version 1; but nothing inside can send SIGKILL to the first process.
     tells_oom = False
+    # A service of podman's, which a client speaks to, has the containers below itself.
+    through_service: tuple[str, ...] | None = ("CONTAINER_HOST", "CONTAINER_CONNECTION")
 
     def __init__(self, scratch: Path, *, environ: Mapping[str, str] | None = None) -> None:
         self._scratch = scratch
@@ -86,6 +88,7 @@ class Podman:
             limited=False,
             watch=False,
             outer=(self.program, "conmon", "runc", "crun", "fuse-overlayfs", "slirp4netns", "pasta"),
+            elsewhere=self.through_service is None or any(name in self._environ for name in self.through_service),
             ask=(self.program, "kill", "--signal", "TERM", name),
             undo=((self.program, "rm", "--force", *self._now(), name),),
             killed_is_oom=not self.tells_oom and spec.memory_mib is not None,
@@ -164,6 +167,7 @@ class Docker(Podman):
     )
     program = "docker"
     tells_oom = True
+    through_service = None
 
     def network(self, hostnames: Sequence[str], *, endpoint: str, serve: Serve) -> Network:
         return LoopbackNetwork(self._scratch, hostnames, endpoint=endpoint)

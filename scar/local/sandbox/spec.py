@@ -110,6 +110,7 @@ class Sandbox(Protocol):
     3. `kill` returns when no process of the tree is left, whatever they ignored, forked or detached; calling it twice is fine.
     4. When the process that started the sandbox dies, even by SIGKILL, the tree dies too (engines that cannot say so in Isolation.note).
     5. After `kill` or the end, nothing of it is left on disk.
+    6. `is_behind` tells whether a process of the tree has the other end of a connection over this machine's loopback; None where nobody can tell.
 
     `terminate` asks the main process to end (SIGTERM) and returns at once. Somebody has to read `output`, or the tree waits for it.
     """
@@ -123,6 +124,8 @@ class Sandbox(Protocol):
     def kill(self) -> None: ...
 
     def peak_memory_mib(self) -> int: ...
+
+    def is_behind(self, connection: socket.socket) -> bool | None: ...
 
 
 Serve = Callable[

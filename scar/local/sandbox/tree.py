@@ -6,6 +6,7 @@ import marshal
 import os
 import secrets
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from faassupervisor.layers.unpack import remove_tree
 from scar.errors import ScarError
 from scar.limits import MIB
 from scar.local.sandbox.bounds import Groups
+from scar.local.sandbox.connections import is_open_below, other_end
 from scar.local.sandbox.spec import CONTAINER_CAPABILITIES, Ended, SandboxSpec
 
 _LAYERS: Final = "layers"
@@ -57,6 +59,7 @@ class Start:
     that bound (`killed_is_oom`), or `oom_question` is a command that answers `true`. `ask` is a command that asks the user's program to end, for
     engines whose own program cannot be trusted to pass a signal on. `seccomp` is a filter of system calls for the tree;
     `filter_file` is one that the engine's program installs itself, from the descriptor whose number replaces FILTER_FILE in `argv`.
+    `elsewhere`: the user's processes may be no descendants of the warden, but of an engine's service.
     `network` are descriptors of the namespaces in which the tree is to be made: a user namespace, if there is one, and a network's.
     """
 
@@ -72,6 +75,7 @@ class Start:
     outer: tuple[str, ...] = ()
     tracer: bool = False
     depth: int = 0
+    elsewhere: bool = False
     killed_is_oom: bool = False
     oom_question: tuple[str, ...] = ()
     ask: tuple[str, ...] = ()
@@ -162,9 +166,17 @@ class Tree:
     """A warden and the tree below it. See `spec.Sandbox` for the promises; the warden keeps them even when this process is killed."""
 
     def __init__(
-        self, warden: subprocess.Popen[bytes], output: IO[bytes], result: int, shown: int, usage: tuple[str, str]
+        self,
+        warden: subprocess.Popen[bytes],
+        output: IO[bytes],
+        result: int,
+        shown: int,
+        usage: tuple[str, str],
+        *,
+        elsewhere: bool,
     ) -> None:
         self.output = output
+        self._elsewhere = elsewhere
         self._warden, self._result, self._shown, self._usage = warden, result, shown, usage
         self._lock = threading.Lock()
         self._ended: Ended | None = None
@@ -217,6 +229,10 @@ class Tree:
                 f"a sandbox could not be ended within {KILL_S:.0f} s",
                 fix="A process in it may hang in the kernel; see `ps -l`.",
             )
+
+    def is_behind(self, connection: socket.socket) -> bool | None:
+        inode = None if self._elsewhere else other_end(connection)
+        return None if inode is None else inode != 0 and is_open_below(self._warden.pid, inode)
 
     def peak_memory_mib(self) -> int:
         with self._lock:
@@ -280,7 +296,8 @@ def start_tree(spec: SandboxSpec, start: Start, *, name: str | None = None) -> T
         if told != b"ok":
             raise SetUpError(told.decode(errors="replace") or "the sandbox's helper program died at its start")
         failed.pop_all()
-    return Tree(warden, output, result_read, shown, (request["usage_file"], request["usage_key"]))
+    usage = (request["usage_file"], request["usage_key"])
+    return Tree(warden, output, result_read, shown, usage, elsewhere=start.elsewhere)
 
 
 def _send(pipe: IO[bytes], content: bytes) -> None:

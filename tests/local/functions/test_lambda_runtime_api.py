@@ -46,6 +46,7 @@ def recorder() -> Recorder:
 @pytest.fixture
 def api(recorder: Recorder) -> Iterator[RuntimeApi]:
     made = RuntimeApi(recorder)
+    made.open(lambda _: True)
     yield made
     recorder.work.put(None)
     made.close()
@@ -70,6 +71,28 @@ def test_next_answers_the_event_with_lambdas_headers(api: RuntimeApi, recorder: 
     assert answer.headers["Lambda-Runtime-Invoked-Function-Arn"] == "arn:aws:lambda:x"
     assert answer.headers["Lambda-Runtime-Client-Context"] == '{"c": 1}'
     connection.close()
+
+
+def test_who_is_not_admitted_gets_no_word_and_takes_no_place(recorder: Recorder) -> None:
+    api = RuntimeApi(recorder)
+    mine: list[int] = []
+    api.open(lambda connection: connection.getpeername()[1] in mine)
+    host, port = api.address.split(":")
+    with contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(socket.create_connection((host, int(port)), 5)) for _ in range(40)]
+        for stranger in strangers:
+            with contextlib.suppress(ConnectionError):
+                stranger.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert stranger.recv(1) == b""
+        own = stack.enter_context(socket.socket())
+        own.bind(("127.0.0.1", 0))
+        mine.append(own.getsockname()[1])
+        own.settimeout(5)
+        own.connect((host, int(port)))
+        own.sendall(b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+        assert own.recv(100).startswith(b"HTTP/1.1 202")
+    api.close()
+    assert recorder.said == [("init", b"{}", False)]
 
 
 def test_a_reply_in_chunks_is_put_together(api: RuntimeApi, recorder: Recorder) -> None:

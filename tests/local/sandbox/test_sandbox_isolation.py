@@ -53,6 +53,7 @@ def test_root_inside_has_no_rights_either_and_cannot_write_the_kernels_settings(
 
 @walls
 def test_no_file_of_this_machine_is_seen_beyond_image_and_binds(runner: Runner, tmp_path: Path) -> None:
+    """LO10"""
     secret = tmp_path / "secret"
     secret.write_text("secret")
     _, said = runner.run(
