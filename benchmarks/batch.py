@@ -1,6 +1,6 @@
 """How long does a job take that does nothing, and what does handing a run over cost?
 
-    python benchmarks/batch.py        results go to benchmarks/results/batch.json, batch.md and to the terminal
+    python benchmarks/batch.py [--quick]        results go to benchmarks/results/batch.{json,md}
 
 Everything happens on this machine against a local AWS of its own in a temporary folder; every loop is bounded.
 """
@@ -10,18 +10,17 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from figures import Figure
-from run import Bench, deploy, local_aws, tell
+import run
+from deployed import deploy, reports, until
+from figures import Figure, Growth, Result
+from surroundings import Bench, Size, local_aws
 
 EMPTY = "bench-empty"
-SIZES = (1, 10, 100, 1000)
-BOUND_S = 600.0
 VCPUS = 4  # of the compute environment: so many empty jobs run at once
 
 
@@ -80,26 +79,24 @@ def _valid(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return next((one for one in found if one["status"] == "VALID"), None)
 
 
-def until(check: Callable[[], Any], pause_s: float = 0.01) -> Any:
-    deadline = time.perf_counter() + BOUND_S
-    while not (found := check()):
-        assert time.perf_counter() < deadline, "not within the bound"
-        time.sleep(pause_s)
-    return found
-
-
-def queued(bench: Bench) -> list[Figure]:
+def queued(bench: Bench, growths: list[Growth]) -> list[Figure]:
     """Jobs that do nothing, submitted one after another; times of a job are the service's own (createdAt, startedAt, stoppedAt)."""
     batch = empty_job(bench)
     podman = [] if shutil.which("podman") is None else [_podman(bench)]
     figures: list[Figure] = []
     submit_one(batch)  # the image is unpacked now
-    for size in SIZES:
+    lines: dict[str, dict[float, float]] = {
+        "SCAR's local AWS: all SUCCEEDED": {},
+        "SCAR's local AWS: one SubmitJob": {},
+    }
+    for size in bench.size.sizes(1, 10, 100, 1000, quick=(1, 3)):
         started = time.perf_counter()
         ids = [batch.submit_job(jobName="empty", jobQueue=EMPTY, jobDefinition=EMPTY)["jobId"] for _ in range(size)]
         submitted = time.perf_counter() - started
         jobs = finished(batch, ids)
         whole = time.perf_counter() - started
+        for line, seconds in zip(lines.values(), (whole, submitted / size), strict=True):
+            line[size] = seconds
         to_running = statistics.median(job["startedAt"] - job["createdAt"] for job in jobs) / 1000
         peer = ("podman run", podman[0]) if podman and size == 1 else ("", None)
         figures += [
@@ -107,10 +104,11 @@ def queued(bench: Bench) -> list[Figure]:
             Figure("  submit → RUNNING, median", to_running, "s"),
             Figure("  one SubmitJob", submitted / size, "s"),
         ]
-    before = bench.daemon_rss_mib()
-    ids = [batch.submit_job(jobName="empty", jobQueue=EMPTY, jobDefinition=EMPTY)["jobId"] for _ in range(1000)]
+    growths.append(Growth("batch-jobs", "empty jobs", "jobs", "seconds", lines))
+    before, number = bench.daemon_rss_mib(), bench.size.of(1000, 3)
+    ids = [batch.submit_job(jobName="empty", jobQueue=EMPTY, jobDefinition=EMPTY)["jobId"] for _ in range(number)]
     finished(batch, ids)
-    figures.append(Figure("local AWS: memory of 1000 more finished jobs", bench.daemon_rss_mib() - before, "MiB"))
+    figures.append(Figure(f"local AWS: memory of {number} more finished jobs", bench.daemon_rss_mib() - before, "MiB"))
     return figures
 
 
@@ -150,15 +148,15 @@ def hand_over(bench: Bench) -> list[Figure]:
     """Mode `batch`: what the Lambda leg takes, against a bare boto3 SubmitJob from a client that is there already."""
     bucket = deploy(bench, "handed", "#!/usr/bin/env python3\n", execution_mode="batch")
     s3, batch = bench.client("s3"), bench.client("batch")
-    for n in range(11):  # one after another: jobs and hand-overs share two cores
+    for n in range(bench.size.of(11, 3)):  # one after another: jobs and hand-overs share two cores
         s3.put_object(Bucket=bucket, Key=f"in/{n}", Body=b"x")
-        until(lambda n=n: len(_reports(bench)) > n, 0.1)
+        until(lambda n=n: len(reports(bench, "handed")) > n, 0.1)
         until(lambda n=n: _ended_jobs(batch) > n, 0.05)
-    reports = _reports(bench)
-    warm = [float(line.split("Duration: ")[1].split()[0]) / 1000 for line in reports if "Init Duration" not in line]
+    told = reports(bench, "handed")
+    warm = [float(line.split("Duration: ")[1].split()[0]) / 1000 for line in told if "Init Duration" not in line]
     cold = [
         (float(line.split("Duration: ")[1].split()[0]) + float(line.split("Init Duration: ")[1].split()[0])) / 1000
-        for line in reports
+        for line in told
         if "Init Duration" in line
     ]
     queue = batch.describe_job_queues()["jobQueues"]
@@ -187,17 +185,11 @@ def _ended_jobs(batch: Any) -> int:
     return len(batch.list_jobs(jobQueue=queue["jobQueueName"], jobStatus="SUCCEEDED")["jobSummaryList"])
 
 
-def _reports(bench: Bench) -> list[str]:
-    lines = [line["message"] for line in json.loads(bench.scar("log", "-n", "handed", "-o", "json"))]
-    return [line for line in lines if line.startswith("REPORT")]
-
-
-def main() -> None:
-    with local_aws() as bench:
-        figures = [*queued(bench), *hand_over(bench)]
-    tell("batch", figures)
+def measure(size: Size) -> Result:
+    growths: list[Growth] = []
+    with local_aws(size) as bench:
+        return Result([*queued(bench, growths), *hand_over(bench)], growths)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    main()
+    run.alone("batch")

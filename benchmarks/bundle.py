@@ -1,6 +1,6 @@
 """The agent's bundle: how large, how fast to its first line and to a ready S3 client, how much memory; against PyInstaller.
 
-    python benchmarks/bundle.py        results go to benchmarks/results/bundle.{json,md} and to the terminal
+    python benchmarks/bundle.py [--quick]        results go to benchmarks/results/bundle.{json,md}
 
 All start the same probe in place of the agent's own first module: it tells the time of its first line, then makes the S3 client
 as the agent does, and tells the time again. The peer is PyInstaller's one-file program of the same modules, as its own hooks
@@ -18,11 +18,14 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from figures import MIB, ROOT, write
+import run
+from figures import MIB, ROOT, Result
+from surroundings import Size
 
 RUNS = 11
 
@@ -103,7 +106,7 @@ def pyinstaller(folder: Path, name: str, python: Path, *, same_models: Path | No
         (work / "probe.spec").write_text(_SPEC.format(source=str(ROOT / "faas-supervisor"), models=str(same_models)))
         options = ["--distpath", "dist"]
     entry = "probe.spec" if same_models is not None else "probe.py"
-    run(python, "-m", "PyInstaller", "--log-level", "ERROR", *options, entry, cwd=work)
+    ran(python, "-m", "PyInstaller", "--log-level", "ERROR", *options, entry, cwd=work)
     program = work / "dist/probe"
     unpacked = subprocess.run([program, "client", "size"], capture_output=True, text=True, check=True).stdout
     return Bundle(name, (str(program),), int(unpacked.splitlines()[1]) / MIB, program.stat().st_size / MIB)
@@ -121,14 +124,14 @@ exe = EXE(PYZ(a.pure), a.scripts, a.binaries, a.datas, name="probe", console=Tru
 def environment_with_pyinstaller(folder: Path) -> Path:
     from importlib.metadata import version
 
-    run(sys.executable, "-m", "venv", folder / "venv")
+    ran(sys.executable, "-m", "venv", folder / "venv")
     python = folder / "venv/bin/python"
     pinned = [f"{name}=={version(name)}" for name in ("boto3", "botocore", "s3transfer", "urllib3")]
-    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "pyinstaller", *pinned)
+    ran(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "pyinstaller", *pinned)
     return python
 
 
-def run(*words: object, cwd: Path | None = None) -> None:
+def ran(*words: object, cwd: Path | None = None) -> None:
     done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{words}: {done.stderr}"
 
@@ -137,19 +140,26 @@ def size_mib(root: Path) -> float:
     return sum(path.lstat().st_size for path in root.rglob("*") if path.is_file()) / MIB
 
 
-def go_first() -> None:
-    """As root: run from here on, with all children, before whatever else the machine does, so that it does not count."""
+@contextmanager
+def go_first() -> Iterator[None]:
+    """As root: run with all children before whatever else the machine does, so that it does not count."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     except PermissionError:
         sys.stderr.write("not as root: what else runs on this machine is measured too\n")
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-def measure(bundles: Sequence[Bundle]) -> list[Figures]:
+def timed(bundles: Sequence[Bundle], rounds: int) -> list[Figures]:
     """All in turn, over and over, so that what else the machine does meets all alike."""
     main: dict[str, list[list[float]]] = {bundle.name: [] for bundle in bundles}
     client: dict[str, list[list[float]]] = {bundle.name: [] for bundle in bundles}
-    for round_ in range(RUNS + 1):
+    for round_ in range(rounds + 1):
         for bundle in bundles:
             for told, words in ((main, ()), (client, ("client",))):
                 started = time.monotonic()
@@ -212,26 +222,22 @@ def table(figures: Sequence[Figures]) -> str:
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
-def main() -> None:
+def measure(size: Size) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="scar-bench-bundle-"))
     try:
-        debian = ours(folder, "Debian's Python (what a release ships)", "debian")
-        running = ours(folder, "the running Python (what a checkout makes)", "running")
-        python = environment_with_pyinstaller(folder)
-        models = folder / "debian/opt/scar/app"
-        peers: list[Callable[[], Bundle]] = [
-            lambda: pyinstaller(folder, "PyInstaller one-file", python, same_models=None),
-            lambda: pyinstaller(folder, "PyInstaller one-file, our models", python, same_models=models),
-        ]
-        bundles = [debian, running, *(make() for make in peers)]
-        go_first()
-        figures = measure(bundles)
+        bundles = [ours(folder, "the running Python (what a checkout makes)", "running")]
+        if not size.quick:  # the others take what is not on every machine, and minutes
+            bundles.insert(0, ours(folder, "Debian's Python (what a release ships)", "debian"))
+            python = environment_with_pyinstaller(folder)
+            models = folder / "debian/opt/scar/app"
+            bundles.append(pyinstaller(folder, "PyInstaller one-file", python, same_models=None))
+            bundles.append(pyinstaller(folder, "PyInstaller one-file, our models", python, same_models=models))
+        with go_first():
+            figures = timed(bundles, size.of(RUNS, 1))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(table(figures))
-    write("bundle", table(figures), {"runs": RUNS, "figures": [asdict(f) for f in figures]})
+    return Result((), text=table(figures), document={"runs": RUNS, "bundles": [asdict(f) for f in figures]})
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    main()
+    run.alone("bundle")

@@ -1,6 +1,6 @@
 """How long does a job of several nodes take to begin, and how fast do its nodes speak, beside the same nodes started by hand with ssh?
 
-    python benchmarks/gang.py        results go to benchmarks/results/gang.json, gang.md and to the terminal
+    python benchmarks/gang.py [--quick]        results go to benchmarks/results/gang.{json,md}
 
 By hand means: the same containers in the same local AWS, from an image with an ssh server and keys in it, whose start script does what every
 tutorial says: workers tell the main node by ssh where they are, the main node waits for them and calls mpirun. Everything happens on this
@@ -13,15 +13,14 @@ import base64
 import json
 import shutil
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from batch import until
-from figures import ROOT, Figure
-from run import Bench, local_aws, tell
+import run
+from deployed import until
+from figures import ROOT, Figure, Growth, Result
+from surroundings import Bench, Size, local_aws
 
 NODES = (2, 4, 8)
 REPEAT = 5
@@ -207,19 +206,24 @@ def figures_of(ours: Sequence[Times], theirs: Sequence[Times], nodes: int) -> li
     return found
 
 
-def main() -> None:
+def measure(size: Size) -> Result:
     figures: list[Figure] = []
-    with local_aws() as bench:
+    lines: dict[str, dict[float, float]] = {"SCAR": {}, "ssh by hand": {}}
+    with local_aws(size) as bench:
         image(bench)
         deploy(bench)
         define_by_hand(bench)
-        for nodes in NODES:
+        for nodes in size.sizes(*NODES, quick=NODES[:1]):
             with_scar(bench, nodes), by_hand(bench, nodes)  # the image is unpacked now
-            pairs = [(with_scar(bench, nodes), by_hand(bench, nodes)) for _ in range(REPEAT)]
-            figures += figures_of([pair[0] for pair in pairs], [pair[1] for pair in pairs], nodes)
-    tell("gang", figures)
+            pairs = [(with_scar(bench, nodes), by_hand(bench, nodes)) for _ in range(size.of(REPEAT, 1))]
+            found = figures_of([pair[0] for pair in pairs], [pair[1] for pair in pairs], nodes)
+            figures += found
+            everywhere = found[1]
+            assert everywhere.theirs is not None
+            lines["SCAR"][nodes], lines["ssh by hand"][nodes] = everywhere.ours, everywhere.theirs
+    grown = Growth("gang-start", "a program has run on all nodes", "nodes", "seconds", lines, linear=True)
+    return Result(figures, [grown])
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    main()
+    run.alone("gang")

@@ -1,6 +1,6 @@
 """Derived images: how fast, with how many bytes and how much memory, side by side with `skopeo copy` and `buildah`.
 
-    python benchmarks/images.py [MIB]        a base of so many MiB (500); results go to benchmarks/results/images.{json,md}
+    python benchmarks/images.py [--quick]        a base of 500 MiB; results go to benchmarks/results/images.{json,md}
 
 Registries are Debian's docker-registry on loopback, a fresh one for each first push. Everything is made in a temporary folder.
 Needs docker-registry and skopeo; buildah (as root) where it is installed.
@@ -12,17 +12,17 @@ import json
 import os
 import random
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from figures import MIB, ROOT, Figure, as_documents, table, write
+import run
+from figures import MIB, ROOT, Figure, Result
+from measuring import Cost, cost, in_turns, median, together
+from surroundings import Size
 
 REPEAT = 3
 
@@ -49,49 +49,6 @@ done = time.perf_counter()
 print(json.dumps({"sent": result.bytes_sent, "mounted": result.bytes_mounted, "digest": result.digest,
                   "imports_s": loaded - started, "agent_s": made - loaded, "registry_s": done - made}))
 """
-
-
-@dataclass(frozen=True)
-class Cost:
-    seconds: float
-    peak_mib: float
-    output: str
-    cpu_s: float
-
-
-# A process of its own between us and what is measured: the peak memory of a child begins at that of whoever forked it.
-MEASURE = """
-import json, os, subprocess, sys, time
-started = time.perf_counter()
-process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-output = process.stdout.read().decode(errors="replace")
-_, status, usage = os.wait4(process.pid, 0)
-seconds = time.perf_counter() - started
-print(json.dumps([os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss / 1024, output,
-                  usage.ru_utime + usage.ru_stime]))
-"""
-
-
-def cost(*argv: str, environ: dict[str, str] | None = None) -> Cost:
-    """Wall-clock seconds and peak memory of one process, which must succeed."""
-    measure = [sys.executable, "-I", "-S", "-c", MEASURE, *argv]
-    done = subprocess.run(measure, env=environ, capture_output=True, text=True, check=True)
-    code, seconds, peak_mib, output, cpu_s = json.loads(done.stdout)
-    assert code == 0, f"{argv}: {output}"
-    return Cost(seconds, peak_mib, output, cpu_s)
-
-
-def together(costs: Sequence[Cost]) -> Cost:
-    """What several processes one after another cost."""
-    return Cost(
-        sum(c.seconds for c in costs), max(c.peak_mib for c in costs), costs[-1].output, sum(c.cpu_s for c in costs)
-    )
-
-
-def median(costs: Sequence[Cost]) -> Cost:
-    chosen = sorted(costs, key=lambda c: c.seconds)[len(costs) // 2]
-    peak_mib, cpu_s = statistics.median(c.peak_mib for c in costs), statistics.median(c.cpu_s for c in costs)
-    return Cost(chosen.seconds, peak_mib, chosen.output, cpu_s)
 
 
 def base_image(folder: Path, mib: int) -> Any:
@@ -121,10 +78,10 @@ def base_image(folder: Path, mib: int) -> Any:
 
 
 class Bench:
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, size: Size) -> None:
         from tests.support.registries import RunningRegistry, TokenServer, start_registry
 
-        self.folder, self._stack, self._number = folder, stack, 0
+        self.folder, self.size, self._stack, self._number = folder, size, stack, 0
         self._tokens = TokenServer(self.fresh("tokens"))
         stack.callback(self._tokens.close)
         self.source: RunningRegistry = start_registry(self.fresh("source"))
@@ -174,10 +131,10 @@ class Bench:
         return together(costs)
 
 
-def alternately(ours: Callable[[], Cost], theirs: Callable[[], Cost], times: int = REPEAT) -> tuple[Cost, Cost]:
+def alternately(bench: Bench, ours: Callable[[], Cost], theirs: Callable[[], Cost], rounds: int) -> tuple[Cost, Cost]:
     """Medians of runs that take turns, so that the machine's moods meet both."""
-    pairs = [(ours(), theirs()) for _ in range(times)]
-    return median([pair[0] for pair in pairs]), median([pair[1] for pair in pairs])
+    costs = in_turns({"ours": ours, "theirs": theirs}, bench.size.of(rounds, 1))
+    return median(costs["ours"]), median(costs["theirs"])
 
 
 def figures(bench: Bench, mib: int) -> Iterator[Figure]:
@@ -188,7 +145,10 @@ def figures(bench: Bench, mib: int) -> Iterator[Figure]:
     bench.derive(bench.source.host, "warm-up", "exit 0")  # the agent's layer is made and cached; pages are warm
     size = f"{mib} MiB base"
     ours, theirs = alternately(
-        lambda: bench.derive(bench.destination(), "fn", "exit 0"), lambda: bench.skopeo(bench.destination(), "fn")
+        bench,
+        lambda: bench.derive(bench.destination(), "fn", "exit 0"),
+        lambda: bench.skopeo(bench.destination(), "fn"),
+        REPEAT,
     )
     yield Figure(
         f"{size}: derive + push to another registry", ours.seconds, "s", "skopeo copy", theirs.seconds, "≤ 1.0"
@@ -204,16 +164,17 @@ def figures(bench: Bench, mib: int) -> Iterator[Figure]:
     host = bench.destination()
     bench.derive(host, "fn", "exit 0")
     bench.skopeo(host, "copy")
-    ours, theirs = alternately(lambda: bench.derive(host, "fn", "exit 0"), lambda: bench.skopeo(host, "copy"), 7)
+    ours, theirs = alternately(bench, lambda: bench.derive(host, "fn", "exit 0"), lambda: bench.skopeo(host, "copy"), 7)
     yield from small("again", ours, theirs, told(ours))
     scripts = iter(range(100))
     ours, theirs = alternately(
-        lambda: bench.derive(host, "fn", f"exit {next(scripts)}"), lambda: bench.skopeo(host, "copy"), 7
+        bench, lambda: bench.derive(host, "fn", f"exit {next(scripts)}"), lambda: bench.skopeo(host, "copy"), 7
     )
     yield from small("a changed script", ours, theirs, told(ours))
     source, names = f"{host}/copy:1", iter(range(100))
     bench.derive(host, "fn", "exit 0")
     ours, theirs = alternately(
+        bench,
         lambda: bench.derive(host, f"fn-{next(names)}", "exit 0", source=source),
         lambda: bench.skopeo(host, f"copy-{next(names)}", source=source),
         7,
@@ -228,23 +189,20 @@ def small(what: str, ours: Cost, theirs: Cost, told: dict[str, Any]) -> Iterator
     yield Figure("  sent", told["sent"] / 1024, "KiB")
 
 
-def main() -> None:
-    mib = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+def measure(size: Size) -> Result:
+    from scar.package.registry import Registry
+    from scar.package.registry.push import push
+
+    mib = size.of(500, 20)
     folder = Path(tempfile.mkdtemp(prefix="scar-bench-images-"))
     try:
         with ExitStack() as stack:
-            from scar.package.registry import Registry
-            from scar.package.registry.push import push
-
-            bench = Bench(folder, stack)
+            bench = Bench(folder, stack, size)
             push(base_image(bench.fresh("base"), mib), Registry(bench.source.host), "base", tag="1")
-            rows = list(figures(bench, mib))
+            return Result(list(figures(bench, mib)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(table(rows))
-    write("images", table(rows), {"figures": as_documents(rows)})
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(ROOT / "faas-supervisor")]
-    main()
+    run.alone("images")

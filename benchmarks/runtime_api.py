@@ -10,12 +10,12 @@ from types import TracebackType
 
 
 class RuntimeApi:
-    """Serves `events` in order on a free port of 127.0.0.1."""
+    """Serves one agent on a free port of 127.0.0.1."""
 
-    def __init__(self, events: list[bytes]) -> None:
-        self._events, self._seconds = list(events), []  # type: ignore[var-annotated]
-        self._finished: queue.Queue[None] = queue.Queue()
-        self._total = len(events)
+    def __init__(self) -> None:
+        self._events: queue.Queue[bytes] = queue.Queue()
+        self._seconds: queue.Queue[float] = queue.Queue()
+        self._given_at, self._number = 0.0, 0
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -25,23 +25,26 @@ class RuntimeApi:
             def log_message(self, *_: object) -> None: ...
 
             def do_GET(self) -> None:
-                if not api._events:
-                    api._finished.put(None)
-                    threading.Event().wait(600)
-                body = api._events.pop()
-                number = api._total - len(api._events)
-                deadline = int((time.time() + 60) * 1000)
-                head = f"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: bench-{number}\r\nLambda-Runtime-Deadline-Ms: {deadline}\r\n"
-                api._started = time.perf_counter()
+                body = api._events.get()
+                api._number += 1
+                deadline = int((time.time() + 900) * 1000)
+                head = f"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: bench-{api._number}\r\nLambda-Runtime-Deadline-Ms: {deadline}\r\n"
+                api._given_at = time.perf_counter()
                 self.wfile.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
             def do_POST(self) -> None:
                 answer = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                assert self.path.endswith("/response"), answer
-                api._seconds.append(time.perf_counter() - api._started)
+                seconds = time.perf_counter() - api._given_at
                 self.wfile.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+                assert self.path.endswith("/response"), answer
+                api._seconds.put(seconds)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(
+                self, request: object, client_address: object
+            ) -> None: ...  # an agent is killed at its end
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.address = f"127.0.0.1:{self._server.server_port}"
 
@@ -55,7 +58,7 @@ class RuntimeApi:
         self._server.shutdown()
         self._server.server_close()
 
-    def seconds_per_event(self, *, timeout_s: float) -> list[float]:
-        """Wait until every event was answered."""
-        self._finished.get(timeout=timeout_s)
-        return self._seconds
+    def seconds_of(self, event: bytes, *, within_s: float = 300) -> float:
+        """Hand this event out and wait for its answer, which must not be an error."""
+        self._events.put(event)
+        return self._seconds.get(timeout=within_s)
