@@ -1,0 +1,102 @@
+"""Commands, functions and jobs while a part of all that AWS is asked goes wrong: the account converges, every file has its output, none has two.
+
+A seed is a storm. Without `--whole` one of them rages.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from tests.chaos.choice import Choice
+from tests.chaos.oracles import PutCount, differences
+from tests.chaos.storming import MODES, WITHIN_S, Deployed, Storm, TwoInThree, storm_on, wait_for
+
+SEEDS = 6
+
+
+@pytest.fixture(autouse=True)
+def calm(deployed: Deployed) -> Iterator[None]:
+    """Each test makes its own storm."""
+    yield
+    deployed.storm.calm()
+
+
+def seeds(choice: Choice) -> list[int]:
+    return list(range(SEEDS)) if choice.whole else [0]
+
+
+def test_commands_in_a_storm_and_killed_in_it_converge(deployed: Deployed, choice: Choice) -> None:
+    """CL1, CL6: rm and init until they say that they are done leave what they leave in calm weather; the second init then writes nothing."""
+    storm = deployed.storm
+    for seed in seeds(choice):
+        drawn = choice.random(f"commands {seed}")
+        for verb, expected in (("rm", deployed.empty), ("init", deployed.whole)):
+            storm.commands.story.append(f"seed {choice.seed}, storm {seed}, {verb}")
+            storm_on(storm.commands, drawn, 0.12)
+            kill_after(storm, drawn.uniform(0.4, 5), verb, "-f", "all.yaml")
+            storm.until_done(verb, "-f", "all.yaml")
+            storm.calm()
+            assert differences(expected, deployed.dump()) == [], storm.story
+        assert storm.writes_of("init", "-f", "all.yaml") == [], storm.story
+
+
+def kill_after(storm: Storm, seconds: float, *words: str) -> None:
+    process = storm.start(*words)
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+
+
+def test_every_file_has_its_output_once_whatever_its_functions_agents_meet(deployed: Deployed, choice: Choice) -> None:
+    """TM3, XF7, BA12 with the whole product: in Lambda, handed over, in Batch and through a chain of two."""
+    storm = deployed.storm
+    for seed in seeds(choice):
+        count = 12 if choice.whole else 4
+        files = {name: [f"{name}-{seed}-{n}" for n in range(count)] for name in ("plain", "both", "heavy", "first")}
+        ends = {name: name for name in MODES} | {"first": "second"}
+        storm_on(storm.commands, choice.random(f"put {seed}"), 0.15)
+        storm_on(storm.agents, choice.random(f"agents {seed}"), 0.3, spare=TwoInThree())
+        for name, stems in files.items():
+            folder = storm.local.folder / f"{name}-{seed}"
+            folder.mkdir()
+            for n, stem in enumerate(stems):
+                text = json.dumps({"text": f"of {stem}"}) if name == "first" else f"of {stem}"
+                todo = {"text": text, "sleep_lambda": 60 if name == "both" and n % 2 else 0}
+                (folder / f"{stem}.json").write_text(json.dumps(todo))
+            storm.until_done("put", "-b", f"bucket-{name}/in", "-p", folder.name)
+        expected = {f"bucket-{ends[name]}/out/{stem}.out" for name, stems in files.items() for stem in stems}
+        wait_for("all outputs", partial(_are_there, storm, expected), lambda: storm.story, WITHIN_S)
+        deployed.until_quiet()
+        storm.calm()
+        for name, stems in files.items():
+            _each_once(storm, ends[name], stems, f"seed {choice.seed}, storm {seed}")
+        assert storm.local.leftovers.uploads(storm.local.client) == []
+
+
+def _are_there(storm: Storm, expected: set[str]) -> bool:
+    given_up = storm.local.given_up()
+    assert given_up == [], f"{given_up}\n{storm.story}"
+    buckets = {place.partition("/")[0] for place in expected}
+    return expected <= {f"{bucket}/{key}" for bucket in buckets for key in storm.local.keys(bucket, "out/")}
+
+
+def _each_once(storm: Storm, name: str, stems: list[str], where: str) -> None:
+    """The right bytes, under no other name; and written once for each upload of its input, but for answers that were lost."""
+    bucket = f"bucket-{name}"
+    s3 = storm.local.client("s3")
+    puts = PutCount(storm.local.client, bucket)
+    written, given = puts.versions("out/"), puts.versions("in/")
+    found = {key for key in written if any(key.startswith(f"out/{stem}") for stem in stems)}
+    assert found == {f"out/{stem}.out" for stem in stems}, f"{where}\n{storm.story}"
+    for stem in stems:
+        key = f"out/{stem}.out"
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+        assert body == f"of {stem}", f"{where}: {key}\n{storm.story}"
+        lost = sum(f" s3 PutObject /{bucket}/{key}: Lose" in line for line in storm.agents.story)
+        runs = sum(count for one, count in given.items() if one.startswith(f"in/{stem}."))
+        assert 1 <= written[key] <= runs + lost, f"{where}: {key} {written[key]} {runs} {lost}\n{storm.story}"
