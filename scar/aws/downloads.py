@@ -100,6 +100,7 @@ class Downloads:
     def _in_one(self, direct: Direct, item: Object, partial: Path, heard: Heard) -> bool:
         headers = {"if-match": item.etag, "x-amz-checksum-mode": "ENABLED"}
         with direct.answer("GET", item.key, headers) as answer, self._open(partial) as file:
+            _same_version(answer, item)
             crc = digests.crc32_of(answer.headers)
             plain = digests.is_md5(self._bucket, item.etag, _encryption(answer.headers))
             md5 = hashlib.md5(usedforsecurity=False) if crc is None and plain and "-" not in item.etag else None
@@ -160,6 +161,7 @@ class Downloads:
         at, value, md5 = start, 0, hashlib.md5(usedforsecurity=False)
         headers = {"if-match": item.etag, "range": f"bytes={start}-{end - 1}"}
         with direct.answer("GET", item.key, headers, expected=206) as answer:
+            _same_version(answer, item)
             if answer.headers.get("content-range", "") != f"bytes {start}-{end - 1}/{item.size}":
                 raise NotDirect
             for piece in self._pieces(answer, _RANGE_ROOM_BYTES):
@@ -227,6 +229,12 @@ class Downloads:
         return self._aws.s3.head_object(
             Bucket=self._bucket, Key=item.key, IfMatch=item.etag, ChecksumMode="ENABLED", **more
         )
+
+
+def _same_version(answer: Answer, item: Object) -> None:
+    """Not every service of S3's language heeds If-Match."""
+    if answer.headers.get("etag", item.etag) != item.etag:
+        raise NotDirect
 
 
 def _encryption(headers: Any) -> str:
