@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from scar.local.state import make_folder, sync_folder
+from scar.local.state import StateDamagedError, make_folder, sync_folder
 
 CHUNK: Final = 1 << 20
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -83,9 +83,14 @@ class BlobStore:
             return path
 
     def read(self, digest: str) -> bytes | None:
-        """A small blob (manifest, config) whole."""
+        """A small blob (manifest, config) whole. Raises StateDamagedError when it is not what its name says."""
         path = self._path(digest) if DIGEST.fullmatch(digest) else None
-        return path.read_bytes() if path is not None and path.is_file() else None
+        if path is None or not path.is_file():
+            return None
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != path.name:
+            raise StateDamagedError(path, "The file is damaged: its content does not match its digest.")
+        return content
 
     def begin(self) -> Upload:
         upload = Upload(self._arriving)

@@ -74,7 +74,11 @@ def main(argv: Sequence[str], build: Build) -> int:
 
 def _unusable(state: State, error: OSError) -> ConflictError:
     what = f"The local AWS cannot use its state: {error.strerror or error}."
-    return ConflictError(what, where=str(error.filename or state.folder), fix="Nothing was changed. Mend what is in the way, and run the command again.")
+    return ConflictError(
+        what,
+        where=str(error.filename or state.folder),
+        fix="Nothing was changed. Mend what is in the way, and run the command again.",
+    )
 
 
 class _Released:
@@ -212,6 +216,7 @@ class Daemon:
         if batch is not None:
             batch.start()
             stack.callback(batch.stop)
+        keys.begin()
         self._keep_house(stack, keys, bodies, logs)
         threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
         stack.callback(server.shutdown)

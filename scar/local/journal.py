@@ -2,7 +2,7 @@
 
 A record is a 12-byte head (length, CRC of the payload, CRC of those eight bytes) and its payload. A file that ends inside a record
 was being written when the machine stopped: that record was never acknowledged and is cut off. Anything else that does not add up
-is damage and is refused. Many threads append; one fsync serves all who wait for it.
+is damage and is refused, and so is a file without its first record, which is there before the file has its name. Many threads append; one fsync serves all who wait for it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from scar.local.state import StateDamagedError, sync_folder
+from scar.local.state import StateDamagedError, write_atomically
 
 _HEAD: Final = struct.Struct("<III")
+_OPENING_BEGINS: Final = b"scar-local-journal "
+_OPENING_SAYS: Final = _OPENING_BEGINS + b"1"
+
+
+def _record(payload: bytes) -> bytes:
+    head = struct.pack("<II", len(payload), zlib.crc32(payload))
+    return head + struct.pack("<I", zlib.crc32(head)) + payload
+
+
+OPENING: Final = _record(_OPENING_SAYS)  # the first record of every journal: a file without it has lost what it held
 
 
 class Journal:
@@ -25,11 +35,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        created = not path.exists()
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        if created:
-            os.fsync(self._fd)
-            sync_folder(path.parent)
+        if not path.exists():
+            write_atomically(path, OPENING)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         self.size = os.fstat(self._fd).st_size
         self._appended = self._synced = self.size
         self._write_lock = threading.Lock()
@@ -41,8 +49,7 @@ class Journal:
 
         After a failed write nothing more is taken: a half record in the middle would hide all that follow.
         """
-        head = struct.pack("<II", len(payload), zlib.crc32(payload))
-        record = head + struct.pack("<I", zlib.crc32(head)) + payload
+        record = _record(payload)
         with self._write_lock:
             if self._broken is not None:
                 raise self._broken
@@ -65,6 +72,10 @@ class Journal:
             os.ftruncate(self._fd, self.size)
         except OSError:
             self._broken = error
+
+    @property
+    def is_empty(self) -> bool:
+        return self.size <= len(OPENING)
 
     def sync(self, ticket: int) -> None:
         """Return when everything up to `ticket` is on disk."""
@@ -101,8 +112,22 @@ def replay(path: Path) -> Iterator[bytes]:
                 break
             if zlib.crc32(payload) != payload_crc:
                 raise StateDamagedError(path, f"The journal is damaged at byte {at}.")
-            yield payload
+            if at == 0 and payload.startswith(_OPENING_BEGINS):
+                if payload != _OPENING_SAYS:
+                    raise StateDamagedError(
+                        path, f"The journal is of another version ({payload.decode(errors='replace')})."
+                    )
+            else:
+                yield payload
             at = source.tell()
+        if at == 0:
+            raise StateDamagedError(path, "The journal is empty: not even its first record is there.")
         if at < end:
             source.truncate(at)
             os.fsync(source.fileno())
+
+
+def open_anew(path: Path) -> None:
+    """A journal of an earlier SCAR, which began them with nothing, gets its first record."""
+    if not path.stat().st_size:
+        write_atomically(path, OPENING)

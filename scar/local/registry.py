@@ -29,11 +29,12 @@ from moto.ecr.exceptions import ImageAlreadyExistsException, InvalidParameterExc
 from moto.ecr.models import ECRBackend, Repository, ecr_backends
 from moto.ecr.models import Image as MotoImage
 
+from scar.local import snapshot
 from scar.local.blobs import DIGEST, BlobStore
 from scar.local.registry_lifecycle import expired
 from scar.local.registry_manifest import OCI_MANIFEST, ManifestError, json_object, parts, references, refers_to
-from scar.local.registry_settings import BLOB_MOUNTING, ENABLED, Settings
-from scar.local.state import make_folder, read_json, write_atomically
+from scar.local.registry_settings import BLOB_MOUNTING, ENABLED, WRITTEN_BY, Settings
+from scar.local.state import make_folder
 
 MANIFEST_BYTES: Final = 4 * 1024 * 1024
 _ECR_HOST: Final = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
@@ -357,15 +358,15 @@ class RegistryData:
         file = self._file(place)
         make_folder(file.parent)
         document = {"images": [asdict(entry) for entry in entries.values()]}
-        write_atomically(file, json.dumps(document).encode())
+        snapshot.write_document(file, document, written_by=WRITTEN_BY)
         self._entries[place] = entries
 
     def _load(self) -> Iterator[tuple[Place, dict[str, Entry]]]:
         for file in self._folder.glob("*/*/*.json"):
-            document = read_json(file) or {}
+            document = snapshot.read_document(file, written_by=WRITTEN_BY)
             images = [
                 Entry(raw["digest"], raw["media_type"], tuple(raw["tags"]), raw["pushed_at"])
-                for raw in document.get("images", ())
+                for raw in document["images"]
             ]
             place = Place(file.parent.parent.name, file.parent.name, unquote(file.stem))
             yield place, {entry.digest: entry for entry in images}

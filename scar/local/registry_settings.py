@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from scar.local.state import read_json, write_atomically
+from scar.local import snapshot
 
+WRITTEN_BY: Final = "registry 1"  # of what the registry keeps beside its blobs
 BLOB_MOUNTING: Final = "BLOB_MOUNTING"
 ENABLED: Final = "ENABLED"
 # ecr:GetAccountSetting's names and what they are in a new account (Amazon ECR user guide, "Private registry settings")
@@ -33,7 +33,7 @@ class Settings:
 
     def __init__(self, file: Path) -> None:
         self._file, self._lock = file, threading.Lock()
-        document: dict[str, Any] = read_json(file) or {}
+        document = snapshot.read_document(file, written_by=WRITTEN_BY) if file.exists() else {}
         self._values: dict[str, dict[str, str]] = document.get("values", {})
         self._rules = {place: [Rule(*rule) for rule in rules] for place, rules in document.get("rules", {}).items()}
 
@@ -59,4 +59,5 @@ class Settings:
             self._write()
 
     def _write(self) -> None:
-        write_atomically(self._file, json.dumps({"values": self._values, "rules": self._rules}).encode())
+        document = {"values": self._values, "rules": self._rules}
+        snapshot.write_document(self._file, document, written_by=WRITTEN_BY)

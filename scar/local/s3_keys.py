@@ -43,11 +43,13 @@ class Keys:
         self._lock = threading.Lock()
         self._generation = 0
         self._snapshot_bytes = 0
+        self._named: set[str] = set()
+        self._begun = False
         make_folder(folder)
         self._journal: Journal | None = None
 
     def load(self) -> None:
-        """Put every recorded key into moto's buckets (which must be there) and remove bodies that nobody names."""
+        """Put every recorded key into moto's buckets (which must be there)."""
         kept: dict[tuple[str, str], dict[str, bytes]] = {}
         for change in self._recorded():
             versions = kept.setdefault((change.bucket, change.key), {})
@@ -63,8 +65,14 @@ class Keys:
                 continue  # the bucket was deleted after its last key
             bucket.keys.setlist(key, [self._revived(bucket, state, named) for state in versions.values()])
             self._known[bucket_name, key] = tuple(versions)
-        self._bodies.sweep(named)
+        self._named = named
         self._journal = Journal(self._path("journal"))
+
+    def begin(self) -> None:
+        """All the rest of the state could be read too: from now on files may go, bodies that nobody names first."""
+        self._bodies.sweep(self._named)
+        self._named = set()
+        self._begun = True
 
     def _recorded(self) -> Iterator[_Change]:
         generations = sorted(int(path.name.split(".")[1]) for path in self._folder.glob("keys.*.snapshot"))
@@ -142,7 +150,7 @@ class Keys:
         """Write everything anew and begin an empty journal. Stops writers meanwhile."""
         with self._lock:
             journal = self._open()
-            if journal.size == 0 and self._path("snapshot").exists():
+            if journal.is_empty and self._path("snapshot").exists():
                 return
             journal.sync(journal.size)
             payload = pickle.dumps([tuple(change) for change in self._everything()], 5)
@@ -169,7 +177,9 @@ class Keys:
         return self._folder / f"keys.{self._generation}.{kind}"
 
     def close(self) -> None:
-        self.compact()
+        """As small as may be for the next start; nothing is touched when this one did not `begin`."""
+        if self._begun:
+            self.compact()
         self._open().close()
 
 

@@ -56,6 +56,24 @@ def read(path: Path, *, written_by: str) -> bytes:
     return payload
 
 
+def write_document(path: Path, document: Mapping[str, Any], *, written_by: str) -> None:
+    """A small document in the same form. On disk when this returns."""
+    write(path, json.dumps(document).encode(), written_by=written_by)
+
+
+def read_document(path: Path, *, written_by: str) -> dict[str, Any]:
+    """Raises StateDamagedError. What was written before documents had a header is read too, as far as it is whole."""
+    try:
+        plain = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StateDamagedError(path, f"The file cannot be read: {error.strerror}.") from error
+    except ValueError:  # two documents, or damage, which `read` words
+        plain = json.loads(read(path, written_by=written_by))
+    if not isinstance(plain, dict):
+        raise StateDamagedError(path, "The file is damaged: it holds no document.")
+    return plain
+
+
 def _header(path: Path, line: bytes) -> Mapping[str, Any]:
     try:
         header = json.loads(line)

@@ -25,6 +25,7 @@ from typing import Any, Final, Self
 from scar.errors import ConflictError, ScarError
 
 SCHEMA: Final = 1  # of everything written below the folder; a newer one is refused
+LAYOUT: Final = 2  # what the mark says; 1: journals began with nothing
 ALREADY_RUNNING: Final = 3  # exit code of a daemon that finds another one on its state
 _MARK: Final = "scar-local-state"  # the file that says "this folder is ours to remove"
 
@@ -91,20 +92,30 @@ class State:
                     f"{self.folder} holds files that are not the local AWS's.",
                     fix="Name an empty folder with SCAR_LOCAL_STATE.",
                 )
-            write_atomically(mark, f"{SCHEMA}\n".encode())
+            self.mark()
         self._check_schema(mark)
         if stat.S_IMODE(found.st_mode) & 0o077:
             self.folder.chmod(0o700)
+
+    def mark(self) -> None:
+        """Say that the folder is ours, and how things lie in it."""
+        write_atomically(self.folder / _MARK, f"{LAYOUT}\n".encode())
+
+    @property
+    def layout(self) -> int:
+        return int((self.folder / _MARK).read_text())
 
     def is_ours(self) -> bool:
         return (self.folder / _MARK).is_file() and self.folder.stat().st_uid == os.geteuid()
 
     def _check_schema(self, mark: Path) -> None:
-        text = mark.read_text().strip()
-        if not text.isdigit() or int(text) > SCHEMA:
+        text = mark.read_text(errors="replace").strip()
+        if not (text.isascii() and text.isdigit()):
+            raise StateDamagedError(mark, "The file does not say how the state is laid out.")
+        if int(text) > LAYOUT:
             raise ConflictError(
-                f"The state was written by a newer SCAR (schema {text!r}, this one reads {SCHEMA}).",
-                where=str(self.folder),
+                f"The state was written by a newer SCAR (schema {text!r}, this one reads {LAYOUT}).",
+                where=str(mark),
                 fix="Use that version, or start afresh with `scar local reset`.",
             )
 

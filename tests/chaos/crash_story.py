@@ -249,7 +249,7 @@ def _others(clients: Clients) -> Facts:
         facts["notification", "later"] = rule["LambdaFunctionArn"].rpartition(":")[2]
     for made in clients("lambda").list_functions()["Functions"]:
         if made["FunctionName"] != "hears":
-            facts["function", made["FunctionName"]] = made["Handler"]
+            facts["function", made["FunctionName"]] = made.get("Handler")
     for text in _messages(clients):
         facts["message", json.loads(text)["detail"]["mark"] if text.startswith("{") else text] = True
     for job in clients("batch").list_jobs(jobQueue="jobs", filters=[{"name": "JOB_NAME", "values": ["*"]}])[

@@ -100,17 +100,17 @@ class Forks:
         self._parent.wait()
         self._parent.stdout.close()
 
-    def start(self, folder: Path, *, open_files: int | None = None) -> int:
+    def start(self, folder: Path, *more: str, open_files: int | None = None) -> int:
         """Returns when the daemon of `folder` answers; its pid. AssertionError with its last words when it ends instead."""
-        code = self.try_start(folder, open_files=open_files)
+        code = self.try_start(folder, *more, open_files=open_files)
         assert code is None, f"the daemon of {folder} ended with {code}: {self.output(folder)[-4000:]}"
         assert self._daemon is not None
         return self._daemon
 
-    def try_start(self, folder: Path, *, open_files: int | None = None) -> int | None:
+    def try_start(self, folder: Path, *more: str, open_files: int | None = None) -> int | None:
         """The same, but its exit code when it ends instead of listening; what it said is `output`."""
         self.kill()
-        arguments = ["--state", str(folder), "--port", str(self.clients.port)]
+        arguments = ["--state", str(folder), "--port", str(self.clients.port), *more]
         self._daemon = self._ask([arguments, open_files, str(_output_of(folder))])
         deadline = time.monotonic() + PATIENCE_S
         while not listens(folder, self._daemon):

@@ -10,7 +10,7 @@ import pytest
 from local_daemon import Running, make_role
 
 from scar.local import snapshot
-from scar.local.journal import Journal, replay
+from scar.local.journal import OPENING, Journal, replay
 from scar.local.state import State, StateDamagedError, write_atomically
 
 
@@ -74,11 +74,23 @@ def test_a_journal_cut_anywhere_gives_back_the_whole_records_before(tmp_path):
     journal.sync(ends[-1])
     journal.close()
     content = path.read_bytes()
-    for length in range(len(content) + 1):
+    for length in range(len(OPENING), len(content) + 1):
         path.write_bytes(content[:length])
         whole = sum(end <= length for end in ends)
         assert list(replay(path)) == [b"record %d" % number for number in range(whole)]
-        assert path.stat().st_size == ([0, *ends])[whole]
+        assert path.stat().st_size == ([len(OPENING), *ends])[whole]
+
+
+def test_a_journal_that_has_lost_its_first_record_is_refused_and_left_as_it_is(tmp_path):
+    """LO4: it has its name only once that record is there, so no crash leaves it so."""
+    path = tmp_path / "journal"
+    Journal(path).close()
+    assert path.read_bytes() == OPENING
+    for length in range(len(OPENING)):
+        path.write_bytes(OPENING[:length])
+        with pytest.raises(StateDamagedError, match="empty"):
+            list(replay(path))
+        assert path.read_bytes() == OPENING[:length]
 
 
 def test_a_flipped_bit_of_a_journal_is_damage_not_an_end(tmp_path):
