@@ -213,7 +213,8 @@ class Downloads:
             return True
         if path.stat().st_size != item.size:
             return False
-        told = self._told(item)
+        head = self._aws.s3.head_object
+        told = head(Bucket=self._bucket, Key=item.key, IfMatch=item.etag, ChecksumMode="ENABLED")
         headers = told["ResponseMetadata"]["HTTPHeaders"]
         crc = digests.crc32_of(headers)
         if crc is not None:
@@ -222,13 +223,8 @@ class Downloads:
             return True
         if "-" not in item.etag:
             return False
-        first = self._told(item, PartNumber=1)["ContentLength"]
+        first = head(Bucket=self._bucket, Key=item.key, PartNumber=1)["ContentLength"]
         return digests.matches(path, item.etag, item.size, [first] if 0 < first < item.size else [])
-
-    def _told(self, item: Object, **more: Any) -> Any:
-        return self._aws.s3.head_object(
-            Bucket=self._bucket, Key=item.key, IfMatch=item.etag, ChecksumMode="ENABLED", **more
-        )
 
 
 def _same_version(answer: Answer, item: Object) -> None:
