@@ -56,6 +56,9 @@ __all__ = [
 ]
 
 LAMBDA_LEASE_MARGIN_S: Final = 30.0  # an invocation's lease is what it has left to live, and this
+_LONGEST_LEASE_S: Final = (
+    900.0 + LAMBDA_LEASE_MARGIN_S
+)  # lambda/latest/dg/gettingstarted-limits: an invocation's timeout
 JOB_LEASE_S: Final = 900.0
 JOB_RENEWAL_S: Final = 300.0  # two renewals may fail before the lease is over
 
@@ -346,7 +349,9 @@ class Ledger:
         return contract.job_name(self._function, run, epoch)
 
     def wait_until(self, when: float) -> None:
-        while (left := when - self.clock()) > 0:
+        """Never longer than an invocation may live, nor than it is at first, though the clock is set back before or meanwhile."""
+        end = time.monotonic() + min(when - self.clock(), _LONGEST_LEASE_S)
+        while (left := min(when - self.clock(), end - time.monotonic())) > 0:
             self._sleep(left)
 
     def put(self, run: str, found: _Found | None, entry: Entry, doubted: set[str] | None = None) -> _Found:
