@@ -53,12 +53,14 @@ def watched(
     ahead_s: int = 0,
     before: Sequence[str] = (),
 ) -> Iterator[Watched]:
-    """A traced agent under a Runtime API of its own, as long as the block runs. `before` is a command that executes the agent's."""
+    """A traced agent under a Runtime API of its own, as long as the block runs. `before` is a command that executes the agent's.
+
+    `ahead_s` says how far the clock goes ahead that `environment` gives it (`Wall`).
+    """
     with RuntimeApiServer() as api:
         variables = lab.environment(
-            AWS_LAMBDA_RUNTIME_API=api.address, _HANDLER="h", LAMBDA_TASK_ROOT="/var/task", **(environment or {}),
-            **(ahead(ahead_s) if ahead_s else {}),
-        )  # fmt: skip
+            AWS_LAMBDA_RUNTIME_API=api.address, _HANDLER="h", LAMBDA_TASK_ROOT="/var/task", **(environment or {})
+        )
         command = [*before, *lab.command(function)]
         traced = Traced(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         agent = Agent(api, traced.process, lab.temporary)
@@ -70,17 +72,6 @@ def watched(
                 yield Watched(agent, traced, ahead_s)
         finally:
             reader.join(PATIENCE_S)
-
-
-def ahead(seconds: int) -> dict[str, str]:
-    """The variables that make a process's clock on the wall go so far ahead; the monotonic one stays."""
-    return {**faketime(), "FAKETIME": f"{seconds:+d}"}
-
-
-def faketime() -> dict[str, str]:
-    found = sorted(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")))
-    assert found, "Debian's package faketime is not installed (.ci/install-chaos)"
-    return {"LD_PRELOAD": found[0], "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 def turns(calls: Sequence[Call]) -> list[int]:

@@ -22,7 +22,7 @@ __all__ = ["bucket", "lab", "out", "s3_client", "s3_endpoint"]
 MIB = 1024 * 1024
 DISK_MIB = 8
 COPY = 'echo "$(ls -A "$TMP_INPUT_DIR/../.." | wc -l)"; cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/copy"'
-FILLING = 'dd if=/dev/zero of="$TMP_OUTPUT_DIR/../../filler" bs=64k 2>/dev/null; '
+FILLING = 'dd if=/dev/zero of="$TMP_OUTPUT_DIR/../../filler" bs=64k count=256 2>/dev/null; '
 # What a full disk refuses. The script's own calls are its own affair.
 NEEDS_ROOM = frozenset({"mkdir", "openat", "write", "rename", "ftruncate", "fallocate"})
 
@@ -92,7 +92,7 @@ def test_a_disk_that_is_full_from_the_start_fails_the_event_and_not_the_sandbox(
     lab: Lab, bucket: Bucket, out: tuple[Storage, ...]
 ) -> None:
     """XF12: an image's own files, say, have left nothing; the event says so."""
-    full = on_a_small_disk(lab, 'dd if=/dev/zero of="$0/of-the-image" bs=64k 2>/dev/null')
+    full = on_a_small_disk(lab, 'dd if=/dev/zero of="$0/of-the-image" bs=64k count=256 2>/dev/null')
     with watched(lab, lab.function(COPY, outputs=out), before=full) as agent:
         answer = agent.agent.invoke({"Records": [bucket.put("in/a")]})
         assert answer.error_type == "AgentFailed" and "No space left on device" in answer.document["errorMessage"]

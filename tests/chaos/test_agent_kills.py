@@ -18,7 +18,6 @@ from tests.chaos.agents import (
     HOUR_S,
     PATIENCE_S,
     Watched,
-    ahead,
     entries,
     left_in,
     published,
@@ -33,6 +32,7 @@ from tests.chaos.choice import Choice
 from tests.supervisor.batch_lab import Handing, handing
 from tests.supervisor.conftest import Bucket, Lab, bucket, lab, s3_client, s3_endpoint
 from tests.support.system_calls import Call, Traced, kill_at, let
+from tests.support.wall_clock import Wall
 
 __all__ = ["bucket", "handing", "lab", "s3_client", "s3_endpoint"]
 
@@ -75,6 +75,14 @@ class Event:
         assert counts.keys() == self.expected.keys(), f"killed at {where}: published are {sorted(counts)}"
         assert max(counts.values()) <= at_most, f"killed at {where}: written so often: {counts}"
 
+    def forget(self) -> None:
+        """Its outputs, which may be large."""
+        found = self.bucket.client.list_object_versions(Bucket=self.bucket.name, Prefix=f"out/{self.name}/")["Versions"]
+        for version in found:
+            self.bucket.client.delete_object(
+                Bucket=self.bucket.name, Key=version["Key"], VersionId=version["VersionId"]
+            )
+
     def ledger(self) -> list[dict[str, object]]:
         return entries(self.bucket, f"in/{self.name}")
 
@@ -88,18 +96,16 @@ class Sweep:
     """Agents of one function, one after another on one disk: each takes up what the one before it died of, and dies of something else."""
 
     def __init__(self, lab: Lab, function: Path, environment: dict[str, str], *, hourly: bool = False) -> None:
-        self.lab, self.function, self.environment = lab, function, environment
-        self._hourly, self._hours = hourly, 0
+        self.lab, self.function = lab, function
+        self._ahead_s, self._between_s, self._wall = 0, HOUR_S if hourly else 0, Wall(lab.home)
+        self.environment = {**environment, **(self._wall.variables if hourly else {})}
 
     @contextmanager
     def agent(self) -> Iterator[Watched]:
-        self._hours += self._hourly
-        with watched(self.lab, self.function, self.environment, ahead_s=self._hours * HOUR_S) as agent:
+        self._ahead_s += self._between_s
+        self._wall.jumps(self._ahead_s)
+        with watched(self.lab, self.function, self.environment, ahead_s=self._ahead_s) as agent:
             yield agent
-
-    def ahead(self) -> dict[str, str]:
-        """For a process that is as far ahead as the last agent was."""
-        return ahead(self._hours * HOUR_S) if self._hours else {}
 
     def record(self, event: Event) -> list[Call]:
         with self.agent() as agent:
@@ -154,6 +160,7 @@ def test_an_agent_that_is_killed_in_the_middle_of_a_multipart_upload_shows_no_pa
     for died, (event, where, agent) in enumerate(sweep.deaths(points, events), start=1):
         agent.answers(event.payload, event.request_id)
         event.is_published(where, at_most=2)
+        event.forget()
         nothing_is_left(lab, where)
         assert len(unfinished(bucket)) <= died and set(unfinished(bucket)) <= {
             f"out/{event.name}/c" for event in events
@@ -196,7 +203,7 @@ def test_a_run_that_is_killed_at_any_call_is_done_once_in_lambda_or_by_one_job(
         assert len(submitted) <= 1, f"killed at {where}: {len(submitted)} jobs for one record"
         for job in submitted:
             (variable,) = job["containerOverrides"]["environment"]
-            ran = handing.job(sweep.function, variable["value"], job_id=job["jobId"], **sweep.ahead())
+            ran = handing.job(sweep.function, variable["value"], job_id=job["jobId"], **sweep.environment)
             assert ran.end() == 0, f"killed at {where}: {ran.log}"
         states = [str(entry["state"]) for entry in event.ledger()]
         # A publisher that died may have shown its outputs; it has not said so, and another writes the same bytes again.
