@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -43,32 +44,39 @@ class Deployed:
 
 def functions(aws: Aws) -> tuple[Deployed, ...]:
     """Every function of ours in this region, by name. Calls: one per 100 of ours and, if there are any, one per 50 of all."""
-    with mapped("list functions"):
-        ours = tagged(aws)
+    with mapped("list functions"), ThreadPoolExecutor(1, "list") as pool:
+        pages = _tagged_pages(aws)
+        ours = next((page for page in pages if page), {})
         if not ours:
             return ()
-        pages = aws.lambda_.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 50})
-        found = [
-            _deployed(item, ours[item["FunctionArn"]])
-            for page in pages
-            for item in page["Functions"]
-            if item["FunctionArn"] in ours
-        ]
+        listed = pool.submit(_listed, aws)  # while further pages of tags come
+        for page in pages:
+            ours |= page
+        found = [_deployed(item, ours[item["FunctionArn"]]) for item in listed.result() if item["FunctionArn"] in ours]
     return tuple(sorted(found, key=lambda function: function.name))
 
 
 def tagged(aws: Aws) -> dict[str, Mapping[str, str]]:
     """The tags of every function of ours in this region, by ARN; one call per 100."""
+    return {arn: said for page in _tagged_pages(aws) for arn, said in page.items()}
+
+
+def _tagged_pages(aws: Aws) -> Iterator[dict[str, Mapping[str, str]]]:
     pages = aws.tagging.get_paginator("get_resources").paginate(
         TagFilters=[{"Key": tags.FUNCTION}],
         ResourceTypeFilters=["lambda:function"],
         PaginationConfig={"PageSize": 100},
     )
-    return {
-        item["ResourceARN"]: {tag["Key"]: tag["Value"] for tag in item["Tags"]}
-        for page in pages
-        for item in page["ResourceTagMappingList"]
-    }
+    for page in pages:
+        yield {
+            item["ResourceARN"]: {tag["Key"]: tag["Value"] for tag in item["Tags"]}
+            for item in page["ResourceTagMappingList"]
+        }
+
+
+def _listed(aws: Aws) -> list[Mapping[str, Any]]:
+    pages = aws.lambda_.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 50})
+    return [item for page in pages for item in page["Functions"]]
 
 
 def _deployed(config: Mapping[str, Any], said: Mapping[str, str]) -> Deployed:
