@@ -134,7 +134,7 @@ def opened(path: Path) -> Iterator[bytes]:
     elif raw[257:262] == b"ustar":
         with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
             for member in archive:
-                if (content := archive.extractfile(member)) is not None:
+                if member.isreg() and (content := archive.extractfile(member)) is not None:
                     yield content.read()
 
 
