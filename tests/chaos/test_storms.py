@@ -55,7 +55,7 @@ CUT = [("logs", "DescribeLogGroups"), ("batch", "DescribeJobQueues"), ("tagging"
 
 
 def test_an_answer_that_is_cut_is_asked_for_again_and_not_taken_for_an_empty_one(deployed: Deployed) -> None:
-    """CL1, CL10: of JSON that is cut botocore makes a document without members, of which a command would read that there is nothing."""
+    """CL1: of JSON that is cut botocore makes a document without members, of which a command would read that there is nothing."""
     storm = deployed.storm
     rules = [storm.commands.add(service, operation, Cut(2)) for service, operation in CUT]
     assert storm.writes_of("init", "-f", "all.yaml") == []
