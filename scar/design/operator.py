@@ -121,7 +121,7 @@ ROWS: Final = (
     Row(f"{_READS} explain", "buckets", "s3", "GetBucketNotification ListBucket"),
     Row("put get ls run", "buckets", "s3", "ListBucket"),
     Row("init rm", "buckets", "s3", "PutBucketNotification"),
-    Row(_MAKES, "buckets", "s3", "CreateBucket PutBucketOwnershipControls PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging PutEncryptionConfiguration"),
+    Row(_MAKES, "buckets", "s3", "CreateBucket PutBucketOwnershipControls PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging PutEncryptionConfiguration PutLifecycleConfiguration"),
     Row(DATA, "buckets", "s3", "DeleteBucket ListBucketVersions"),
     Row(DATA, "objects", "s3", "AbortMultipartUpload DeleteObject DeleteObjectVersion"),
     Row("put", "objects", "s3", "PutObject AbortMultipartUpload"),

@@ -42,6 +42,14 @@ def test_the_state_bucket_forgets_spills(acct: Account) -> None:
     assert expiring == {"functions/": 14, "leases/": 1}
 
 
+def test_a_bucket_that_is_made_ends_uploads_that_nobody_finished(acct: Account) -> None:
+    """XF6, XF9: what a run leaves that was killed in the middle of a large output is bounded by S3's own rule."""
+    init(acct.aws, function())
+    (rule,) = bucket_settings("photos")["get_bucket_lifecycle_configuration"]["Rules"]
+    assert rule["Status"] == "Enabled" and rule["Filter"] == {"Prefix": ""}
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7} and "Expiration" not in rule
+
+
 def test_a_bucket_that_exists_is_left_exactly_as_it_is(acct: Account) -> None:
     """SE4."""
     acct.aws.s3.create_bucket(Bucket="photos", CreateBucketConfiguration={"LocationConstraint": REGION})

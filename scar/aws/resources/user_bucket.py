@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -13,6 +14,20 @@ from scar.aws.resources import buckets
 from scar.aws.resources.state_bucket import has
 from scar.errors import ConflictError
 from scar.plan.resource import Id
+
+# What a run that was killed in the middle of a large upload leaves: parts that nobody sees and everybody pays for.
+# Source: AmazonS3/latest/userguide/mpu-abort-incomplete-mpu-lifecycle-config
+UNFINISHED_UPLOADS_DAYS: Final = 7
+LIFECYCLE: Final = {
+    "Rules": [
+        {
+            "ID": "unfinished uploads",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_UPLOADS_DAYS},
+        }
+    ]
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,10 @@ class UserBucket:
         aws.s3.put_object(**state)  # type: ignore[arg-type]  # every value is a str
         buckets.create(aws, self.name)
         buckets.secure(aws, self.name)
+        lifecycle: Any = LIFECYCLE
+        aws.s3.put_bucket_lifecycle_configuration(
+            Bucket=self.name, ExpectedBucketOwner=aws.account, LifecycleConfiguration=lifecycle
+        )
         buckets.tag(aws, self.name, tags.written(tags.pairs({tags.CREATED_BY: tags.SCAR})))
         aws.s3.delete_object(**state)  # type: ignore[arg-type]  # every value is a str
 
