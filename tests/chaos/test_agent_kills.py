@@ -97,13 +97,13 @@ class Sweep:
 
     def __init__(self, lab: Lab, function: Path, environment: dict[str, str], *, hourly: bool = False) -> None:
         self.lab, self.function = lab, function
-        self._ahead_s, self._between_s, self._wall = 0, HOUR_S if hourly else 0, Wall(lab.home)
-        self.environment = {**environment, **(self._wall.variables if hourly else {})}
+        self._ahead_s, self._between_s, self.wall = 0, HOUR_S if hourly else 0, Wall(lab.home)
+        self.environment = {**environment, **(self.wall.variables if hourly else {})}
 
     @contextmanager
     def agent(self) -> Iterator[Watched]:
         self._ahead_s += self._between_s
-        self._wall.jumps(self._ahead_s)
+        self.wall.jumps(self._ahead_s)
         with watched(self.lab, self.function, self.environment, ahead_s=self._ahead_s) as agent:
             yield agent
 
@@ -203,7 +203,7 @@ def test_a_run_that_is_killed_at_any_call_is_done_once_in_lambda_or_by_one_job(
         assert len(submitted) <= 1, f"killed at {where}: {len(submitted)} jobs for one record"
         for job in submitted:
             (variable,) = job["containerOverrides"]["environment"]
-            ran = handing.job(sweep.function, variable["value"], job_id=job["jobId"], **sweep.environment)
+            ran = handing.job(sweep.function, variable["value"], job_id=job["jobId"], **sweep.wall.variables)
             assert ran.end() == 0, f"killed at {where}: {ran.log}"
         states = [str(entry["state"]) for entry in event.ledger()]
         # A publisher that died may have shown its outputs; it has not said so, and another writes the same bytes again.
