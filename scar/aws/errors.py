@@ -97,7 +97,8 @@ def _batch_says(error: ClientError, what: re.Pattern[str]) -> bool:
 def is_passing(error: ClientError | BotoCoreError) -> bool:
     """Whether the same question may well be answered in a moment: AWS is busy or broken, or cannot be reached."""
     if isinstance(error, ClientError):
-        return code_of(error) in _BUSY or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+        told_of = error.response.get("ResponseMetadata")  # an error that stands inside an answer has none
+        return code_of(error) in _BUSY or (told_of is not None and told_of["HTTPStatusCode"] >= 500)
     return isinstance(error, boto.HTTPClientError)
 
 
