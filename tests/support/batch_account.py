@@ -80,8 +80,7 @@ class Jobs:
                     job["ends_after"] -= 1
                     if job["ends_after"] < 0:
                         job["status"], job["ends_after"] = "FAILED", None
-            asked = request.get("jobStatus", "RUNNING")
-            found = [job for job in self.all if job["queue"] == queue and job["status"] == asked]
+            found = [job for job in self.all if job["queue"] == queue and _asked_for(job, request)]
         start = int(request.get("nextToken", "0"))
         kept = ("jobId", "jobName", "status", "jobDefinition")
         answer: dict[str, Any] = {
@@ -98,6 +97,14 @@ class Jobs:
                 if job["jobId"] == request["jobId"]:
                     job["ends_after"] = self.slow
         return {}
+
+
+def _asked_for(job: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """A filter lists what has any status (botocore batch:ListJobsRequest.filters); of filters, only that for all jobs is known here."""
+    if not request.get("filters"):
+        return bool(job["status"] == request.get("jobStatus", "RUNNING"))
+    assert request["filters"] == [{"name": "AFTER_CREATED_AT", "values": ["0"]}], request["filters"]
+    return True
 
 
 class Around(Moto):

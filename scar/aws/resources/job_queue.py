@@ -113,11 +113,12 @@ class JobQueue:
         found = self._ask(aws)
         if found is None or not tags.is_ours(tags.pairs(found.get("tags") or {}), self.function, self.shared):
             return
-        found = states.settled(lambda: self._ask(aws), aws, str(self.id))
-        if found is None:
-            return
+        if states.status_of(found) not in (states.VALID, states.INVALID):
+            found = states.settled(lambda: self._ask(aws), aws, str(self.id))
+            if found is None:
+                return
         if not self.stop_jobs:
-            jobs.refuse(self._unfinished(aws, all_jobs=True), self.function)
+            jobs.refuse(jobs.at_a_glance(aws, self.name, None), self.function)
         if found.get("state") != states.DISABLED:
             states.patiently(
                 lambda: aws.batch.update_job_queue(jobQueue=self.name, state=states.DISABLED), aws, f"-{self.id}"
@@ -132,7 +133,7 @@ class JobQueue:
     def unfinished(self, aws: Aws) -> tuple[jobs.Unfinished, ...]:
         """The function's jobs that would hold the queue; all of its jobs where the queue would go with them."""
         others = self.leaving is not None and self.leaving.others(aws)
-        return self._unfinished(aws, all_jobs=not others)
+        return jobs.at_a_glance(aws, self.name, self.function if others else None)
 
     def _unfinished(self, aws: Aws, *, all_jobs: bool) -> tuple[jobs.Unfinished, ...]:
         return jobs.unfinished(aws, self.name, None if all_jobs else self.function)
