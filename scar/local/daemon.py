@@ -29,9 +29,7 @@ from scar.local.journal import open_anew
 from scar.local.state import ALREADY_RUNNING, LAYOUT, Lock, State, StateDamagedError, sweep_unfinished, write_atomically
 
 if TYPE_CHECKING:
-    from scar.local.bodies import Bodies
     from scar.local.iam.authority import Authority
-    from scar.local.logs import LogSink
     from scar.local.parts import Build, Parts
     from scar.local.s3_keys import Keys
     from scar.local.sandbox.spec import Serve
@@ -217,7 +215,7 @@ class Daemon:
             batch.start()
             stack.callback(batch.stop)
         keys.begin()
-        self._keep_house(stack, keys, bodies, logs)
+        self._keep_house(stack, (logs.flush, bodies.bury, front.settle_left, keys.tidy))
         threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
         stack.callback(server.shutdown)
         self._announce(stack, server.port)
@@ -253,7 +251,7 @@ class Daemon:
         stack.callback(self._state.address_file.unlink, missing_ok=True)
         _log.info("listening on %s (%s)", self._endpoint, __version__)
 
-    def _keep_house(self, stack: contextlib.ExitStack, keys: Keys, bodies: Bodies, logs: LogSink) -> None:
+    def _keep_house(self, stack: contextlib.ExitStack, chores: Sequence[Callable[[], None]]) -> None:
         ended = threading.Event()
 
         def work() -> None:
@@ -262,13 +260,11 @@ class Daemon:
                     _log.error("%s is gone: ending", self._state.folder)
                     self._stop.set()
                     return
-                try:
-                    logs.flush()
-                    bodies.bury()
-                    if keys.is_long():
-                        keys.compact()
-                except OSError:  # a full disk, most likely: it may have room again next time
-                    _log.exception("housekeeping failed")
+                for chore in chores:
+                    try:
+                        chore()
+                    except OSError as error:  # a full disk, most likely: it may have room again next time
+                        _log.error("%s has to wait: %s", chore.__qualname__, error)
 
         thread = threading.Thread(target=work, name="housekeeping", daemon=True)
         thread.start()

@@ -17,6 +17,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from flask import Flask
@@ -103,6 +104,7 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
         self._registry, self._batch, self._changed, self._own = registry, batch, changed, own
         self._iam, self._endpoints = iam, endpoints
         self._locks = KeyLocks()
+        self._left, self._left_lock = _Left(), threading.Lock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         environ["scar.input"] = environ["wsgi.input"]
@@ -230,13 +232,45 @@ class Front(DomainDispatcherApplication):  # type: ignore[misc]  # moto is untyp
 
     def settle(self, scope: Scope) -> None:
         """All that the request changed is on disk, and its events are accepted, when this returns."""
-        ticket = self._keys.record(scope.touched) if scope.touched else None
-        self._keys.sync(ticket)
-        self._events.hand_on(scope)
-        self._services.save(scope.changed_services)
+        try:
+            self._write_down(scope)
+            self._events.hand_on(scope)
+            self._services.save(scope.changed_services)
+        except OSError:
+            self._keep_for_later(scope)
+            raise
         self._changed(scope.changed_services)
         for body in scope.discarded:
             self._bodies.discard(body)
+
+    def settle_left(self) -> None:
+        """Write down what could not be written when it was asked for. Raises OSError as long as that is so."""
+        with self._left_lock:
+            left, self._left = self._left, _Left()
+        if not left:
+            return
+        alone = Scope(request_id="", touched=list(left.touched.values()), changed_services=left.services)
+        try:
+            with self._locks.all():
+                self._write_down(alone)
+            self._services.save(alone.changed_services)
+        except OSError:
+            with self._left_lock:
+                self._left.add(left)
+            raise
+        self._changed(alone.changed_services)
+        for body in left.discarded:
+            self._bodies.discard(body)
+
+    def _keep_for_later(self, scope: Scope) -> None:
+        """moto has done it all the same, and whoever looks must not be shown what a restart undoes."""
+        touched = {(bucket, key, id(version)): (bucket, key, version) for bucket, key, version in scope.touched}
+        with self._left_lock:
+            self._left.add(_Left(touched, set(scope.changed_services), list(scope.discarded)))
+
+    def _write_down(self, scope: Scope) -> None:
+        ticket = self._keys.record(scope.touched) if scope.touched else None
+        self._keys.sync(ticket)
 
 
 def _refused(
@@ -270,7 +304,11 @@ def _bounded(environ: Environ, limit: int) -> None:
 
 def _out_of_space(error: OSError) -> RefusalError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return RefusalError(507, "InsufficientStorage", "The disk of the local AWS is full; nothing was stored.")
+        return RefusalError(
+            507,
+            "InsufficientStorage",
+            "The disk of the local AWS is full. Nothing is lost that was acknowledged; delete something, or make room.",
+        )
     return RefusalError(500, "InternalError", f"The local AWS could not store this: {error.strerror}.")
 
 
@@ -280,6 +318,23 @@ def _own_answer(document: Any, start_response: StartResponse) -> Iterable[bytes]
     body = json.dumps(document).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+@dataclass(slots=True)
+class _Left:
+    """What requests have changed and could not write down; each thing once, however many requests there were."""
+
+    touched: dict[tuple[str, str, int], tuple[str, str, Any]] = field(default_factory=dict)
+    services: set[str] = field(default_factory=set)
+    discarded: list[Body] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.touched or self.services or self.discarded)
+
+    def add(self, other: _Left) -> None:
+        self.touched |= other.touched
+        self.services |= other.services
+        self.discarded += other.discarded
 
 
 class _Held:
@@ -334,8 +389,16 @@ class KeyLocks:
     @contextlib.contextmanager
     def held(self, address: S3Address) -> Iterator[None]:
         """The lock of the address's key; all of them for a request that names no single key."""
-        chosen = [self._locks[hash((address.bucket, address.key)) % self.STRIPES]] if address.key else self._locks
+        if not address.key:
+            with self.all():
+                yield
+            return
+        with self._locks[hash((address.bucket, address.key)) % self.STRIPES]:
+            yield
+
+    @contextlib.contextmanager
+    def all(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            for lock in chosen:
+            for lock in self._locks:
                 stack.enter_context(lock)
             yield

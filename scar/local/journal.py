@@ -77,6 +77,11 @@ class Journal:
     def is_empty(self) -> bool:
         return self.size <= len(OPENING)
 
+    @property
+    def is_broken(self) -> bool:
+        """Nothing more is taken, and what was not synced may be lost: whoever knows what it should hold writes it anew."""
+        return self._broken is not None
+
     def sync(self, ticket: int) -> None:
         """Return when everything up to `ticket` is on disk."""
         if self._synced >= ticket:
@@ -84,8 +89,14 @@ class Journal:
         with self._sync_lock:
             if self._synced >= ticket:
                 return  # whoever held the lock before has synced ours too
+            if self._broken is not None:
+                raise self._broken
             appended = self._appended
-            os.fdatasync(self._fd)
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                self._broken = error  # the kernel says so once, and may have thrown away what it could not write
+                raise
             self._synced = appended
 
     def close(self) -> None:

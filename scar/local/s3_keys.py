@@ -6,21 +6,25 @@ that drops it is on disk. `keys.<n>.snapshot` and `keys.<n>.journal` belong toge
 
 from __future__ import annotations
 
+import logging
 import pickle
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from moto.s3.models import FakeBucket, s3_backends
+from moto.s3.models import FakeBucket, FakeDeleteMarker, s3_backends
 
 from scar.limits import MIB
 from scar.local import pickling, snapshot
 from scar.local.bodies import Bodies
 from scar.local.journal import Journal, replay
+from scar.local.reserve import FULL, Reserve
 from scar.local.state import StateDamagedError, make_folder
 
 COMPACT_BYTES: Final = 64 * MIB  # a journal below this is never worth rewriting
+
+_log = logging.getLogger("scar.local")
 
 Version = Any  # moto's FakeKey or FakeDeleteMarker
 
@@ -46,6 +50,8 @@ class Keys:
         self._named: set[str] = set()
         self._begun = False
         make_folder(folder)
+        self._reserve = Reserve(folder / "reserve")
+        self._reserve.spend()  # a start needs a little room too
         self._journal: Journal | None = None
 
     def load(self) -> None:
@@ -109,26 +115,42 @@ class Keys:
         ticket = None
         with self._lock:
             for (bucket_name, key), versions in by_key.items():
-                if (change := self._change(bucket_name, key, versions)) is not None:
-                    ticket = self._open().append(pickle.dumps(tuple(change), 5))
+                ticket = self._record_key(bucket_name, key, versions) or ticket
         return ticket
 
-    def _change(self, bucket_name: str, key: str, touched: list[Version]) -> _Change | None:
+    def _record_key(self, bucket_name: str, key: str, touched: list[Version]) -> int | None:
         bucket = find_bucket(bucket_name)
         if bucket is None:
             return None
         versions = bucket.keys.getlist(key, [])
         known = self._known.get((bucket_name, key), ())
         ids = tuple(str(version.version_id) for version in versions)
-        gone = [version_id for version_id in known if version_id not in ids]
-        changed = [v for v in versions if any(v is t for t in touched) or str(v.version_id) not in known]
+        if [version_id for version_id in known if version_id in ids] != [one for one in ids if one in known]:
+            known_in_place: Sequence[
+                str
+            ] = ()  # a `null` version that was replaced is the newest now: all are written in their order
+        else:
+            known_in_place = known
+        gone = [version_id for version_id in known if version_id not in ids or version_id not in known_in_place]
+        changed = [v for v in versions if any(v is t for t in touched) or str(v.version_id) not in known_in_place]
         if not gone and not changed:
             return None
-        if ids:
+        change = _Change(bucket_name, key, gone, [(str(v.version_id), _state(bucket, v)) for v in changed])
+        ticket = self._append(change, takes_away=all(isinstance(v, FakeDeleteMarker) for v in changed))
+        if ids:  # only what was written down is known
             self._known[bucket_name, key] = ids
         else:
             self._known.pop((bucket_name, key), None)
-        return _Change(bucket_name, key, gone, [(str(v.version_id), _state(bucket, v)) for v in changed])
+        return ticket
+
+    def _append(self, change: _Change, *, takes_away: bool) -> int:
+        record = pickle.dumps(tuple(change), 5)
+        try:
+            return self._open().append(record)
+        except OSError as error:
+            if error.errno not in FULL or not takes_away or not self._reserve.spend():
+                raise
+        return self._open().append(record)  # so that a full disk can be emptied
 
     def sync(self, ticket: int | None) -> None:
         """Return when the record is on disk."""
@@ -143,8 +165,14 @@ class Keys:
         return len(self._known)
 
     def is_long(self) -> bool:
-        """Whether the journal has outgrown what it describes."""
-        return self._open().size > max(COMPACT_BYTES, 4 * self._snapshot_bytes)
+        """Whether the journal has outgrown what it describes, or takes nothing more."""
+        return self._open().is_broken or self._open().size > max(COMPACT_BYTES, 4 * self._snapshot_bytes)
+
+    def tidy(self) -> None:
+        """Compact when it is time to, and keep back what a full disk will need."""
+        if self.is_long():
+            self.compact()
+        self._reserve.fill()
 
     def compact(self) -> None:
         """Write everything anew and begin an empty journal. Stops writers meanwhile."""
@@ -152,11 +180,19 @@ class Keys:
             journal = self._open()
             if journal.is_empty and self._path("snapshot").exists():
                 return
-            journal.sync(journal.size)
+            if not journal.is_broken:
+                journal.sync(journal.size)
             payload = pickle.dumps([tuple(change) for change in self._everything()], 5)
             self._generation += 1
-            fresh = Journal(self._path("journal"))
-            snapshot.write(self._path("snapshot"), payload, written_by=pickling.WRITTEN_BY)
+            try:
+                fresh = Journal(self._path("journal"))
+                snapshot.write(self._path("snapshot"), payload, written_by=pickling.WRITTEN_BY)
+            except OSError:
+                # The old ones hold everything, and are gone on with. A snapshot that stayed would hide what comes.
+                for kind in ("snapshot", "journal"):
+                    self._path(kind).unlink(missing_ok=True)
+                self._generation -= 1
+                raise
             self._snapshot_bytes = len(payload)
             self._journal = fresh
             self._retire(journal)
@@ -179,7 +215,10 @@ class Keys:
     def close(self) -> None:
         """As small as may be for the next start; nothing is touched when this one did not `begin`."""
         if self._begun:
-            self.compact()
+            try:
+                self.compact()
+            except OSError:  # the journal has it all
+                _log.exception("the list of keys stays as it is")
         self._open().close()
 
 

@@ -27,6 +27,7 @@ from scar.local.state import make_folder, read_json, sync_folder, write_atomical
 
 FAILED_KEPT: Final = 200
 _LOOK_S: Final = 0.5
+_UNWRITTEN_S: Final = 2.0  # between two looks whether a full disk takes how an event ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class EventQueue:
         self._later: list[tuple[float, int, Event]] = []
         self._order = itertools.count()
         self._running: dict[str, Event] = {}
+        self._unwritten: dict[str, Verdict] = {}  # of events that have run
         self._stopped = False
         self._threads: list[threading.Thread] = []
 
@@ -198,9 +200,11 @@ class EventQueue:
                 with self._changed:
                     self._running.pop(event.token, None)
             if verdict is not None:
-                self._settle(event, verdict)
+                self._settle_or_later(event, verdict)
 
     def _run(self, event: Event) -> Verdict | None:
+        if (ended := self._unwritten.pop(event.token, None)) is not None:
+            return ended
         try:
             payload = self._store.payload(event)
             return self._deliver.run(event, payload)
@@ -211,6 +215,20 @@ class EventQueue:
         except Exception as error:  # noqa: BLE001  # a door: one event must not end the worker of all
             self._tell(f"event {event.request_id} for {event.function}: {type(error).__name__}: {error}")
             return Again(min(30.0, 2.0**event.waits), f"{type(error).__name__}: {error}", counted=False)
+
+    def _settle_or_later(self, event: Event, verdict: Verdict) -> None:
+        """How it ended is written down as soon as the disk takes it; the event does not run again meanwhile."""
+        try:
+            self._settle(event, verdict)
+        except FileNotFoundError:
+            self._tell(f"event {event.request_id} for {event.function}: its file is gone")
+        except OSError as error:
+            self._tell(
+                f"event {event.request_id} for {event.function}: how it ended could not be written down: {error}"
+            )
+            with self._changed:
+                self._unwritten[event.token] = verdict
+                self._enqueue(event, delay_s=_UNWRITTEN_S)
 
     def _settle(self, event: Event, verdict: Verdict) -> None:
         match verdict:
