@@ -141,6 +141,12 @@ def _told_client(error: ClientError, doing: str) -> ScarError:
         )
     if is_absent(error):
         return NotFoundError(f"{operation}: {message or code}", where=doing)
+    if code == "InvalidObjectState":
+        return ServiceError(
+            f"{operation}: the object is archived ({message})",
+            where=doing,
+            fix="Restore it first (`aws s3api restore-object`), and wait until it is there.",
+        )
     if code == "InvalidArgument" and "overlap" in message.lower():
         return ConflictError(
             f"another notification of this bucket covers the same objects: {message}",

@@ -7,9 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import ClientError
 from s3transfer.futures import TransferFuture
 from s3transfer.manager import TransferConfig, TransferManager
 from s3transfer.subscribers import BaseSubscriber
+
+from scar.aws import digests
+from scar.aws.errors import code_of
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
@@ -25,7 +29,7 @@ class Ordinary:
     """Carries one file at a call, from any number of threads; parts of all files share its own threads."""
 
     def __init__(self, aws: Aws, bucket: str) -> None:
-        self._bucket = bucket
+        self._client, self._bucket = aws.s3, bucket
         self._manager = TransferManager(aws.s3, _TRANSFER)
         # Of the whole object, not of its parts' checksums: only such a one lets whoever reads it in other ranges verify it.
         wanted = getattr(aws.s3.meta.config, "request_checksum_calculation", "") == "when_supported"
@@ -33,7 +37,20 @@ class Ordinary:
 
     def put(self, path: Path, key: str, more: Mapping[str, str], heard: Heard) -> None:
         arguments = {**more, **self._checksum}
-        self._manager.upload(str(path), self._bucket, key, extra_args=arguments, subscribers=[_Counted(heard)]).result()
+        future = self._manager.upload(str(path), self._bucket, key, extra_args=arguments, subscribers=[_Counted(heard)])
+        try:
+            future.result()
+        except ClientError as error:
+            if code_of(error) != "NoSuchUpload" or not self._is_there(path, key):
+                raise
+
+    def _is_there(self, path: Path, key: str) -> bool:
+        """An upload that S3 does not know any more may be complete: when the answer was lost that told so, and botocore asked again."""
+        try:
+            there = self._client.head_object(Bucket=self._bucket, Key=key)
+        except ClientError:
+            return False
+        return digests.matches(path, there["ETag"], there["ContentLength"])
 
     def get(self, item: Object, path: Path, heard: Heard) -> None:
         subscribers = [_Known(item), _Counted(heard)]
