@@ -5,6 +5,7 @@ botocore is used without boto3 and its transfer manager: half the start-up, and 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -39,8 +40,17 @@ _MOST_PARTS: Final = 10_000  # AmazonS3/latest/userguide/qfacts
 BROKEN: Final[tuple[type[Exception], ...]] = (BotoCoreError, HTTPError, OSError)  # what a body can break with
 
 # What S3 says, and what it takes to be allowed or found. Source: AmazonS3/latest/API/ErrorResponses
+_REASONS: Final = {
+    "InvalidAccessKeyId": "there is no such access key there",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key",
+    "ExpiredToken": "the credentials have expired",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong by more than a quarter of an hour; set it",
+    "KMS.DisabledException": "the KMS key that encrypts it is disabled; enable it",
+    "KMS.KMSInvalidStateException": "the KMS key that encrypts it is about to be deleted, or not ready; enable it",
+    "KMS.NotFoundException": "the KMS key that encrypts it does not exist; set another for the bucket",
+}
 _GET_REASONS: Final = {
-    "AccessDenied": "access denied; the function's role needs s3:GetObject (s3:GetObjectVersion for a version) on it, and kms:Decrypt when it is encrypted with a KMS key",
+    "AccessDenied": "access denied; the function's role needs s3:GetObject (s3:GetObjectVersion for a version) on it, and kms:Decrypt when it is encrypted with a KMS key; a bucket whose requester pays cannot be read",
     "403": "access denied; the function's role needs s3:GetObject on it",
     "NoSuchKey": "it does not exist (deleted since the event, or the role lacks s3:ListBucket to tell)",
     "404": "it does not exist",
@@ -49,15 +59,13 @@ _GET_REASONS: Final = {
     "PreconditionFailed": "it was overwritten after this event; the event of the new content will process it",
     "412": "it was overwritten after this event; the event of the new content will process it",
     "InvalidObjectState": "it is archived; restore it first",
-    "InvalidAccessKeyId": "there is no such access key there",
-    "SignatureDoesNotMatch": "the secret key is not that of the access key",
+    **_REASONS,
 }
 _PUT_REASONS: Final = {
     "AccessDenied": "access denied; the function's role needs s3:PutObject and s3:AbortMultipartUpload on it, and kms:GenerateDataKey when the bucket encrypts with a KMS key",
     "403": "access denied; the function's role needs s3:PutObject on it",
     "NoSuchBucket": "the bucket does not exist",
-    "InvalidAccessKeyId": "there is no such access key there",
-    "SignatureDoesNotMatch": "the secret key is not that of the access key",
+    **_REASONS,
 }
 _ROLE: Final = "the function's role"
 
@@ -230,9 +238,7 @@ class _Publication:
             parts += [pool.submit(put_part, *part) for part in split(upload.size)]
             done = [part.result() for part in parts]
             with self._unless_there(upload) as condition:
-                client.complete_multipart_upload(
-                    Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": done}, **condition
-                )
+                self._complete(upload, upload_id, done, condition)
             if self._uri(upload) in self._left:
                 client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
         except BaseException:
@@ -240,6 +246,32 @@ class _Publication:
             with suppress(BotoCoreError, ClientError):  # the first failure is the one to tell
                 client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
             raise
+
+    def _complete(
+        self, upload: Upload, upload_id: str, parts: Sequence[CompletedPartTypeDef], condition: Mapping[str, Any]
+    ) -> None:
+        """An upload that S3 does not know any more may be complete: when the answer was lost that told so, and botocore asked again."""
+        try:
+            self._client.complete_multipart_upload(
+                Bucket=upload.bucket,
+                Key=upload.key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": parts},
+                **condition,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload" or not self._is_of(upload, parts):
+                raise
+
+    def _is_of(self, upload: Upload, parts: Sequence[CompletedPartTypeDef]) -> bool:
+        """Whether the object that is there was made of these parts: its ETag is the MD5 of theirs, unless a KMS key encrypts it."""
+        try:
+            there = self._client.head_object(Bucket=upload.bucket, Key=upload.key)
+            digests = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
+        except (BotoCoreError, ClientError, ValueError):
+            return False
+        made = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+        return there["ContentLength"] == upload.size and there["ETag"].strip('"') == made
 
     def _explain(self, upload: Upload, error: BaseException) -> str:
         match error:
