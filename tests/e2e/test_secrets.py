@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.oracles import forms, opened
+from tests.chaos.oracles import Canaries, forms, opened
 from tests.e2e.conftest import Done, Local
 
 # Of a storage provider, of the shell that `scar` is typed in, and of the function's own environment
@@ -33,7 +33,7 @@ text = b"".join(found)
 print("sees the provider's:", "canary-of-a-prov".encode() + b"ider" in text)
 print("sees the shell's:", "canary-of-the-sh".encode() + b"ell" in text)
 print("sees its own:", "canary-of-the-func".encode() + b"tion" in text)
-sys.exit(3)
+sys.exit(0 if "AWS_BATCH_JOB_ID" in os.environ else 3)
 """
 
 
@@ -77,13 +77,28 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         "input": [{"path": "bucket-secretive/in"}],
         "output": [{"storage_provider": "minio.lab", "path": "results/out"}],
     }  # fmt: skip
+    jobs = {
+        **body, "name": "jobly", "execution_mode": "batch", "environment": {"Variables": {}},
+        "input": [{"path": "bucket-jobly/in"}],
+    }  # fmt: skip
+    batch = {"vcpus": 1, "memory": 256, "environment": {"Variables": {"TOKEN": FUNCTION}}}
     lab = {"access_key": "lab", "secret_key": "${env.LAB_SECRET}", "endpoint": "http://127.0.0.1:9"}
-    document = {"functions": {"aws": [{"lambda": body}]}, "storage_providers": {"minio": {"lab": lab}}}
+    document = {
+        "functions": {"aws": [{"lambda": body}, {"lambda": jobs, "batch": batch}]},
+        "storage_providers": {"minio": {"lab": lab}},
+    }
     (folder / "f.yaml").write_text(json.dumps(document))
     try:
         for words in (
             ("plan", "-f", "f.yaml", "-o", "json"), ("init", "-f", "f.yaml", "--debug"), ("ls", "-o", "json"),
             ("run", "-n", "secretive", "--debug"), ("log", "-n", "secretive"), ("init", "-f", "f.yaml", "--region", "nowhere-at-all", "--debug"),
+        ):  # fmt: skip
+            made.scar(*words)
+        (folder / "it.txt").write_text("it")
+        made.scar("put", "-b", "bucket-jobly/in", "-p", "it.txt", "--wait")
+        (job,) = made.scar("jobs", "-n", "jobly", "-o", "json").json
+        for words in (
+            ("log", "-n", "jobly", "-o", "json"), ("explain", "secretive", "--debug"), ("explain", job["id"], "-o", "json"), ("jobs", job["id"], "--debug"),
         ):  # fmt: skip
             made.scar(*words)
         yield made
@@ -101,6 +116,21 @@ def test_the_script_sees_its_own_and_no_others(deployed: Deployed) -> None:
     assert "sees its own: True" in text
 
 
+def test_a_job_sees_its_own_and_no_others(deployed: Deployed) -> None:
+    """SE6: the same in Batch, by a run that succeeds."""
+    assert deployed.said["put -b bucket-jobly/in -p it.txt --wait"].code == 0
+    text = deployed.said["log -n jobly -o json"].out
+    assert "sees the provider's: False" in text
+    assert "sees the shell's: False" in text
+    assert "sees its own: True" in text
+
+
+@pytest.mark.parametrize("secret", ALL)
+def test_no_object_holds_it(deployed: Deployed, secret: str) -> None:
+    """SE5: the state bucket, with its ledger and whatever was spilled, and the users' own."""
+    assert Canaries({secret: secret}).in_buckets(deployed.local.client) == []
+
+
 @pytest.mark.parametrize("secret", ALL)
 def test_no_command_says_it(deployed: Deployed, secret: str) -> None:
     """SE5: tables, JSON, plans, logs, tracebacks."""
@@ -109,8 +139,12 @@ def test_no_command_says_it(deployed: Deployed, secret: str) -> None:
     assert telling == []
 
 
-# Parameter Store and Lambda keep what is theirs to keep.
-KEEPERS = {PROVIDER: {"ssm.snapshot"}, SHELL: set(), FUNCTION: {"awslambda.snapshot"}}
+# Parameter Store, Lambda and Batch, the last by account and region, keep what is theirs to keep.
+KEEPERS = {
+    PROVIDER: {"ssm.snapshot"},
+    SHELL: set(),
+    FUNCTION: {"awslambda.snapshot", "123456789012.us-east-1.snapshot"},
+}
 
 
 @pytest.mark.parametrize("secret", ALL)
