@@ -148,6 +148,7 @@ chmod 0 "$TMP_OUTPUT_DIR"; exit $(($$ % 3))
 
 
 def test_nothing_of_one_invocation_reaches_the_next_in_a_hundred(lab):
+    """LO13"""
     agent = lab.agent(SNAPSHOT)
 
     def snapshot():

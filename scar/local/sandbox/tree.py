@@ -129,7 +129,8 @@ def _request(spec: SandboxSpec, start: Start, name: str, argv: list[str]) -> dic
         "capabilities": sorted(CONTAINER_CAPABILITIES.values()) if _keeps_capabilities(spec, start) else [],
         "tmp_mib": spec.tmp_mib,
         "tmpfs": [(one.target, one.size_mib) for one in spec.tmpfs],
-        "shm_mib": spec.shm_mib,
+        # Lambda has none: what a run leaves there is to go with what it leaves in /tmp.
+        "shm_mib": None if spec.read_only and spec.restrictions == "lambda" else spec.shm_mib,
         "hostname": spec.hostname,
         "max_open_files": spec.max_open_files,
         "max_processes": spec.max_processes,

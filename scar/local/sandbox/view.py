@@ -165,16 +165,19 @@ def mount_devices() -> list[tuple[int, str]]:
     ]
 
 
-def fill_dev(devices: list[tuple[int, str]], shm_mib: int) -> None:
+def fill_dev(devices: list[tuple[int, str]], shm_mib: int | None) -> None:
     mount("tmpfs", "/dev", "tmpfs", MS_NOSUID, "mode=755,size=1m")
     for descriptor, target in devices:
         make_mount_point(target, folder=False)
         bind_descriptor(descriptor, target, read_only=False)
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{target}", f"/dev/{name}")
-    for name in ("shm", "mqueue"):
-        os.mkdir(f"/dev/{name}")
-    mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={shm_mib}m")
+    os.mkdir("/dev/mqueue")
+    if shm_mib is None:
+        os.symlink("/tmp", "/dev/shm")
+    else:
+        os.mkdir("/dev/shm")
+        mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={shm_mib}m")
     remount_read_only("/dev")
 
 
