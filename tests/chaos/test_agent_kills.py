@@ -133,7 +133,7 @@ def test_an_agent_that_is_killed_at_any_call_leaves_whole_outputs_and_a_clean_pl
     versioned(bucket)
     sweep = Sweep(lab, lab.function(SCRIPT, outputs=(Storage("s3", bucket.name, "out"),)), {})
     made = sweep.record(Event(bucket, "first"))
-    points = choice.of("lambda", range(1, len(made) + 1) if choice.whole else turns(made), 14)
+    points = choice.of("lambda", range(1, len(made) + 1) if choice.whole else turns(made), 11)
     events = [Event(bucket, f"e{point}") for point in points]
     for event, where, agent in sweep.deaths(points, events):
         answer = agent.answers(event.payload, event.request_id)
@@ -155,7 +155,7 @@ def test_an_agent_that_is_killed_in_the_middle_of_a_multipart_upload_shows_no_pa
     publishing = [point for point in turns(made) if point > script_ended]
     if choice.whole:
         publishing = [call.number for call in made if call.number > script_ended]
-    points = choice.of("multipart", publishing, 4)
+    points = choice.of("multipart", publishing, 3)
     events = [Event(bucket, f"large{point}") for point in points]
     for died, (event, where, agent) in enumerate(sweep.deaths(points, events), start=1):
         agent.answers(event.payload, event.request_id)
@@ -172,7 +172,7 @@ def test_a_hand_over_that_is_killed_at_any_call_ends_with_one_job(handing: Handi
     versioned(handing.bucket)
     sweep = Sweep(handing.lab, handing.function(SCRIPT, mode="batch"), handing.variables())
     made = sweep.record(Event(handing.bucket, "first"))
-    points = choice.of("batch", range(1, len(made) + 1), 8)
+    points = choice.of("batch", range(1, len(made) + 1), 7)
     events = [Event(handing.bucket, f"e{point}") for point in points]
     for count, (event, where, agent) in enumerate(sweep.deaths(points, events), start=2):
         agent.answers(event.payload, event.request_id)
@@ -194,7 +194,7 @@ def test_a_run_that_is_killed_at_any_call_is_done_once_in_lambda_or_by_one_job(
     handing.batch.credentials_last_s = 400 * 24 * HOUR_S
     sweep = Sweep(handing.lab, handing.function(SCRIPT), handing.variables(), hourly=True)
     made = sweep.record(Event(handing.bucket, "first"))
-    points = choice.of("lambda-batch", range(1, len(made) + 1) if choice.whole else turns(made), 7)
+    points = choice.of("lambda-batch", range(1, len(made) + 1) if choice.whole else turns(made), 6)
     events = [Event(handing.bucket, f"e{point}") for point in points]
     for event, where, agent in sweep.deaths(points, events):
         before = len(handing.batch.jobs)
@@ -218,7 +218,7 @@ def test_a_job_that_is_killed_at_any_call_is_finished_by_its_next_attempt(handin
     versioned(handing.bucket)
     function = handing.function(SCRIPT, mode="batch")
     _, made = _attempt(handing, function, Event(handing.bucket, "first"), None)
-    points = choice.of("job", range(1, len(made) + 1) if choice.whole else turns(made), 7)
+    points = choice.of("job", range(1, len(made) + 1) if choice.whole else turns(made), 5)
     for point in points:
         event = Event(handing.bucket, f"e{point}")
         where, _ = _attempt(handing, function, event, point)
