@@ -134,7 +134,7 @@ class Places:
 def measure(size: Size) -> Result:
     growths: list[Growth] = []
     with folder(size) as bench, memory_folder() as memory, endpoint() as server:
-        places = Places(bench, server, memory, _shipped(bench))
+        places = Places(bench, server, memory, shipped(bench))
         figures = [*_cold(places), *_warm(places, growths), *_large(places, growths), *_calls(places)]
     return Result(figures, growths)
 
@@ -217,7 +217,7 @@ def _calls(places: Places) -> Iterator[Figure]:
         yield Figure("requests of one event", places.server.requests(), "calls")
 
 
-def _shipped(bench: Bench) -> tuple[str, ...]:
+def shipped(bench: Bench) -> tuple[str, ...]:
     """The agent's layer as a container engine would unpack it, and the words that start it."""
     from scar.package.agent import Origin, built_layer, host_architecture
 

@@ -58,7 +58,11 @@ def until(check: Callable[[], Any], pause_s: float = 0.01) -> Any:
     return found
 
 
+def log(bench: Bench, name: str) -> list[dict[str, Any]]:
+    """All lines of a function's log."""
+    return [json.loads(line) for line in bench.scar("log", "-n", name, "-o", "json").splitlines()]
+
+
 def reports(bench: Bench, name: str) -> list[str]:
     """The REPORT lines of all runs that have ended."""
-    lines = [line["message"] for line in json.loads(bench.scar("log", "-n", name, "-o", "json"))]
-    return [line for line in lines if line.startswith("REPORT")]
+    return [line["message"] for line in log(bench, name) if line["message"].startswith("REPORT")]

@@ -56,11 +56,20 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Spans:
+    """A picture: steps one after another, each by the moment at which it was over."""
+
+    name: str
+    title: str
+    ends_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Result:
     """What an item has found."""
 
     figures: Sequence[Figure]
-    growths: Sequence[Growth] = ()
+    growths: Sequence[Growth | Spans] = ()
     text: str = ""  # in place of the table of `figures`, where an item has columns of its own
     document: Mapping[str, Any] = field(default_factory=dict)  # further numbers
 

@@ -42,6 +42,8 @@ def generated(text: str) -> str:
 
 
 def _item(name: str) -> str:
+    if not (RESULTS / f"{name}.json").exists():
+        return "*Not measured yet.*"
     document = _read(name)
     machine = document["machine"]
     pictures = [f"![{one['title']}](../pictures/benchmarks/{one['name']}.svg)" for one in document.get("growths", ())]

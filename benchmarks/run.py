@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 import traceback
@@ -19,8 +20,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # An item is a module here whose `measure(Size)` answers a Result.
 ITEMS = {
+    "start-up": "startup",
+    "control-plane": "control",
     "agent": "agent",
+    "outputs": "outputs",
     "latency": "latency",
+    "timeline": "timeline",
     "transfers": "transfers",
     "images": "images",
     "batch": "batch",
@@ -39,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     from figures import RESULTS
     from surroundings import Size
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # items put away what they have started
     words = argparse.ArgumentParser(description="SCAR beside its peers.")
     words.add_argument("items", nargs="*", metavar="ITEM", help=", ".join(ITEMS))
     words.add_argument("--quick", action="store_true", help="small sizes: does it work?")

@@ -173,3 +173,19 @@ def endpoint(processes: int = 2) -> Iterator[Endpoint]:
             server.stdin.close()
             server.stdout.close()
             server.wait(30)
+
+
+@contextmanager
+def distant(url: str, rtt_ms: float) -> Iterator[str]:
+    """The same server behind a proxy that lets everything wait."""
+    program_ = str(Path(__file__).with_name("delay.py"))
+    argv = [sys.executable, program_, url.rpartition(":")[2], str(rtt_ms)]
+    proxy = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert proxy.stdin is not None
+    assert proxy.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(proxy.stdout.readline())}"
+    finally:
+        proxy.stdin.close()
+        proxy.stdout.close()
+        proxy.wait(30)
