@@ -311,3 +311,6 @@ def deployed_in(base: Path) -> Iterator[Deployed]:
         empty = without_files(dump(storm.local.client))
         storm.must("init", "-f", "all.yaml")
         yield Deployed(storm, empty, without_files(dump(storm.local.client)))
+        left = storm.local.leftovers
+    wait_for("no process of a local AWS that is down", lambda: not left.processes(), lambda: str(left.processes()), 60)
+    assert left.mounts() == left.files() == []
