@@ -154,6 +154,8 @@ class Aws:
     def _take_roles_only(self, session: Session) -> None:
         from botocore import credentials
 
+        from faassupervisor.renewing import Renewing
+
         settings = session.get_component("config_store")
         settings.set_config_variable("config_file", os.devnull)  # the image's own
         settings.set_config_variable("profile", None)  # of a definition's environment
@@ -162,4 +164,4 @@ class Aws:
         else:
             found = credentials.create_credential_resolver(session)
             found.providers = [provider for provider in found.providers if provider.METHOD in _OF_THE_MACHINE]
-        session.register_component("credential_provider", found)
+        session.register_component("credential_provider", Renewing(session, found))
