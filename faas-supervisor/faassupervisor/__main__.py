@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from faassupervisor import environ, leaving
+from faassupervisor import environ, leaving, slim
 
 
 def main() -> int:
@@ -23,6 +23,7 @@ def main() -> int:
     except environ.UsageError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    slim.install()
     if surroundings.runtime_api:
         from faassupervisor import on_lambda
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 from typing import Final
 
-from faassupervisor import environ, function, leaving, serving
+from faassupervisor import environ, function, leaving, serving, slim
 from faassupervisor.contract import ContractError, Failure
 from faassupervisor.deadline import Deadline
 from faassupervisor.log import Log, to_descriptor
@@ -84,8 +84,9 @@ def run(surroundings: environ.Surroundings, api_address: str) -> int:
 def _initialise(surroundings: environ.Surroundings, api: RuntimeApi, log: Log) -> Sandbox | None:
     """Everything that can be done before the first event: Lambda gives this phase a whole processor, whatever the memory size."""
     try:
-        sandbox = Sandbox(surroundings, function.load(surroundings.function_root))
-        sandbox.mode.warm(log)
+        with slim.starting():
+            sandbox = Sandbox(surroundings, function.load(surroundings.function_root))
+            sandbox.mode.warm(log)
         return sandbox
     except Exception as error:  # noqa: BLE001  # a door: whatever it is, Lambda's caller must hear of it
         kind = "AgentFailed"

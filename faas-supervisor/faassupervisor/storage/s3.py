@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from faassupervisor.aws import Aws
+from faassupervisor.aws import SMALL_BYTES, Aws
 from faassupervisor.content_types import content_type
 from faassupervisor.deadline import Deadline
 from faassupervisor.errors import StageInError, StageOutError
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 MIB: Final = 1024 * 1024
-_WORKERS: Final = 8
-CONNECTIONS: Final = _WORKERS + 2
+_WORKERS: Final = 8  # for parts of large files: a few streams fill a network
+_WORKERS_ON_SMALL: Final = 24  # what a small file takes is waiting for S3, which it shares with nobody
+CONNECTIONS: Final = _WORKERS_ON_SMALL + 2
 _PART_BYTES: Final = 16 * MIB
 _MOST_PARTS: Final = 10_000  # AmazonS3/latest/userguide/qfacts
 
@@ -157,7 +158,9 @@ class _Publication:
         if len(uploads) == 1 and uploads[0].size <= _PART_BYTES:
             return self._publish_one(uploads[0])
         published: list[str] = []
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="upload") as pool:
+        large = any(upload.size > SMALL_BYTES for upload in uploads)
+        workers = _WORKERS if large else min(_WORKERS_ON_SMALL, len(uploads))
+        with ThreadPoolExecutor(workers, thread_name_prefix="upload") as pool:
             begun: dict[str, Future[None]] = {}
             try:
                 for upload in uploads:
