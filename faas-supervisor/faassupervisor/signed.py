@@ -132,6 +132,9 @@ def _send(aws: Aws, endpoint: str, request: AWSRequest, read_s: float) -> Answer
         raise CallError(str(error)) from error
     finally:
         session.close()
+    told = answer.headers.get("Content-Length")
+    if told is not None and len(content) < int(told):  # botocore does not look
+        raise CallError("the answer was cut on its way")
     return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, content)
 
 
