@@ -38,16 +38,14 @@ def blob(base: Path, members: Iterable[Member]) -> Path:
 
 
 def described(root: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Every entry below a folder: its kind with its mode, a file's time, and what it holds."""
+    """Every entry below a folder: its kind with its mode, the time of a file that a layer brought, and what it holds."""
     found = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()
         content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
-        found[str(path.relative_to(root))] = (
-            status.st_mode,
-            int(status.st_mtime) if stat.S_ISREG(status.st_mode) else 0,
-            content,
-        )
+        name = str(path.relative_to(root))
+        brought = stat.S_ISREG(status.st_mode) and name not in {"etc/hosts", "etc/resolv.conf"}
+        found[name] = (status.st_mode, int(status.st_mtime) if brought else 0, content)
     return found
 
 
