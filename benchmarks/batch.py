@@ -180,6 +180,21 @@ def hand_over(bench: Bench) -> list[Figure]:
     ]
 
 
+def hand_over_calls(bench: Bench) -> Figure:
+    """What the Lambda leg of a hand-over asks AWS, seen by a proxy; the second one, whose sandbox is there."""
+    from tests.support.fault_proxy import FaultProxy
+
+    with FaultProxy(bench.environ["AWS_ENDPOINT_URL"]) as proxy:
+        there = {f"AWS_ENDPOINT_URL_{service}": proxy.endpoint for service in ("BATCH", "S3")}
+        more = {"execution_mode": "batch", "environment": {"Variables": there}}
+        bucket, s3 = deploy(bench, "counted", "#!/usr/bin/env python3\n", **more), bench.client("s3")
+        for n in range(2):
+            proxy.requests.clear()
+            s3.put_object(Bucket=bucket, Key=f"in/{n}", Body=b"x")
+            until(lambda n=n: len(reports(bench, "counted")) > n, 0.1)
+        return Figure("  calls", len(proxy.requests), "calls", goal="≤ 5 calls")
+
+
 def _ended_jobs(batch: Any) -> int:
     queue = next(one for one in batch.describe_job_queues()["jobQueues"] if "handed" in one["jobQueueName"])
     return len(batch.list_jobs(jobQueue=queue["jobQueueName"], jobStatus="SUCCEEDED")["jobSummaryList"])
@@ -188,7 +203,7 @@ def _ended_jobs(batch: Any) -> int:
 def measure(size: Size) -> Result:
     growths: list[Growth] = []
     with local_aws(size) as bench:
-        return Result([*queued(bench, growths), *hand_over(bench)], growths)
+        return Result([*queued(bench, growths), *hand_over(bench), hand_over_calls(bench)], growths)
 
 
 if __name__ == "__main__":

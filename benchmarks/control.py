@@ -94,8 +94,9 @@ def life(bench: Bench, far: str, mode: str, told: dict[str, Counter[str]]) -> It
     calls = {step: counted(bench, *argv) for step, argv in steps.items()}
     told |= {f"{step} ({mode})": found for step, found in calls.items()}
     costs: dict[str, dict[str, list[Cost]]] = {url: {step: [] for step in steps} for url in (near, far)}
-    for url, rounds in ((near, bench.size.of(3, 1)), (far, bench.size.of(2, 1))):
-        for _ in range(rounds):
+    rounds = bench.size.of(3 if mode == "lambda" else 2, 1)
+    for url, times in ((near, rounds), (far, 1)):
+        for _ in range(times):
             for step, argv in steps.items():
                 costs[url][step].append(bench.cost(*argv, environ={"AWS_ENDPOINT_URL": url}))
     for step in steps:

@@ -63,6 +63,8 @@ def _lines(axes: Any, growth: Growth) -> None:
     if not growth.linear:
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
     axes.set(xlabel=growth.x, ylabel=growth.y)
     axes.grid(color=_INK, alpha=0.2, linewidth=0.5)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import run
 from figures import MIB, Figure, Growth, Result, compared
-from measuring import Cost, in_turns
+from measuring import Cost, in_turns, median
 from surroundings import AWS, SCAR, Bench, Endpoint, Size, endpoint, folder, memory_folder, program
 
 BUCKET = "transfers"
@@ -175,7 +175,8 @@ def measure(size: Size) -> Result:
         shutil.rmtree(server.folder / BUCKET)
         (server.folder / BUCKET).mkdir()
         what = f"{many} files of 4 KiB"
-        figures += table(what, *track.both(everyone, small, "small", size.of(5, 1)), "small")
+        most = track.both(everyone, small, "small", size.of(5, 1))
+        figures += table(what, *most, "small")
         asked = {
             f"  requests of {verb}": track.requests(do)
             for verb, do in (
@@ -189,7 +190,7 @@ def measure(size: Size) -> Result:
         figures += table(f"{many} files of 4 KiB, {far}", *track.both(fast, small, "far", size.of(3, 1)), "small")
         figures += table(f"{mib} MiB, {far}", *track.both(fast, large, "far-large", 1), "large")
         server.delay(0)
-        growths += growth(track, everyone, size)
+        growths += growth(track, everyone, many, most)
         figures += huge(track, fast, size)
         if found := program("rclone"):
             with rclone(found, memory) as url:
@@ -199,21 +200,23 @@ def measure(size: Size) -> Result:
     return Result(figures, growths)
 
 
-def growth(track: Track, everyone: Sequence[Client], size: Size) -> list[Growth]:
-    """Seconds for more and more files, MiB for larger and larger ones: the median of a few rounds."""
-    lines: dict[str, dict[str, dict[float, float]]] = {}
-    for number in size.sizes(1, 10, 100, 1000, quick=(1, 10)):
+def growth(
+    track: Track, everyone: Sequence[Client], most: int, of_most: tuple[dict[str, list[Cost]], dict[str, list[Cost]]]
+) -> list[Growth]:
+    """Seconds for more and more files, up to the number that was measured already."""
+    measured = {most: of_most}
+    for number in [one for one in (1, 10, 100) if one < most]:
         place = files(track.memory / f"growing-{number}", number, 4096)
-        put, get = track.both(everyone, place, f"growing-{number}", size.of(3, 1) if number < 1000 else 1)
-        for verb, costs in (("put", put), ("get", get)):
-            for name, found in costs.items():
-                seconds = sorted(one.seconds for one in found)[len(found) // 2]
-                lines.setdefault(verb, {}).setdefault(name, {})[number] = seconds
+        measured[number] = track.both(everyone, place, f"growing-{number}", track.bench.size.of(3, 1))
         shutil.rmtree(place)
-    return [
-        Growth(f"transfers-{verb}", f"{verb} of small files", "files of 4 KiB", "seconds", lines[verb])
-        for verb in ("put", "get")
-    ]
+    growths = []
+    for n, verb in enumerate(("put", "get")):
+        lines = {
+            client.name: {float(number): median(costs[n][client.name]).seconds for number, costs in measured.items()}
+            for client in everyone
+        }
+        growths.append(Growth(f"transfers-{verb}", f"{verb} of small files", "files of 4 KiB", "seconds", lines))
+    return growths
 
 
 def huge(track: Track, chosen: Sequence[Client], size: Size) -> Iterator[Figure]:
