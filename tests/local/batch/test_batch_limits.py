@@ -41,6 +41,7 @@ def batch(tmp_path: Path) -> Bench:
 
 @pytest.mark.parametrize(("base", "changes", "says"), ROWS)
 def test_what_aws_refuses_is_refused_with_its_words_and_not_kept(batch, base, changes, says):
+    """LO9"""
     operation, request = REQUESTS[base]
     if operation == "CreateComputeEnvironment":
         request = request | {"computeEnvironmentName": "second"}

@@ -57,6 +57,7 @@ REFUSED: tuple[tuple[str, dict[str, Any], str], ...] = (
 
 @pytest.mark.parametrize(("change", "told"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_a_submission_that_aws_refuses_is_refused(lab: JobLab, change: dict[str, Any], told: str) -> None:
+    """LO9"""
     lab.queue("off", "first").state = "DISABLED"
     lab.queue("early", "first").status = "CREATING"
     assert told in lab.refused("SubmitJob", **{**SUBMIT, **change})

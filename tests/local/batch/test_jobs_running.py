@@ -287,7 +287,7 @@ def test_a_submission_of_30_kib_is_refused(lab: JobLab) -> None:
 
 
 def test_an_attempt_that_takes_too_long_is_ended_with_all_that_it_started(lab: JobLab) -> None:
-    """BA9: SIGTERM, time to tidy up, and SIGKILL for whoever ignores it; not tried again."""
+    """BA9, LO9: SIGTERM, time to tidy up, and SIGKILL for whoever ignores it; not tried again."""
     mark = f"mark-{time.time_ns()}"
     stubborn = f"trap 'echo asked' TERM; (setsid sh -c ': {mark}; trap \"\" TERM; while :; do sleep 0.05; done') & while :; do sleep 0.05; done"
     job = lab.run("late", stubborn, more={"timeout": {"attemptDurationSeconds": 60}, "retryStrategy": {"attempts": 3}})

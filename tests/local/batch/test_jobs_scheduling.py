@@ -219,7 +219,7 @@ def test_children_wait_for_the_same_index_or_for_the_one_before(lab: JobLab) -> 
 
 
 def test_a_failed_attempt_is_tried_again_and_each_is_told(lab: JobLab) -> None:
-    """BA8."""
+    """BA8, LO9."""
     lab.define("again", "echo try $AWS_BATCH_JOB_ATTEMPT; [ $AWS_BATCH_JOB_ATTEMPT = 3 ]")
     job = lab.ended(lab.submit("again", retryStrategy={"attempts": 5}))
     assert job["status"] == "SUCCEEDED"

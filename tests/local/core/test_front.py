@@ -60,6 +60,7 @@ def test_only_names_of_this_machine_and_of_aws_are_answered(host, ours):
 
 
 def test_a_rebound_name_gets_403_everywhere_and_no_page_may_read_an_answer(shared, bucket):
+    """LO11"""
     for path in ("/", "/_scar/status", "/front?list-type=2", "/v2/"):
         status, _, headers = ask(shared, "GET", path, Host="evil.example.com")
         assert status == 403

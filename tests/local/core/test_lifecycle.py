@@ -170,6 +170,7 @@ def test_the_state_is_private(brought_down: Path):
 
 
 def test_it_listens_on_loopback_only(daemon: Running):
+    """LO11"""
     assert daemon.process is not None
     listening = set()
     inodes = {str(fd.readlink()) for fd in Path(f"/proc/{daemon.process.pid}/fd").iterdir()}

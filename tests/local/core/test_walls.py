@@ -66,6 +66,7 @@ VALIDATION, VALUE = "ValidationException", "InvalidParameterValueException"
     ],
 )  # fmt: skip
 def test_create_function_refuses(shared, role, changed, code, says):
+    """LO8"""
     wanted = {**CREATE, "Role": role, **changed}
     wanted = {name: value for name, value in wanted.items() if value is not None}
     client = shared.client("lambda", parameter_validation=False)

@@ -18,6 +18,7 @@ def test_an_event_runs_soon_after_it_was_accepted(local: Local) -> None:
 
 
 def test_a_one_megabyte_event_arrives_and_a_larger_one_is_refused(local: Local) -> None:
+    """LO8"""
     local.make("big-async", "wc -c </tmp/event")
     send(local, "big-async", "x" * (1024 * 1024 - 2))
     until(lambda: str(1024 * 1024) in local.logs.of("big-async"))
@@ -26,6 +27,7 @@ def test_a_one_megabyte_event_arrives_and_a_larger_one_is_refused(local: Local) 
 
 
 def test_a_failing_event_is_retried_twice_and_then_lies_in_the_dead_letter_queue(local: Local) -> None:
+    """LO8"""
     url = queue(local, "dead")
     local.make("dying", FAIL, DeadLetterConfig={"TargetArn": arn("dead", "sqs:{}:{}:")})
     send(local, "dying", {"try": "me"})

@@ -60,6 +60,7 @@ def test_image_config_overrides_what_the_image_says(local: Local) -> None:
 
 
 def test_a_run_above_its_timeout_is_killed_with_all_it_started(local: Local) -> None:
+    """LO8"""
     local.make("slow", "sleep 3717 & (sleep 3717 & wait) & sleep 3717", Timeout=1)
     started = time.monotonic()
     answer = local.invoke("slow", LogType="Tail")
@@ -93,6 +94,7 @@ def test_a_runtime_that_exits_fails_with_how_it_ended(local: Local, name: str, h
 
 
 def test_a_function_above_its_memory_is_killed_and_says_so(local: Local) -> None:
+    """LO8"""
     local.make("greedy", "dd if=/dev/zero of=/dev/null bs=400M count=1; sleep 1", MemorySize=128)
     answer = local.invoke("greedy", LogType="Tail")
     kind, message = error_of(answer)
@@ -148,6 +150,7 @@ def test_reserved_concurrency_refuses_what_is_above_it(local: Local) -> None:
 
 
 def test_a_reply_above_six_megabytes_is_an_error_and_the_sandbox_serves_on(local: Local) -> None:
+    """LO8"""
     local.make(
         "big",
         "size=$(cat /tmp/event); { printf '\"'; head -c $size /dev/zero | tr '\\000' x; printf '\"'; } >/tmp/reply",
@@ -159,6 +162,7 @@ def test_a_reply_above_six_megabytes_is_an_error_and_the_sandbox_serves_on(local
 
 
 def test_a_request_of_six_megabytes_arrives_and_a_larger_one_is_refused(local: Local) -> None:
+    """LO8"""
     local.make("large", "wc -c </tmp/event >/tmp/reply")
     assert local.invoke("large", "x" * (6 * 1024 * 1024 - 2))["body"] == 6 * 1024 * 1024
     with pytest.raises(ClientError) as refused:

@@ -97,6 +97,7 @@ def test_a_read_only_root_can_be_written_in_tmp_alone(runner: Runner) -> None:
 
 @walls
 def test_tmp_is_private_open_to_all_and_no_larger_than_asked(runner: Runner) -> None:
+    """LO8"""
     Path("/tmp").stat()
     _, first = runner.run(
         "stat -c %a /tmp; ls -A /tmp; echo mine >/tmp/left; head -c 20000000 /dev/zero >/tmp/big; stat -c %s /tmp/big",
