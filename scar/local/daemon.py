@@ -182,7 +182,7 @@ class Daemon:
             Around(lambda: self._endpoint, logs, services.save, self._engine, services.wake, self._serve, authority),
         )
         functions, batch = parts.functions, parts.batch
-        events = Events(functions, Sequencer())
+        events = Events(functions, Sequencer(self._state.keys / "sequence"))
         front = Front(
             bodies=bodies,
             keys=keys,
@@ -215,7 +215,7 @@ class Daemon:
             batch.start()
             stack.callback(batch.stop)
         keys.begin()
-        self._keep_house(stack, (logs.flush, bodies.bury, front.settle_left, keys.tidy))
+        self._keep_house(stack, (logs.flush, bodies.bury, front.settle_left, services.save_soon, keys.tidy))
         threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
         stack.callback(server.shutdown)
         self._announce(stack, server.port)
@@ -255,7 +255,9 @@ class Daemon:
         ended = threading.Event()
 
         def work() -> None:
-            while not ended.wait(_HOUSEKEEPING_S):
+            over = False
+            while not over:
+                over = ended.wait(_HOUSEKEEPING_S)  # once more at the end
                 if not self._state.lock_file.exists():  # removed by hand: what is answered from now on would be lost
                     _log.error("%s is gone: ending", self._state.folder)
                     self._stop.set()

@@ -130,13 +130,16 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
     from scar.local.batch.service import SETTLE_S, Batch
     from scar.local.batch.surroundings import Moto
     from scar.local.functions.engine import Functions
+    from scar.local.onward import Onward
     from scar.local.registry import RegistryData
     from scar.local.rootfs import RootfsStore, bytes_for_images
 
     choice = EngineChoice(around.engine, state.folder / "sandboxes")
     registry = RegistryData(state.folder / "registry", endpoint=around.endpoint)
     rootfs = RootfsStore(state.folder / "rootfs", max_bytes=bytes_for_images(state.folder))
+    clock = Onward()
     functions = Functions(
+        clock=clock,
         state=state.folder / "functions",
         endpoint=around.endpoint,
         log=around.logs,
@@ -152,6 +155,7 @@ def lambda_and_registry(state: State, around: Around) -> Parts:
         state.folder / "batch" / "control",
         jobs=lambda regions: Jobs(
             regions,
+            clock=clock,
             state=state.folder / "batch",
             efs=state.folder / "efs",
             endpoint=around.endpoint,

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote_plus
 
@@ -22,8 +23,10 @@ from moto.s3.models import S3Backend
 from moto.s3.notifications import S3NotificationEvent
 
 from scar.local.scope import Scope, current
+from scar.local.state import StateDamagedError, write_atomically
 
 EVENT_VERSION: Final = "2.5"
+_AHEAD_NS: Final = 3600 * 10**9  # so that the file is written once an hour
 _CREATED: Final = "s3:ObjectCreated:"
 _REMOVED: Final = "s3:ObjectRemoved:"
 _REASONS: Final = {"Put": "PutObject", "Post": "POST Object", "Copy": "CopyObject", "Delete": "DeleteObject"}
@@ -39,16 +42,30 @@ class FunctionQueue(Protocol):
 
 
 class Sequencer:
-    """Rising numbers for events, whatever the clock does."""
+    """Rising numbers for events, whatever the clock does, also over restarts: `kept` holds one that was never reached."""
 
-    def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self._clock_ns, self._last, self._lock = clock_ns, 0, threading.Lock()
+    def __init__(self, kept: Path | None = None, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._kept, self._clock_ns, self._lock = kept, clock_ns, threading.Lock()
+        self._last = self._bound = 0 if kept is None else _bound_in(kept)
 
     def next(self) -> str:
         """18 hexadecimal digits, above all before."""
         with self._lock:
             self._last = max(self._last + 1, self._clock_ns())
+            if self._kept is not None and self._last >= self._bound:
+                bound = self._last + _AHEAD_NS
+                write_atomically(self._kept, f"{bound}\n".encode())
+                self._bound = bound
             return f"00{self._last:016X}"
+
+
+def _bound_in(path: Path) -> int:
+    if not path.exists():
+        return 0
+    text = path.read_text(errors="replace").strip()
+    if not (text.isascii() and text.isdigit()):
+        raise StateDamagedError(path, "The file does not say which number of an event was the last.")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)

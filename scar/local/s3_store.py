@@ -6,13 +6,14 @@ list of all instances ever made, which never shrinks.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from moto.core.common_models import BaseModel
 from moto.s3 import models, responses
@@ -32,6 +33,7 @@ class _NoBuffer:
 
 
 _NO_BUFFER = _NoBuffer()
+_TICK: Final = datetime.timedelta(milliseconds=1)  # what moto tells two times apart by
 
 
 def install(bodies: Bodies, settle: Callable[[Scope], None]) -> None:
@@ -41,6 +43,7 @@ def install(bodies: Bodies, settle: Callable[[Scope], None]) -> None:
     _install_keys(bodies, note)
     FakeMultipart.complete = functools.partialmethod(_complete, bodies)
     responses.compute_checksum = _compute_checksum
+    _install_order()  # below the notes, which write down what it made
     _install_notes(note)
     _install_copy()
 
@@ -231,6 +234,25 @@ def _wrap(name: str, which: Callable[[Any, tuple[Any, ...], Any], Iterator[Any]]
         return result
 
     setattr(S3Backend, name, wrapper)
+
+
+def _install_order() -> None:
+    """moto lists versions by their times: none may be as old as the one it replaces, whatever the clock did meanwhile."""
+    for name in ("put_object", "delete_object"):
+        original = getattr(S3Backend, name)
+
+        @functools.wraps(original)
+        def ordered(
+            self: Any, bucket_name: str, key_name: str, *args: Any, _original: Any = original, **kwargs: Any
+        ) -> Any:
+            result = _original(self, bucket_name, key_name, *args, **kwargs)
+            bucket = self.buckets.get(bucket_name)
+            if bucket is not None and bucket.is_versioned and len(versions := bucket.keys.getlist(key_name, [])) > 1:
+                before, newest = versions[-2:]
+                newest.last_modified = max(newest.last_modified, before.last_modified + _TICK)
+            return result
+
+        setattr(S3Backend, name, ordered)
 
 
 def _install_copy() -> None:

@@ -34,10 +34,10 @@ _log = logging.getLogger("scar.local")
 _READS: Final = re.compile(
     r"(Get(?!SessionToken|FederationToken)|List|Describe|BatchGet|BatchCheck|Head|Lookup|Filter|Simulate|Decode|Test|StartQuery|Select)"
 )
-# Durable elsewhere, or nothing that must outlive us: a message being looked at becomes visible again after a restart, as on AWS.
-_KEPT_ELSEWHERE: Final = frozenset(
-    {"PutLogEvents", "ReceiveMessage", "ChangeMessageVisibility", "AssumeRole", "GetDownloadUrlForLayer"}
-)
+# Durable elsewhere, or nothing that must outlive us.
+_KEPT_ELSEWHERE: Final = frozenset({"PutLogEvents", "AssumeRole", "GetDownloadUrlForLayer"})
+# Nobody is told that they are kept: how often a message was received, and until when it is hidden. Written soon, not at once.
+_KEPT_SOON: Final = frozenset({"ReceiveMessage", "ChangeMessageVisibility", "ChangeMessageVisibilityBatch"})
 # These change what belongs to other services; whatever of those is in use is saved after them.
 _REACH_OTHERS: Final = frozenset({"resourcegroupstaggingapi", "cloudformation"})
 _REACHED: Final = frozenset(
@@ -68,6 +68,7 @@ class Services:
         self._asleep: dict[str, bytes] = {}
         self._waking = threading.Lock()
         self.not_kept: dict[str, str] = {}
+        self._soon: set[str] = set()
         make_folder(folder)
 
     def install(self) -> None:
@@ -121,6 +122,9 @@ class Services:
         action, path = action_of(environ, content), environ.get("PATH_INFO", "")
         if service in _REACH_OTHERS and action is not None and not _READS.match(action):
             return tuple(sorted(_in_use() & _REACHED))
+        if action in _KEPT_SOON:
+            self._soon.add(service)
+            return ()
         if action is not None:
             return () if _READS.match(action) or action in _KEPT_ELSEWHERE else (service,)
         if service == "awslambda" and _INVOCATION.search(path):
@@ -128,6 +132,15 @@ class Services:
         if service == "awslambda" and "/event-source-mappings" in path:
             return (service, "sqs")  # moto keeps the mapping with the queue too
         return (service,)
+
+    def save_soon(self) -> None:
+        """What changed without having to be on disk before its answer. Once a second, and at the end."""
+        soon, self._soon = self._soon, set()
+        try:
+            self.save(sorted(soon))
+        except OSError:
+            self._soon |= soon
+            raise
 
     def save(self, services: Iterable[str]) -> None:
         """Return when the present state of each service is on disk."""

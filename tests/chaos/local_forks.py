@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -79,13 +79,13 @@ def listens(folder: Path, process: int) -> bool:
 class Forks:
     """Makes daemons, one at a time on one port. They and it are gone after the `with`."""
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Mapping[str, str] = ENVIRON) -> None:
         self.clients = Clients(free_port())
         self._parent = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("forking_daemon.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=ENVIRON,
+            env=dict(environ),
             text=True,
         )
         self._daemon: int | None = None

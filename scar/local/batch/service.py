@@ -63,7 +63,7 @@ class Batch:
         folder: Path,
         *,
         jobs: Callable[[Callable[[str, str], Region]], JobsPart],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         settle_s: float = SETTLE_S,
         around: Callable[[Region], Surroundings] = lambda region: Moto(region.account, region.region),
         persist: Callable[[Sequence[str]], None] = lambda _: None,

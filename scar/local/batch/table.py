@@ -58,9 +58,11 @@ class Table:
         self._settling = False
         self._order = 0
         self._kept = 0
+        self._newest_ms = 0
 
     def now_ms(self) -> int:
-        return int(self._clock() * 1000)
+        """Never before what an earlier daemon wrote down: the clock may have been set back meanwhile."""
+        return max(int(self._clock() * 1000), self._newest_ms)
 
     def find(self, job_id: str) -> Job | None:
         """A job, or a child of an array (`id:index`); not a node."""
@@ -175,6 +177,7 @@ class Table:
         running = []
         for job in self._everyone():
             self._take_stock(job)
+            self._newest_ms = max(self._newest_ms, job.created_ms, job.started_ms or 0, job.stopped_ms or 0)
             if job.status in ("STARTING", "RUNNING"):
                 running.append(job)
         self._forget()

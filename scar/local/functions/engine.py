@@ -40,6 +40,7 @@ from scar.local.functions.sandboxes import INIT_S, Environment
 from scar.local.iam.authority import Authority
 from scar.local.iam.on_behalf import logs_of
 from scar.local.log_streams import Flusher, LogGroup, LogStream
+from scar.local.onward import steady
 from scar.local.registry import RegistryData
 from scar.local.sandbox.spec import Choice, Sandbox, SandboxSpec
 
@@ -81,6 +82,7 @@ class Functions:
         pace: Pace | None = None,
         bounds: Bounds | None = None,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = steady,
         tell: Callable[[str], None] = lambda _: None,
         persist: Callable[[Sequence[str]], None] = lambda _: None,
         authority: Authority | None = None,
@@ -97,10 +99,12 @@ class Functions:
             files=files or state / "files",
             tell=tell,
         )
-        self._pace, self._clock, self._tell = pace or Pace(), clock, tell
+        self._pace, self._clock, self._steady, self._tell = pace or Pace(), clock, steady, tell
         self._credentials = control.RoleCredentials()
         self._flusher = Flusher(tell)
-        self._queue = EventQueue(state / "events", self, workers=self._pace.workers, clock=clock, tell=tell)
+        self._queue = EventQueue(
+            state / "events", self, workers=self._pace.workers, clock=clock, steady=steady, tell=tell
+        )
         self._pool = Pool(self._launch, bounds=bounds or _bounds_of_this_host(), freed=self._queue.wake)
         self._destinations = Destinations(self._accept_and_dispatch, persist, authority)
         self._authority = authority
@@ -208,7 +212,7 @@ class Functions:
         self.dispatch(self.accept(arn, payload, account=account, region=region))
 
     def _too_old(self, event: Event, settings: control.EventSettings) -> bool:
-        return self._clock() - event.accepted_at > settings.max_age_s
+        return self._steady() - event.born > settings.max_age_s
 
     def _give_up(
         self,
@@ -279,9 +283,7 @@ class Functions:
         sink = logs_of(self._log, self._authority, configuration.role, self._tell)
         stream = LogStream(sink, group, named, self._flusher, self._clock)
         try:
-            return Environment(
-                configuration, log=stream, begin=begin, init_limit_s=self._pace.init_s, clock=self._clock
-            )
+            return Environment(configuration, log=stream, begin=begin, init_limit_s=self._pace.init_s)
         finally:
             for held in prepared.held:  # from here on the sandbox holds them
                 held.close()

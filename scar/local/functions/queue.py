@@ -22,11 +22,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, assert_never
 
+from scar.limits import LAMBDA_ASYNC_RETRY_DELAYS_S
 from scar.local.functions.configuration import StoppingError, Token
+from scar.local.onward import steady
 from scar.local.state import make_folder, read_json, sync_folder, write_atomically
 
 FAILED_KEPT: Final = 200
 _LOOK_S: Final = 0.5
+_LONGEST_DELAY_S: Final = max(LAMBDA_ASYNC_RETRY_DELAYS_S)  # of a note that does not say: an earlier SCAR's
 _UNWRITTEN_S: Final = 2.0  # between two looks whether a full disk takes how an event ended
 
 
@@ -43,6 +46,9 @@ class Event:
     failures: int = 0
     waits: int = 0
     reason: str = ""
+    born: float = (
+        0.0  # by the steady clock of this process, so not on disk; before it when an earlier one accepted the event
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +108,11 @@ class EventQueue:
         *,
         workers: int,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = steady,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store, self._deliver, self._workers, self._tell = EventStore(folder), deliver, workers, tell
-        self._clock = clock
+        self._clock, self._steady = clock, steady
         self._changed = threading.Condition()
         self._accepted: dict[str, Event] = {}
         self._ready: defaultdict[str, deque[Event]] = defaultdict(deque)
@@ -123,7 +130,9 @@ class EventQueue:
         """Take an event; it is on disk when this returns, and is delivered after `dispatch` or at the next start."""
         now = self._clock()
         request_id = request_id or str(uuid.uuid4())
-        event = Event(f"{int(now * 1e6):017d}-{request_id}", request_id, function, account, region, now)
+        event = Event(
+            f"{int(now * 1e6):017d}-{request_id}", request_id, function, account, region, now, born=self._steady()
+        )
         self._store.write(event, payload)
         with self._changed:
             self._accepted[event.token] = event
@@ -142,8 +151,10 @@ class EventQueue:
             here = itertools.chain(*self._ready.values(), (event for _, _, event in self._later))
             known = {*self._accepted, *self._running, *(event.token for event in here)}
             left = [found for found in self._store.load() if found[0].token not in known]
-            for event, due_in_s in left:
-                self._enqueue(event, delay_s=max(0.0, due_in_s - self._clock()) if due_in_s else 0.0)
+            now = self._clock()
+            for event, again in left:
+                age_s = max(0.0, now - event.accepted_at)  # 0 when the clock was set back meanwhile
+                self._enqueue(replace(event, born=self._steady() - age_s), delay_s=again.left_s(now))
         self._threads = [
             threading.Thread(target=self._work, name=f"lambda-events-{number}", daemon=True)
             for number in range(self._workers)
@@ -242,7 +253,7 @@ class EventQueue:
                     event, failures=event.failures + counted, waits=0 if counted else event.waits + 1, reason=reason
                 )
                 if counted:
-                    self._store.note(event, self._clock() + delay_s)
+                    self._store.note(event, Due(self._clock() + delay_s, delay_s))
                 with self._changed:
                     self._enqueue(event, delay_s=delay_s)
             case _:
@@ -286,6 +297,18 @@ class EventQueue:
         return 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When an event is tried again (seconds since 1970), and how long that was from when it was said."""
+
+    at: float = 0.0
+    delay_s: float = 0.0
+
+    def left_s(self, now: float) -> float:
+        """Never longer than it was to be, whatever the clock says."""
+        return min(self.delay_s, max(0.0, self.at - now))
+
+
 class EventStore:
     """The files. Every method leaves the folder so that `load` finds each event that was written and not removed."""
 
@@ -295,14 +318,15 @@ class EventStore:
         self._lock = threading.Lock()
 
     def write(self, event: Event, payload: bytes) -> None:
-        header = json.dumps({**asdict(event), "bytes": len(payload)}).encode()
+        kept = {name: value for name, value in asdict(event).items() if name != "born"}
+        header = json.dumps({**kept, "bytes": len(payload)}).encode()
         write_atomically(self._path(event), header + b"\n" + payload)
 
     def payload(self, event: Event) -> bytes:
         return self._path(event).read_bytes().partition(b"\n")[2]
 
-    def note(self, event: Event, due_at: float) -> None:
-        document = {"failures": event.failures, "reason": event.reason, "due_at": due_at}
+    def note(self, event: Event, due: Due) -> None:
+        document = {"failures": event.failures, "reason": event.reason, "due_at": due.at, "delay_s": due.delay_s}
         write_atomically(self._tries(event), json.dumps(document).encode())
 
     def remove(self, event: Event) -> None:
@@ -313,6 +337,7 @@ class EventStore:
     def fail(self, event: Event, now: float) -> None:
         """Move it to the failed ones, of which the oldest go."""
         document = {**asdict(event), "failed_at": now}
+        del document["born"]
         write_atomically(self._failed / f"{event.token}.json", json.dumps(document).encode())
         with self._lock:
             self._path(event).replace(self._failed / f"{event.token}.event")
@@ -326,16 +351,16 @@ class EventStore:
         found = [read_json(path) for path in sorted(self._failed.glob("*.json"), reverse=True)]
         return [document for document in found if isinstance(document, dict)]
 
-    def load(self) -> Iterator[tuple[Event, float]]:
-        """Events in the order of acceptance, each with the time it is due (0: now). A damaged file is put aside, never lost."""
+    def load(self) -> Iterator[tuple[Event, Due]]:
+        """Events in the order of acceptance, each with the time it is due. A damaged file is put aside, never lost."""
         for path in sorted(self._folder.glob("*.event")):
             event = self._read(path)
             if event is None:
                 path.replace(self._failed / f"{path.stem}.damaged")
                 continue
             tries = read_json(self._tries(event)) or {}
-            failures, due_at = int(tries.get("failures", 0)), float(tries.get("due_at", 0.0))
-            yield replace(event, failures=failures, reason=tries.get("reason", "")), due_at
+            due = Due(float(tries.get("due_at", 0.0)), float(tries.get("delay_s", _LONGEST_DELAY_S)))
+            yield replace(event, failures=int(tries.get("failures", 0)), reason=tries.get("reason", "")), due
         for path in self._folder.glob("*.tries"):
             if not path.with_suffix(".event").exists():
                 path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from scar.local.functions.engine import Pace
 
 def test_events_of_a_function_that_may_not_run_age_and_do_not_hold_up_others(make_local: Callable[..., Local]) -> None:
     now = [time.time()]
-    local = make_local(clock=lambda: now[0])
+    local = make_local(steady=lambda: now[0])
     local.make("blocked", "echo ran")
     local.make("free", "echo ran")
     local.lambda_.put_function_concurrency(FunctionName="blocked", ReservedConcurrentExecutions=0)
