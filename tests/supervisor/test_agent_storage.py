@@ -87,6 +87,7 @@ def test_a_name_reaches_the_script_as_one_path_in_a_directory_of_its_own(lab, bu
 
 
 def test_the_version_that_the_event_names_is_read_even_when_it_is_not_the_latest(copier, bucket):
+    """XF5."""
     bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
     first = bucket.put("in/a", b"first")
     bucket.put("in/a", b"second")
@@ -108,6 +109,7 @@ def test_an_object_that_was_overwritten_since_the_event_is_not_taken_for_it(copi
 
 
 def test_an_object_that_is_gone_is_named(copier, bucket):
+    """XF4."""
     answer = copier.invoke({"Records": [bucket.record("in/gone")]})
     assert answer.error_type == "StageInFailed"
     assert "in/gone cannot be read: it does not exist" in answer.document["errorMessage"]
@@ -135,6 +137,7 @@ def test_a_body_that_is_cut_once_is_resumed(lab, bucket, out, cut_after):
 
 
 def test_a_body_that_is_always_cut_fails_after_a_few_attempts(lab, bucket, out):
+    """XF1."""
     record = bucket.put("in/a", bytes(3 * MIB))
     with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Cut(10))) as s3:
         agent = lab.agent(COPY, outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
@@ -157,6 +160,7 @@ def test_one_falsified_byte_is_found_and_the_object_asked_for_again(lab, bucket,
 
 
 def test_content_that_is_always_falsified_is_never_used(lab, bucket, out):
+    """XF2."""
     record = bucket.put("in/a", b"good")
     with FaultyS3(bucket.endpoint, always(is_get_of("in/a"), Flip(0))) as s3:
         agent = lab.agent(COPY, outputs=out, environment={"AWS_ENDPOINT_URL": s3.endpoint})
