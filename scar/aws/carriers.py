@@ -58,9 +58,8 @@ class Carriers:
         if self._direct is not None:
             self._direct.close()
 
-    def put(self, path: Path, key: str, kind: str | None, heard: Heard) -> Future[None]:
-        """Upload one file. The first that is not large goes alone: its request shows the way to the others."""
-        bytes_ = path.stat().st_size
+    def put(self, path: Path, bytes_: int, key: str, kind: str | None, heard: Heard) -> Future[None]:
+        """Upload one file of so many bytes. The first that is not large goes alone: its request shows the way to the others."""
         if self._looked or bytes_ > _WHOLE_BYTES:
             return self._pool.submit(self._put, path, key, kind, heard, bytes_)
         self._looked = True

@@ -93,8 +93,9 @@ def upload(aws: Aws, bucket: str, uploads: Iterable[Upload], tell: Tell) -> int:
     with Carriers(aws, bucket) as carriers:
 
         def start(item: Upload) -> Future[None]:
-            heard = functools.partial(_heard, tell, item.key, item.path.stat().st_size)
-            return carriers.put(item.path, item.key, _content_type(item.key), heard)
+            bytes_ = item.path.stat().st_size
+            heard = functools.partial(_heard, tell, item.key, bytes_)
+            return carriers.put(item.path, bytes_, item.key, _content_type(item.key), heard)
 
         return _all(((str(item.path), start, item) for item in uploads), "not uploaded")
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scar.commands.common import connect
-from scar.commands.landing import expected_runs, wait_for_runs, watch
 from scar.errors import ConflictError, NotFoundError, ScarError, UsageError
 from scar.limits import OBJECT_KEY_BYTES
 from scar.report import plural, size
@@ -40,17 +39,20 @@ def put(context: Context, args: Namespace) -> int:
     uploads = _checked(context, args.path, folder)
     total = sum(item.path.stat().st_size for item in uploads)
     aws, _ = connect(context)
-    expected = expected_runs(aws, bucket, [item.key for item in uploads]) if args.wait else {}
+    if args.wait:
+        from scar.commands import landing  # which is half of this command's own start
+
+        expected = landing.expected_runs(aws, bucket, [item.key for item in uploads])
     if args.dry_run:
         return _would_put(context, bucket, uploads, total)
-    landed = watch(aws, bucket, expected)
+    landed = landing.watch(aws, bucket, expected) if args.wait else None
     with context.report.progress(f"uploading {plural(len(uploads), 'file')}", total) as progress:
         upload(aws, bucket, uploads, progress)
     done = {"bucket": bucket, "uploaded": [item.key for item in uploads], "bytes": total}
     if not context.report.json:
         context.report.line(_put_text(args.path, bucket, folder, uploads, total))
-    if args.wait:
-        return wait_for_runs(context, aws, bucket, expected, done, landed=landed, timeout_s=args.timeout)
+    if landed is not None:
+        return landing.wait_for_runs(context, aws, bucket, expected, done, landed=landed, timeout_s=args.timeout)
     if context.report.json:
         context.report.document(done)
     return 0
