@@ -49,6 +49,7 @@ def put_until_killed(daemon: Running, start: int) -> tuple[dict[str, str], set[s
 
 
 def test_a_killed_daemon_forgets_no_acknowledged_object_and_no_event_of_one(stopped):
+    """LO1."""
     daemon = stopped.start()
     watch(daemon, "crash", make_function(daemon), prefix="in/")
     acknowledged: dict[str, str] = {}
@@ -93,6 +94,7 @@ def test_one_key_with_many_writers_keeps_an_acknowledged_value_after_a_kill(stop
 
 
 def test_everything_about_a_key_comes_back(stopped):
+    """LO1."""
     daemon = stopped.start()
     s3 = daemon.client("s3")
     s3.create_bucket(Bucket="keys")

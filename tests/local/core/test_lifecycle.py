@@ -82,6 +82,8 @@ def test_a_daemon_whose_state_was_removed_by_hand_ends(tmp_path: Path):
 
 
 def test_four_processes_that_ask_at_once_get_one_daemon(brought_down: Path):
+    """LO6."""
+
     def ask(_: int) -> str:
         done = subprocess.run(
             [sys.executable, "-c", ENSURE, str(brought_down)], capture_output=True, text=True, check=True
@@ -95,6 +97,7 @@ def test_four_processes_that_ask_at_once_get_one_daemon(brought_down: Path):
 
 
 def test_a_second_daemon_on_the_same_state_says_so(daemon: Running):
+    """LO6."""
     done = subprocess.run(
         [sys.executable, str(RECORDING_DAEMON), "--state", str(daemon.folder)],
         capture_output=True,
@@ -106,6 +109,7 @@ def test_a_second_daemon_on_the_same_state_says_so(daemon: Running):
 
 
 def test_a_stale_address_with_a_reused_pid_is_not_believed(brought_down: Path):
+    """LO6."""
     State(brought_down).prepare()
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
@@ -133,6 +137,7 @@ def test_a_daemon_that_cannot_start_tells_why(brought_down: Path):
 
 
 def test_a_taken_port_is_an_error_when_it_was_asked_for_and_avoided_when_it_was_not(brought_down: Path):
+    """LO6."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ScarError, match=f"Port {port} cannot be used"):

@@ -42,6 +42,7 @@ DAMAGE = (cut, emptied, bit_flipped, of_another_moto, of_a_newer_schema)
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_snapshot_is_refused_and_the_one_before_is_kept(tmp_path, damage: Callable[[bytes], bytes]):
+    """LO4."""
     path = tmp_path / "iam.snapshot"
     snapshot.write(path, b"one", written_by="moto 5")
     snapshot.write(path, b"two", written_by="moto 5")
@@ -68,6 +69,7 @@ def test_every_single_flipped_bit_of_a_snapshot_is_seen(tmp_path):
 
 
 def test_a_journal_cut_anywhere_gives_back_the_whole_records_before(tmp_path):
+    """LO4."""
     path = tmp_path / "journal"
     journal = Journal(path)
     ends = [journal.append(b"record %d" % number) for number in range(5)]

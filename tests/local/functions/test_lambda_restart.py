@@ -44,6 +44,7 @@ def test_one_functions_flood_does_not_starve_another(make_local: Callable[..., L
 
 
 def test_what_runs_when_the_daemon_stops_is_delivered_by_the_next(make_local: Callable[..., Local]) -> None:
+    """LO2: no process of it is left, and the event is not lost."""
     local = make_local()
     local.make("interrupted", "sleep 6161", Timeout=60)
     send(local, "interrupted", {"keep": "me"})
@@ -60,6 +61,7 @@ def test_what_runs_when_the_daemon_stops_is_delivered_by_the_next(make_local: Ca
 
 
 def test_a_retry_that_was_due_later_is_kept_over_a_restart(make_local: Callable[..., Local]) -> None:
+    """LO18."""
     local = make_local(pace=Pace(retry_scale=1.0))
     local.make("patient", FAIL)
     send(local, "patient")
@@ -101,6 +103,7 @@ def test_a_dead_letter_is_saved_before_its_event_goes(make_local: Callable[..., 
 
 
 def test_every_accepted_event_is_delivered_although_the_daemon_was_killed_twice(tmp_path: Path) -> None:
+    """LO1, LO2: kill -9; the kernel takes what the daemon had started."""
     ran = tmp_path / "ran"
 
     def lines() -> list[str]:
