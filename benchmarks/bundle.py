@@ -38,8 +38,9 @@ def resident_mib():
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
 main_mib = resident_mib()
 if len(sys.argv) > 1:
+    from faassupervisor.aws import Aws
     from faassupervisor.storage.s3 import S3
-    S3.from_environment({"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"})
+    S3.of(Aws({"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}))
 client_s = time.monotonic()
 sys.stdout.write(f"{main_s} {client_s} {main_mib} {resident_mib()} {getattr(sys, '_MEIPASS', '')}\\n")
 if hasattr(sys, "_MEIPASS") and len(sys.argv) > 2:

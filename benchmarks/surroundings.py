@@ -165,7 +165,8 @@ def endpoint(processes: int = 2) -> Iterator[Endpoint]:
             "--processes",
             str(processes),
         ]
-        server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        server = subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert server.stdin is not None and server.stdout is not None
         try:
             yield Endpoint(f"http://127.0.0.1:{int(server.stdout.readline())}", place)
