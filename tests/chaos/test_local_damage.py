@@ -115,8 +115,8 @@ def changed(path: Path, change: Callable[[bytes], bytes]) -> bool:
 
 
 DAMAGES: Final[tuple[Damage, ...]] = (cut, emptied, flipped, newer, unreadable)
-# Written anew by every start, or never read: nothing is kept in them.
-_FLEETING: Final = {"daemon.log", "lock", "daemon.json", "port"}
+# Written anew by every start, never read, or nothing but room.
+_FLEETING: Final = {"daemon.log", "lock", "daemon.json", "port", "reserve"}
 
 
 def kinds(folder: Path) -> dict[str, Path]:
