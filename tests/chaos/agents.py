@@ -11,6 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from faassupervisor import events
+from faassupervisor.events import ObjectItem
+from faassupervisor.modes_batch import run_of
 from tests.supervisor.conftest import Agent, Bucket, Lab
 from tests.supervisor.runtime_api import RuntimeApiServer
 from tests.support.system_calls import Call, Traced, kill_at
@@ -102,10 +105,12 @@ def published(bucket: Bucket, prefix: str) -> dict[str, list[bytes]]:
     return found
 
 
-def entries(bucket: Bucket, key: str) -> list[dict[str, Any]]:
-    """Every state that the ledger's entry of an object was ever in, newest first."""
-    bodies = (body for versions in published(bucket, "functions/f/ledger/").values() for body in versions)
-    found = [entry for entry in map(json.loads, bodies) if entry["key"] == key]
+def entries(bucket: Bucket, payload: object) -> list[dict[str, Any]]:
+    """Every state that the ledger's entry of an event's only record was ever in, newest first."""
+    (item,) = events.parse(json.dumps(payload).encode())
+    assert isinstance(item, ObjectItem)
+    versions = published(bucket, f"functions/f/ledger/{run_of('f', item, '', 0)}")
+    found = [json.loads(body) for body in versions.get("", [])]
     return sorted(found, key=lambda entry: entry["updated"], reverse=True)
 
 

@@ -84,7 +84,7 @@ class Event:
             )
 
     def ledger(self) -> list[dict[str, object]]:
-        return entries(self.bucket, f"in/{self.name}")
+        return entries(self.bucket, self.payload)
 
 
 def nothing_is_left(lab: Lab, where: Call | None) -> None:
