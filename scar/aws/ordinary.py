@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
+from s3transfer.exceptions import RetriesExceededError
 from s3transfer.futures import TransferFuture
 from s3transfer.manager import TransferConfig, TransferManager
 from s3transfer.subscribers import BaseSubscriber
 
 from scar.aws import digests
 from scar.aws.errors import code_of
+from scar.errors import ServiceError
 
 if TYPE_CHECKING:
     from scar.aws.clients import Aws
@@ -54,7 +56,13 @@ class Ordinary:
 
     def get(self, item: Object, path: Path, heard: Heard) -> None:
         subscribers = [_Known(item), _Counted(heard)]
-        self._manager.download(self._bucket, item.key, str(path), subscribers=subscribers).result()
+        try:
+            self._manager.download(self._bucket, item.key, str(path), subscribers=subscribers).result()
+        except RetriesExceededError as error:
+            raise ServiceError(
+                f"s3://{self._bucket}/{item.key} does not arrive whole: {error.last_exception}",
+                fix="Check the network and the proxy, then run the same command again.",
+            ) from error
 
     def close(self, *, cancel: bool) -> None:
         self._manager.shutdown(cancel=cancel, cancel_msg="interrupted" if cancel else "")
