@@ -93,7 +93,7 @@ def test_of_a_key_that_is_written_again_and_again_the_newest_stays(
     deployed: Deployed, name: str, choice: Choice
 ) -> None:
     """EV6: whatever their order, every upload is one run at most that writes, and the last word is the last upload's."""
-    count = 60 if choice.whole else 12
+    count = 60 if choice.whole else 8
     key = f"burst-{name}"
     for number in range(count):
         deployed.world.put(name, key, text=str(number))

@@ -82,7 +82,7 @@ def test_a_thousand_callers_at_once_are_all_answered_each_with_its_own(
 ) -> None:
     """AP8: with the caller's own bytes, or with 429 as Lambda says that there is no room; none hangs, and memory is bounded."""
     local = deployed.storm.local
-    count = 1000 if choice.whole else 24
+    count = 1000 if choice.whole else 16
     daemon = local.daemon_pid()
     before = peak_mib(daemon)
     answers, wrong = asyncio.run(all_at_once(echo, count))
