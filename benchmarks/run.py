@@ -54,17 +54,14 @@ def main(argv: list[str] | None = None) -> int:
         words.error(f"no item is called {', '.join(sorted(unknown))}; there are {', '.join(ITEMS)}")
     results = args.results or (None if args.quick else RESULTS)
     failed = [name for name in args.items or ITEMS if not _item(name, Size(quick=args.quick), results)]
-    if results == RESULTS:
-        import page
-
-        page.write_all()
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _item(name: str, size: object, results: Path | None) -> bool:
-    from figures import write
+    import page
+    from figures import RESULTS, write
 
     print(f"{name} …", file=sys.stderr, flush=True)
     started = time.perf_counter()
@@ -73,6 +70,8 @@ def _item(name: str, size: object, results: Path | None) -> bool:
         seconds = time.perf_counter() - started
         if results is not None:
             write(name, result, seconds, results)
+        if results == RESULTS:
+            page.write_all()  # after each, so that a run that is cut off leaves pages that are true
     except Exception:
         traceback.print_exc()
         print(f"{name}: FAILED after {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
