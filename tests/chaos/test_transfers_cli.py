@@ -326,8 +326,8 @@ sys.exit(code)
 
 @pytest.mark.parametrize("way", ["put", "get"])
 def test_memory_stays_bounded_however_large_the_file(tmp_path: Path, request: pytest.FixtureRequest, way: str) -> None:
-    """XF13: 5 GB with `--whole`, else a good deal less."""
-    size = (5000 if request.config.getoption("--whole") else 300) * MIB
+    """XF13: 5 GB with `--whole`, else a hundred megabytes."""
+    size = (5000 if request.config.getoption("--whole") else 100) * MIB
     with (tmp_path / "large").open("wb") as file:
         file.truncate(size)
     with Zeros(size) as s3:
