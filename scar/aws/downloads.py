@@ -224,7 +224,7 @@ class Downloads:
         if "-" not in item.etag:
             return False
         first = head(Bucket=self._bucket, Key=item.key, PartNumber=1)
-        if "PartsCount" not in first:
+        if "x-amz-mp-parts-count" not in first["ResponseMetadata"]["HTTPHeaders"]:
             return True  # a service that tells nothing of parts need not make its ETags of them either
         return digests.matches(path, item.etag, item.size, [first["ContentLength"]])
 
