@@ -151,7 +151,7 @@ def test_every_file_of_a_state_that_is_damaged_is_refused_and_left_alone_or_noth
     )
     pairs = [(path, damage) for path in files.values() for damage in DAMAGES]
     refused = 0
-    for number, (path, damage) in enumerate(choice.of("damage", pairs, 14)):
+    for number, (path, damage) in enumerate(choice.of("damage", pairs, 10)):
         state = copied(rich, tmp_path / f"{number}")
         damaged = state / path.relative_to(rich)
         if damage(damaged):

@@ -135,8 +135,8 @@ def told(forks: Forks, prepared: Path, tmp_path_factory: pytest.TempPathFactory,
     base = tmp_path_factory.mktemp("told")
     telling = Telling(forks, prepared, base, choice)
     powerless = Powerless(telling.folder)
-    kills = set(choice.of("local kills", range(1, CALLS + 1), 7))
-    cuts = set(choice.of("power cuts", range(1, len(telling.steps) + 1), 4))
+    kills = set(choice.of("local kills", range(1, CALLS + 1), 5))
+    cuts = set(choice.of("power cuts", range(1, len(telling.steps) + 1), 3))
     told = Told(telling, [], [], [])
 
     def look(call: Call) -> Decision:
