@@ -3,7 +3,7 @@
 AgentError                  AgentFailed
 ├── BadEventError           BadEvent         the event, or one record of it, cannot be understood
 ├── StageInError            StageInFailed    the input object could not be brought here whole
-│   └── NoRoomError         StageInFailed    it is larger than what is free on this machine's disk
+│   └── NoRoomError         StageInFailed    it is larger than what is free on this machine's disk, or something else has filled that meanwhile
 ├── LoopError               LoopRefused      the input is made of an output of this very function: nothing runs
 ├── CannotStartError        ScriptFailed     the user's process could not be made (exit code 126 or 127, as a shell says it)
 ├── ScriptFailedError       ScriptFailed     the user's process ended with another code than 0, or by a signal

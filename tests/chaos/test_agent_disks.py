@@ -14,10 +14,11 @@ import pytest
 
 from faassupervisor.contract import Storage
 from tests.chaos.agents import Watched, left_in, watched
+from tests.supervisor.batch_lab import Handing, handing, told_by
 from tests.supervisor.conftest import Bucket, Lab, bucket, lab, out, s3_client, s3_endpoint
 from tests.support.system_calls import Call, fail, let
 
-__all__ = ["bucket", "lab", "out", "s3_client", "s3_endpoint"]
+__all__ = ["bucket", "handing", "lab", "out", "s3_client", "s3_endpoint"]
 
 MIB = 1024 * 1024
 DISK_MIB = 8
@@ -133,3 +134,23 @@ def test_an_error_at_any_write_of_stage_in_fails_that_event_cleanly(
                 assert left_in(lab.temporary) == [], where
                 assert bucket.keys("out/") == [], where
         works(agent, bucket, "all of them", lab.temporary)
+
+
+@pytest.mark.parametrize(("trouble", "reasons"), [(errno.ENOSPC, ["no room"]), (errno.EIO, [])])
+def test_a_disk_that_others_fill_in_the_middle_of_stage_in_is_a_lack_of_room_that_batch_may_not_have(
+    handing: Handing, trouble: int, reasons: list[str]
+) -> None:
+    """XF11, XF12: in lambda-batch it is handed over; a disk that is broken is a failure."""
+    with watched(handing.lab, handing.function(COPY), handing.variables()) as agent:
+
+        def own(call: Call) -> bool:
+            return call.name == "write" and call.process == agent.traced.process.pid
+
+        agent.traced.watch(fail(trouble, since=2, where=own))  # the first is the event's own file
+        answer = agent.agent.invoke({"Records": [handing.bucket.put("in/a", b"x" * 4321)]})
+        refused = [str(call) for call in agent.traced.failed]
+        agent.traced.watch(let)
+        assert refused, agent.agent.log
+        assert len(handing.batch.jobs) == len(reasons)
+        assert [told["reason"] for told in told_by(agent.agent, "handed over", len(reasons))] == reasons
+        assert (answer.error_type is None) == bool(reasons), answer.body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from faassupervisor.errors import NoRoomError
+from faassupervisor.errors import NoRoomError, StageInError
 
 _ROOM_BYTES: Final = 1024 * 1024  # left for the script's first steps
 
@@ -34,3 +35,9 @@ def expect_room(sink: BinaryIO, size: int, uri: str) -> None:
         raise NoRoomError(
             f"{uri} has {size} bytes and only {free} are free for it: raise the function's ephemeral storage"
         )
+
+
+def not_stored(uri: str, error: OSError) -> StageInError:
+    """The disk's own refusal. One that is full in the middle, when others have taken the room, is as much a lack of room as one seen before."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return (NoRoomError if full else StageInError)(f"{uri} could not be stored: {error.strerror or error}")

@@ -23,7 +23,7 @@ from faassupervisor.errors import StageInError, StageOutError
 from faassupervisor.events.items import ObjectItem
 from faassupervisor.lineage import metadata
 from faassupervisor.storage import Fetched, ProviderError, Upload
-from faassupervisor.storage.arriving import whole
+from faassupervisor.storage.arriving import not_stored, whole
 from faassupervisor.storage.s3_download import Download
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class S3:
         except BotoCoreError as error:
             raise StageInError(self._account.hide(f"{uri} could not be read: {error}")) from error
         except OSError as error:
-            raise StageInError(f"{uri} could not be stored: {error.strerror or error}") from error
+            raise not_stored(uri, error) from error
 
     def superseded(self, item: ObjectItem, deadline: Deadline) -> bool:
         if not item.version_id:

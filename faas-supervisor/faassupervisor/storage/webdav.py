@@ -24,7 +24,7 @@ from faassupervisor.deadline import Deadline
 from faassupervisor.errors import StageInError, StageOutError
 from faassupervisor.events.items import ObjectItem
 from faassupervisor.storage import Fetched, ProviderError, Upload
-from faassupervisor.storage.arriving import expect_room, whole
+from faassupervisor.storage.arriving import expect_room, not_stored, whole
 from faassupervisor.storage.credentials import Credentials
 from faassupervisor.storage.guard import Session
 
@@ -67,7 +67,7 @@ class WebDav:
         except _BROKEN as error:
             raise StageInError(self._credentials.hide(f"{uri} could not be read: {error}")) from error
         except OSError as error:
-            raise StageInError(f"{uri} could not be stored: {error.strerror or error}") from error
+            raise not_stored(uri, error) from error
 
     def superseded(self, _item: ObjectItem, _deadline: Deadline) -> bool:
         return False  # there are no versions
