@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 Heard = Callable[[int], None]
 WHOLE_BYTES: Final = 16 << 20  # up to here an object comes in one request
 _RANGE_BYTES: Final = 8 << 20
-_LARGEST_RANGE_BYTES: Final = (
-    64 << 20
-)  # parts that are larger are not fetched as they are: too few would come side by side
+# Parts that are larger are not fetched as they are: too few would come side by side.
+_LARGEST_RANGE_BYTES: Final = 64 << 20
 _SMALL_ROOM_BYTES: Final = 64 << 10
 _RANGE_ROOM_BYTES: Final = 1 << 20  # half the processor time of a quarter of it
 RANGES: Final = 12  # at a time, of all objects together

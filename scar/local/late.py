@@ -15,9 +15,8 @@ from typing import Any, Final
 
 _VALIDATOR: Final = "openapi_spec_validator"
 _ERRORS: Final = f"{_VALIDATOR}.validation.exceptions"
-_YOUNG: Final = (
-    10_000  # objects made before the youngest are looked through: a request makes some thousands, and few live on
-)
+# Objects made before the youngest are looked through: a request makes some thousands, and few live on.
+_YOUNG: Final = 10_000
 
 
 @contextmanager
