@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _LOG_BYTES: Final = 4 * 1024 * 1024
 _LOCK_PATIENCE_S: Final = 1.0  # whoever only looks whether a daemon lives holds the lock for an instant
 _HOUSEKEEPING_S: Final = 1.0
+_LISTENS_EVERY_S: Final = 0.5
 _log = logging.getLogger("scar.local")
 
 
@@ -147,7 +148,9 @@ class Daemon:
         with contextlib.ExitStack() as stack:
             with late.without_garbage():
                 self._start(stack)
-            self._stop.wait()
+            # A signal may be given to any thread, and Python's handler runs in this one: asleep for good, it would not hear of it.
+            while not self._stop.wait(_LISTENS_EVERY_S):
+                pass
             _log.info("stopping")
         _log.info("stopped")
 

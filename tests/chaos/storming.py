@@ -277,9 +277,9 @@ class Deployed:
 
 
 def without_files(held: dict[str, Any]) -> dict[str, Any]:
-    for bucket in held["buckets"].values():
-        bucket["objects"] = {key: tag for key, tag in bucket["objects"].items() if not key.startswith(("in/", "out/"))}
-        bucket["versions"] = [item for item in bucket["versions"] if not item[0].startswith(("in/", "out/"))]
+    for name, bucket in held["buckets"].items():
+        if name.startswith("bucket-"):
+            bucket["objects"], bucket["versions"] = {}, []
     return held
 
 

@@ -172,12 +172,13 @@ def test_events_whose_end_a_full_disk_does_not_take_hold_up_no_other_and_run_not
 def test_a_daemon_out_of_descriptors_refuses_and_serves_again_when_there_are_some(tmp_path: Path) -> None:
     """LO5: connections take them all; what was acknowledged is there, and nothing is held for ever."""
     with Forks() as forks, ExitStack() as open_:
-        forks.start(tmp_path / "state", open_files=64)
+        taken = Path("/proc", str(forks.start(tmp_path / "state", open_files=64)), "fd")
         s3 = forks.clients("s3")
         s3.create_bucket(Bucket="bucket")
         s3.put_object(Bucket="bucket", Key="before", Body=b"x")
         for _ in range(80):
             open_.enter_context(socket.create_connection(("127.0.0.1", forks.clients.port)))
+        until("the last descriptor is taken", lambda: len(list(taken.iterdir())) == 64)
         status, _ = refused(s3.put_object, Bucket="bucket", Key="refused", Body=b"x")
         assert status == 500
         open_.close()

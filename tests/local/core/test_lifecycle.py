@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -195,6 +196,18 @@ def test_sigterm_ends_it_cleanly(daemon: Running):
         "start",
         "stop",
     ]
+
+
+def test_sigterm_ends_it_whichever_of_its_threads_the_kernel_gives_it_to(brought_down: Path):
+    endpoint = lifecycle.ensure_up(brought_down)
+    threads = sorted(int(each.name) for each in Path(f"/proc/{endpoint.pid}/task").iterdir())
+    assert threads[0] == endpoint.pid and len(threads) > 1
+    assert ctypes.CDLL(None).tgkill(endpoint.pid, threads[1], signal.SIGTERM) == 0
+    deadline = time.monotonic() + 30
+    while is_locked(State(brought_down)):
+        assert time.monotonic() < deadline, "the daemon does not hear of it"
+        time.sleep(0.01)
+    assert not (brought_down / "daemon.json").exists()
 
 
 def test_a_killed_daemon_is_replaced_at_once(brought_down: Path):
