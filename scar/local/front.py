@@ -25,7 +25,7 @@ from moto.moto_server import werkzeug_app
 from moto.moto_server.werkzeug_app import BackendRequest, DomainDispatcherApplication, create_backend_app
 
 from scar.limits import MIB
-from scar.local import walls
+from scar.local import hooks, tag_pages, walls
 from scar.local.address import (
     Caller,
     Environ,
@@ -71,9 +71,16 @@ class _Request(BackendRequest):  # type: ignore[misc]  # moto is untyped here
         return super().data if body is None else body
 
 
+# What moto loads when it is asked for it, and what is then put right in it.
+_CORRECTED_LATE: Final = {"resourcegroupstaggingapi": tag_pages.install}
+
+
 def create_app(service: Any) -> Flask:
     """moto's WSGI application of one service, with our request class. CORS headers are left out: pages are no callers of ours."""
     app: Flask = create_backend_app(service)
+    if service in hooks.LATE_NAMES:
+        hooks.check(hooks.LATE_NAMES[service])
+        _CORRECTED_LATE[service]()
     app.request_class = _Request
     app.debug = False
     app.config["PROPAGATE_EXCEPTIONS"] = True  # to Front, which answers and logs them

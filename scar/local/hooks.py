@@ -79,6 +79,18 @@ NAMES: Final[Mapping[str, tuple[str, ...] | None]] = {
     "moto.logs.models:LogEvent.__init__": ("self", "ingestion_time", "log_event"),
 }
 
+# The same of services that cost too much to look at before they are asked for.
+LATE_NAMES: Final[Mapping[str, Mapping[str, tuple[str, ...] | None]]] = {
+    "resourcegroupstaggingapi": {
+        "moto.resourcegroupstaggingapi.models:ResourceGroupsTaggingAPIBackend.get_resources": (
+            "self",
+            "pagination_token",
+            "resources_per_page",
+            "tags_per_page",
+        )
+    }
+}
+
 
 class MovedError(ScarError):
     """The installed moto is not the one this SCAR was written against."""

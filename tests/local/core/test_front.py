@@ -328,3 +328,20 @@ def test_another_region_and_account_are_kept_apart(shared):
         aws_secret_access_key="b", config=Config(retries={"max_attempts": 0}),
     )  # fmt: skip
     assert lambda_eu.list_functions()["Functions"] == []
+
+
+def test_a_page_of_tagged_resources_has_as_many_as_were_asked_for(daemon: Running):
+    """moto ends a page at a hundred tags, which is ten buckets here."""
+    s3, tagging = daemon.client("s3"), daemon.client("resourcegroupstaggingapi")
+    for number in range(12):
+        s3.create_bucket(Bucket=f"tagged-{number}")
+        s3.put_bucket_tagging(
+            Bucket=f"tagged-{number}", Tagging={"TagSet": [{"Key": f"k{n}", "Value": "v"} for n in range(10)]}
+        )
+    asked = {"ResourceTypeFilters": ["s3"], "TagFilters": [{"Key": "k0"}]}
+    whole = tagging.get_resources(ResourcesPerPage=100, **asked)
+    assert len(whole["ResourceTagMappingList"]) == 12 and "PaginationToken" not in whole
+    by_resources = tagging.get_resources(ResourcesPerPage=5, **asked)
+    assert len(by_resources["ResourceTagMappingList"]) == 5 and by_resources["PaginationToken"]
+    by_tags = tagging.get_resources(TagsPerPage=111, **asked)
+    assert len(by_tags["ResourceTagMappingList"]) == 11 and by_tags["PaginationToken"]

@@ -6,10 +6,12 @@ import pytest
 
 from scar.local import hooks
 
+LATE = {name: wanted for names in hooks.LATE_NAMES.values() for name, wanted in names.items()}
 
-@pytest.mark.parametrize("name", hooks.NAMES)
+
+@pytest.mark.parametrize("name", [*hooks.NAMES, *LATE])
 def test_moto_still_has(name):
-    hooks.check({name: hooks.NAMES[name]})
+    hooks.check({name: {**hooks.NAMES, **LATE}[name]})
 
 
 @pytest.mark.parametrize(
