@@ -34,7 +34,6 @@ def measure(size: Size) -> Result:
     growths: list[Growth] = []
     told: dict[str, Counter[str]] = {}
     with local_aws(size) as bench, distant(bench.environ["AWS_ENDPOINT_URL"], RTT_MS) as far:
-        bench.environ["AWS_DEFAULT_REGION"] = "us-east-1"
         figures += list(lists(bench, far, growths))
         for mode in ("lambda", "batch")[: size.of(2, 1)]:
             figures += life(bench, far, mode, told)

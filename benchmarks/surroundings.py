@@ -53,6 +53,7 @@ class Bench:
             "SCAR_LOCAL_STATE": str(folder / "state"),
             "SCAR_CACHE": str(folder / "cache"),
             "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",  # the name that awscli 1 knows
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_EC2_METADATA_DISABLED": "true",
