@@ -14,7 +14,7 @@ from scar.aws.clients import Access, Aws
 from scar.aws.objects import Download, Upload, download, objects_below, upload
 from scar.errors import ScarError
 from tests.support.fault_proxy import Cut, Drop, FaultProxy, Flip, Lose, Refuse, Request
-from tests.support.faults import UNAVAILABLE, WRONG_ETAG, Fault
+from tests.support.faults import UNAVAILABLE, WRONG_ETAG, Fault, Headers
 
 MIB = 1 << 20
 
@@ -87,6 +87,16 @@ def test_a_small_object_that_does_not_come_whole_is_fetched_again(
     proxy.add("s3", "GetObject", fault)
     assert fetch(through, bucket, tmp_path / "to") == {"a": b"a" * 5000, "b": b"b" * 5000}, proxy.told()
     assert left_over(tmp_path) == []
+
+
+def test_an_etag_is_the_same_with_and_without_its_quotes(
+    proxy: FaultProxy, through: Aws, aws: Aws, bucket: str, tmp_path: Path
+) -> None:
+    """Some services write them in answers and not in lists: the short way leads there, too."""
+    etag = aws.s3.put_object(Bucket=bucket, Key="a", Body=b"a")["ETag"]
+    proxy.add("s3", "GetObject", Headers({"ETag": etag.strip('"')}), times=None)
+    assert fetch(through, bucket, tmp_path / "to") == {"a": b"a"}
+    assert directly(proxy.calls("s3", "GetObject")) == 1, proxy.told()
 
 
 def test_an_object_that_always_comes_with_a_flipped_bit_is_an_error_and_no_file(
